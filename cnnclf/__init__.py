@@ -1,0 +1,46 @@
+"""A convolutional classifier that is a scikit-learn estimator.
+
+Every public name is importable from here and loaded on first use (PEP 562), so that
+``from cnnclf import load_mnist`` costs NumPy and ``from cnnclf import CNNClassifier`` costs torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnclf.architectures import list_architectures
+    from cnnclf.classifier import CNNClassifier
+    from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
+    from cnnclf.evaluation import Evaluation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CNNClassifier",
+    "Evaluation",
+    "list_architectures",
+    "load_digits",
+    "load_idx",
+    "load_image_folder",
+    "load_mnist",
+]
+
+_MODULE_OF = {
+    "CNNClassifier": "classifier",
+    "Evaluation": "evaluation",
+    "list_architectures": "architectures",
+    "load_digits": "datasets",
+    "load_idx": "datasets",
+    "load_image_folder": "datasets",
+    "load_mnist": "datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f"cnnclf.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module 'cnnclf' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,786 @@
+"""``CNNClassifier``: the scikit-learn face of a convolutional network."""
+
+import html
+import math
+import numbers
+import os
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import (
+    Tags,
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    compute_class_weight,
+    estimator_html_repr,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.history import History
+from torch import nn
+
+from cnnclf.architectures import (
+    ArchitectureFunction,
+    ImageShape,
+    Standardise,
+    count_parameters,
+    find_architecture,
+    list_layers,
+    summarize,
+)
+from cnnclf.augment import AUGMENTATIONS, Augmentation, Compose
+from cnnclf.images import ImageLayout, check_images
+from cnnclf.training import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Net,
+    Rows,
+    arrange,
+    choose_batch_size,
+    choose_device,
+    choose_precision,
+    session,
+)
+
+Pixels = NDArray[np.uint8 | np.float32]
+Labelled = tuple[Pixels, NDArray[np.int64], NDArray[np.float64] | None]  # pixels, encoded labels, sample weights
+
+
+class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A convolutional network that classifies small images, as a scikit-learn estimator.
+
+    Parameters
+    ----------
+    architecture : str or callable, default="compact"
+        A name of :func:`cnnclf.list_architectures`, or a function ``(image_shape, n_classes) -> nn.Module`` whose
+        module takes standardised images (n, channels, height, width) and gives logits (n, n_classes).
+    max_epochs : int, default=10
+        Passes over the training data.
+    batch_size : int or "auto", default="auto"
+        Images of one gradient step. ``"auto"`` makes about a hundred steps an epoch, within 16 and 128 images.
+    lr : float, default=0.005
+        Peak learning rate.
+    optimizer : {"adamw", "adam", "sgd"}, default="adamw"
+        "sgd" has a Nesterov momentum of 0.9.
+    lr_schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
+        How the learning rate runs over ``max_epochs``. With ``"constant"`` it is left alone, so that a skorch
+        ``LRScheduler`` among the callbacks can rule it.
+    weight_decay : float, default=0.01
+        Decay of weights; biases and normalisation are exempt.
+    label_smoothing : float, default=0.0
+        Share of the target probability that is spread evenly over all classes.
+    augment : str, sequence of str, callable or None, default=None
+        Random changes to training images of at least 8×8 pixels: "shift", "affine", "erase", several of them in
+        order, or a function from a batch (n, channels, height, width) of raw pixels to a batch of the same shape.
+    weight_averaging : bool, default=False
+        Keep an exponential moving average of the weights and use it for evaluation and prediction.
+    early_stopping : bool, default=False
+        Stop when the validation loss has not improved for ``patience`` epochs and restore the best weights. Unless
+        ``fit`` is given ``X_val``, a stratified ``validation_fraction`` of the training data is set aside.
+    validation_fraction : float, default=0.1
+        Share set aside for early stopping.
+    patience : int, default=5
+        Epochs without improvement before early stopping ends training.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of classes in the loss, the validation loss included. "balanced" gives n / (n_classes · count).
+    image_shape : tuple of int or None, default=None
+        (channels, height, width) where the shape of ``X`` does not tell: flat rows that are no square grey images,
+        or an ambiguous channel order.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the training pass; "auto" is bfloat16 where the processor multiplies it natively. Prediction
+        is always float32.
+    device : str, default="auto"
+        A torch device; "auto" is a CUDA GPU when there is one, else the CPU.
+    compile : bool, default=False
+        Whether ``torch.compile`` is used.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the weights of the last ``fit``.
+    callbacks : list or None, default=None
+        skorch callbacks, or (name, callback) pairs.
+    random_state : int, RandomState instance or None, default=None
+        Seeds initialisation, order, dropout, augmentation and the validation split. The global random states of
+        torch are left as they were.
+    verbose : int, default=0
+        1 shows a progress bar on stderr when that is a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    n_features_in_ : int
+        Numbers in one row of ``X``.
+    feature_names_in_ : ndarray of str
+        Column names, where ``X`` was a data frame with string names.
+    image_shape_ : tuple of int
+        (channels, height, width) of the images.
+    net_ : cnnclf.training.Net
+        The skorch net.
+    module_ : nn.Module
+        The torch module, from raw pixels to logits.
+    history_ : list of dict
+        One an epoch: epoch, train_loss, train_accuracy, lr, seconds, and valid_loss, valid_accuracy where there is
+        validation data. With validation data the training figures are measured as the validation figures are: in
+        evaluation mode, on as many rows; otherwise they are the epoch's running means.
+    n_parameters_ : int
+        Trainable parameters.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : Fully connected networks.
+
+    Notes
+    -----
+    The rows of the training data are sorted by content before the seeded shuffle, so that a fit does not depend on
+    the order in which they came; whole-number sample weights are the same as repetitions, to the bit.
+
+    Examples
+    --------
+    >>> from cnnclf import CNNClassifier, load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> X, y = load_digits()
+    >>> X, Xt, y, yt = train_test_split(X, y, random_state=0)
+    >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
+    >>> bool(clf.score(Xt, yt) > 0.95)
+    True
+    """
+
+    def __init__(
+        self,
+        architecture: str | ArchitectureFunction = "compact",
+        *,
+        max_epochs: int = 10,
+        batch_size: int | str = "auto",
+        lr: float = 0.005,
+        optimizer: str = "adamw",
+        lr_schedule: str = "one_cycle",
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.0,
+        augment: str | Sequence[str] | Augmentation | None = None,
+        weight_averaging: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        class_weight: dict[Any, float] | str | None = None,
+        image_shape: Sequence[int] | None = None,
+        precision: str = "auto",
+        device: str = "auto",
+        compile: bool = False,  # noqa: A002 - torch's and skorch's name
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.architecture = architecture
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.augment = augment
+        self.weight_averaging = weight_averaging
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.class_weight = class_weight
+        self.image_shape = image_shape
+        self.precision = precision
+        self.device = device
+        self.compile = compile
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: Any = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, height, width), (n, channels, height, width), (n, height, width, channels) or \
+(n, n_features)
+            Raw pixels, uint8 or float. A flat row whose length is a perfect square is a square grey image, any other
+            a single line of numbers, unless ``image_shape`` says more.
+        y : array-like of shape (n,)
+            Class labels of any type.
+        sample_weight : array-like of shape (n,), optional
+            Non-negative weight of each row in the loss.
+        X_val, y_val : array-like, optional
+            Validation data, measured after each epoch and used for early stopping; never learnt from.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a parameter or data that cannot be used; the sentence says what was expected and what came.
+        TypeError
+            For a sparse matrix.
+        """
+        check_parameters(self)
+        going_on = self.warm_start and hasattr(self, "net_")
+        pixels, labels, weight = self._check_training_data(
+            X, y, sample_weight, classes=self.classes_ if going_on else None, reset=not going_on
+        )
+        validation = self._check_validation_data(X_val, y_val)
+        order, weight = arrange(pixels, labels, weight)
+        if not going_on:
+            self._draw_seed()
+        if self.early_stopping and validation is None:
+            order, held_out = split_rows(order, labels, self.validation_fraction, self._seed)
+            validation = pixels[held_out], labels[held_out], None if weight is None else weight[held_out]
+        of_class = class_weights(self.class_weight, self.classes_, labels[order])
+        rows = make_rows(pixels, labels, weight, of_class, order)
+        valid = None if validation is None else make_rows(*validation, of_class)
+        if not going_on:
+            self._learn_and_build(rows)
+        return self._train(rows, valid, epochs=self.max_epochs, schedule=self.lr_schedule)
+
+    def partial_fit(
+        self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train for one epoch at a constant learning rate, going on from where the network stands.
+
+        Early stopping has nothing to stop here; to monitor, score held-out data between the calls.
+
+        Parameters
+        ----------
+        X, y : array-like
+            As for :meth:`fit`. The pixels of the first call set the standardisation.
+        classes : array-like of shape (n_classes,), optional
+            All labels that will ever come; needed in the first call.
+        sample_weight : array-like of shape (n,), optional
+            Non-negative weight of each row in the loss.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`fit`, and if ``classes`` is missing in the first call or changes in a later one.
+        """
+        check_parameters(self)
+        if _is(self.class_weight, "balanced"):
+            raise ValueError(
+                "class_weight='balanced' needs all labels at once, which partial_fit does not have; "
+                "pass a dict from class to weight."
+            )
+        first = not hasattr(self, "net_")
+        classes = check_classes(classes, None if first else self.classes_)
+        pixels, labels, weight = self._check_training_data(X, y, sample_weight, classes=classes, reset=first)
+        order, weight = arrange(pixels, labels, weight)
+        rows = make_rows(pixels, labels, weight, class_weights(self.class_weight, self.classes_, labels[order]), order)
+        if first:
+            self._draw_seed()
+            self._learn_and_build(rows)
+        return self._train(rows, None, epochs=1, schedule="constant")
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict the label of each image.
+
+        Parameters
+        ----------
+        X : array-like
+            Images of the shape that :meth:`fit` was given, apart from their number.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Members of ``classes_``.
+        """
+        winners = self._logits(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[winners]
+        return labels
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like
+            Images of the shape that :meth:`fit` was given, apart from their number.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float32
+            The softmax of the logits; columns in the order of ``classes_``.
+        """
+        probabilities: NDArray[np.float32] = torch.from_numpy(self._logits(X)).softmax(dim=1).numpy()
+        return probabilities
+
+    def decision_function(self, X: Any) -> NDArray[np.float32]:
+        """Compute the logits.
+
+        Parameters
+        ----------
+        X : array-like
+            Images of the shape that :meth:`fit` was given, apart from their number.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float32
+            Columns in the order of ``classes_``. With two classes, as everywhere in scikit-learn, one number a row:
+            the second logit minus the first.
+        """
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one safetensors file, which is read without running code.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced, if it exists, whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            If labels are neither text, numbers nor bools.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        Functions, callbacks and the optimiser's state are not stored: what is loaded predicts the same bits, and
+        ``partial_fit`` goes on from the weights with a fresh optimiser.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=1, random_state=0).fit(X[:100], y[:100])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save(f"{folder}/digits.cnn")
+        ...     loaded = CNNClassifier.load(f"{folder}/digits.cnn")
+        >>> bool((loaded.predict_proba(X) == clf.predict_proba(X)).all())
+        True
+        """
+        from cnnclf.persistence import save_estimator
+
+        check_is_fitted(self)
+        save_estimator(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], architecture: ArchitectureFunction | None = None) -> Self:
+        """Read a fitted estimator that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        architecture : callable, optional
+            The function that was the ``architecture``, where it was a function: files hold no code.
+
+        Returns
+        -------
+        CNNClassifier
+            Fitted.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no file.
+        ValueError
+            If it is no such file, is damaged, or does not fit the architecture.
+        """
+        from cnnclf.persistence import load_estimator
+
+        loaded: Self = load_estimator(cls, path, architecture)
+        return loaded
+
+    @property
+    def module_(self) -> nn.Sequential:
+        """The torch module, from raw pixels to logits."""
+        module: nn.Sequential = self.net_.network
+        return module
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of trainable parameters."""
+        return count_parameters(self.module_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def _html_repr(self) -> str:
+        page: str = estimator_html_repr(self)
+        return page + layers_html(self.module_, self.image_shape_) if hasattr(self, "net_") else page
+
+    def _check_images(self, X: Any, *, reset: bool) -> Pixels:
+        validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)  # feature names alone
+        pixels, layout = check_images(
+            X,
+            image_shape=self.image_shape,
+            layout=None if reset else self._layout,
+            estimator=type(self).__name__,
+        )
+        if reset:
+            self._layout: ImageLayout = layout
+            self.image_shape_ = layout.image_shape
+            self.n_features_in_ = math.prod(layout.input_shape)
+        return pixels
+
+    def _check_training_data(
+        self, X: Any, y: Any, sample_weight: Any, *, classes: NDArray[Any] | None, reset: bool
+    ) -> Labelled:
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        pixels = self._check_images(X, reset=reset)
+        y = check_labels(y)
+        check_consistent_length(pixels, y)
+        if reset:
+            self.classes_ = np.unique(y) if classes is None else classes
+        return pixels, encode(y, self.classes_), check_sample_weight(sample_weight, len(pixels))
+
+    def _check_validation_data(self, X_val: Any, y_val: Any) -> Labelled | None:
+        if (X_val is None) != (y_val is None):
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"Validation data needs both X_val and y_val; {missing} is missing.")
+        if X_val is None:
+            return None
+        pixels = self._check_images(X_val, reset=False)
+        y_val = check_labels(y_val)
+        check_consistent_length(pixels, y_val)
+        return pixels, encode(y_val, self.classes_), None
+
+    def _draw_seed(self) -> None:
+        self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _learn_and_build(self, rows: Rows) -> None:
+        with session("cpu"):
+            standardise = Standardise.learn(rows.X, rows.order)
+        self._build(standardise, choose_batch_size(self.batch_size, len(rows.order)))
+
+    def _build(self, standardise: Standardise, batch_size: int) -> None:
+        n_classes = len(self.classes_)
+        device = choose_device(self.device)
+        augment = [self.augment] if isinstance(self.augment, str) or callable(self.augment) else self.augment
+        steps = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in augment or ()]
+        with session(device, (self._seed, 0)):
+            module = build_module(self.architecture, self.image_shape_, n_classes, standardise)
+            self.net_ = Net(
+                module,
+                n_classes=n_classes,
+                max_epochs=self.max_epochs,
+                batch_size=batch_size,
+                lr=self.lr,
+                optimizer=self.optimizer,
+                schedule=self.lr_schedule,
+                weight_decay=self.weight_decay,
+                label_smoothing=self.label_smoothing,
+                augment=Compose(steps) if steps else None,
+                weight_averaging=self.weight_averaging,
+                precision=choose_precision(self.precision, device),
+                patience=self.patience if self.early_stopping else None,
+                callbacks=self.callbacks or (),
+                device=device,
+                compile=self.compile,
+                verbose=int(self.verbose),
+            ).initialize()
+
+    def _fitted_state(self) -> dict[str, Any]:
+        """All that fitting learnt, beside the tensors of the module."""
+        return {
+            "classes": self.classes_,
+            "input_shape": self._layout.input_shape,
+            "image_shape": self._layout.image_shape,
+            "channels_last": self._layout.channels_last,
+            "feature_names": getattr(self, "feature_names_in_", None),
+            "batch_size": self.net_.batch_size,
+            "seed": self._seed,
+            "history": self.history_,
+        }
+
+    def _restore(self, fitted: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        """Become the estimator that :meth:`_fitted_state` and the module's tensors describe."""
+        check_parameters(self)
+        self.classes_ = fitted["classes"]
+        self._layout = ImageLayout(tuple(fitted["input_shape"]), tuple(fitted["image_shape"]), fitted["channels_last"])
+        self.image_shape_ = self._layout.image_shape
+        self.n_features_in_ = math.prod(self._layout.input_shape)
+        if fitted["feature_names"] is not None:
+            self.feature_names_in_ = np.asarray(fitted["feature_names"], dtype=object)
+        self._seed = fitted["seed"]
+        self.history_ = fitted["history"]
+        self._build(Standardise(tensors["standardise.mean"], tensors["standardise.std"]), fitted["batch_size"])
+        self.module_.load_state_dict(tensors)
+        self.net_.history = History({"batches": [], **row, "dur": row["seconds"]} for row in self.history_)
+
+    def _train(self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str) -> Self:
+        with session(self.net_.device, (self._seed, 1 + len(self.net_.history))):
+            self.net_.train(rows, valid, epochs=epochs, schedule=schedule)
+        self.history_ = tidy_history(self.net_.history)
+        if self.net_.interrupted_:
+            warnings.warn(
+                f"Training interrupted by user after {len(self.history_)} whole epochs; the estimator is usable.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _logits(self, X: Any) -> NDArray[np.float32]:
+        check_is_fitted(self)
+        pixels = self._check_images(X, reset=False)
+        with session(self.net_.device):
+            logits: NDArray[np.float32] = self.net_.logits(as_tensor(pixels)).numpy()
+        return logits
+
+
+def check_labels(y: Any) -> NDArray[Any]:
+    """Check that ``y`` is one finite label a row, of classes rather than of a regression."""
+    shape = np.asarray(y).shape
+    if len(shape) == 2 and shape[1] > 1:
+        raise ValueError(
+            f"Expected y of shape (n,), one label an image; got shape {shape}. "
+            "If y is one-hot encoded, pass y.argmax(axis=1)."
+        )
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if labels.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: expected class labels, got y of dtype {labels.dtype}.")
+    assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    return labels
+
+
+def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
+    """Resolve the classes of a partial fit: given in the first call, the same ever after."""
+    if known is None:
+        if classes is None:
+            raise ValueError("classes must be passed in the first call of partial_fit: all labels that will ever come.")
+        return np.unique(check_labels(classes))
+    if classes is not None and not np.array_equal(np.unique(check_labels(classes)), known):
+        raise ValueError(f"classes={classes!r} is not what the first call of partial_fit was given: {known.tolist()}.")
+    return known
+
+
+def encode(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Turn labels into their positions in ``classes``, sorted."""
+    positions = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+    unknown = classes[positions] != y
+    if unknown.any():
+        raise ValueError(
+            f"y contains labels that are not among the classes {classes.tolist()}: {np.unique(y[unknown]).tolist()}."
+        )
+    return positions.astype(np.int64)
+
+
+def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
+    """Check that there is one finite, non-negative weight a row, and not only zeros."""
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n, sample_weight)
+    weight: NDArray[np.float64] = check_array(
+        sample_weight, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.shape != (n,):
+        raise ValueError(f"Expected sample_weight of shape ({n},), one number a row of X; got {weight.shape}.")
+    if weight.min() < 0:
+        raise ValueError(f"Expected sample_weight of at least 0; got {weight.min():g}. Drop rows by giving them 0.")
+    if weight.max() == 0:
+        raise ValueError("Expected some sample_weight above 0; got only zeros. There is nothing to learn from.")
+    return weight
+
+
+def split_rows(
+    order: NDArray[np.int64], labels: NDArray[np.int64], fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Set a share of the visits aside, stratified where every class has enough rows for it."""
+    n_valid = math.ceil(fraction * len(order))
+    if n_valid >= len(order):
+        raise ValueError(
+            "early_stopping needs at least one row to learn from and one to validate on; "
+            f"got n_samples={len(order)} with validation_fraction={fraction}. "
+            "Pass more rows, or X_val and y_val, or early_stopping=False."
+        )
+    counts = np.unique(labels[order], return_counts=True)[1]
+    enough = counts.min() >= 2 and len(counts) <= min(n_valid, len(order) - n_valid)
+    learnt, held_out = train_test_split(
+        order, test_size=n_valid, random_state=seed, stratify=labels[order] if enough else None
+    )
+    return learnt, held_out
+
+
+def as_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """View an array as a tensor; a read-only one is copied, as torch knows no read-only memory."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def class_weights(
+    class_weight: dict[Any, float] | str | None, classes: NDArray[Any], labels: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Resolve ``class_weight`` to one weight a class, for the labels that training visits."""
+    if class_weight is None:
+        return None
+    present, visited = classes[np.unique(labels)], classes[labels]
+    weights = np.ones(len(classes))
+    weights[np.unique(labels)] = compute_class_weight(class_weight, classes=present, y=visited)
+    if not weights[labels].any():
+        raise ValueError(f"class_weight={class_weight!r} gives every row weight 0; give some class more.")
+    return weights
+
+
+def make_rows(
+    pixels: Pixels,
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    of_class: NDArray[np.float64] | None,
+    order: NDArray[np.int64] | None = None,
+) -> Rows:
+    """Hand arrays over to torch; the weights in the loss, sample times class, get mean one over the order."""
+    weight = None
+    if sample_weight is not None or of_class is not None:
+        combined = np.ones(len(labels)) if sample_weight is None else sample_weight
+        combined = combined if of_class is None else combined * of_class[labels]
+        total = combined.sum() if order is None else combined[order].sum()
+        if total > 0:  # validation data may hold nothing but classes of weight zero: it is measured all the same
+            n_visits = len(labels) if order is None else len(order)
+            weight = torch.from_numpy((combined * (n_visits / total)).astype(np.float32))
+    return Rows(as_tensor(pixels), torch.from_numpy(labels), None if order is None else torch.from_numpy(order), weight)
+
+
+def build_module(
+    architecture: str | ArchitectureFunction, image_shape: ImageShape, n_classes: int, standardise: Standardise
+) -> nn.Sequential:
+    """Put the standardising layer before an architecture's layers, and see that an image passes."""
+    build = find_architecture(architecture).build if isinstance(architecture, str) else architecture
+    body = build(image_shape, n_classes)
+    if not isinstance(body, nn.Module):
+        raise TypeError(f"architecture must return an nn.Module; got {type(body).__name__}.")
+    module = nn.Sequential(OrderedDict([("standardise", standardise), *list_layers(body)]))
+    with torch.no_grad():  # in evaluation mode: lazy layers take their shape, statistics stay as they are
+        shape = tuple(module.eval()(torch.zeros(1, *image_shape)).shape)
+    if shape != (1, n_classes):
+        raise ValueError(
+            f"architecture must give logits of shape (n, {n_classes}), one for each class; "
+            f"for a single image of shape {image_shape} it gave {shape}."
+        )
+    return module
+
+
+def tidy_history(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep what is said of each whole epoch, under plain names."""
+    names = {
+        "epoch": "epoch",
+        "train_loss": "train_loss",
+        "train_accuracy": "train_accuracy",
+        "valid_loss": "valid_loss",
+        "valid_accuracy": "valid_accuracy",
+        "lr": "lr",
+        "dur": "seconds",
+    }
+    return [{new: row[old] for old, new in names.items() if old in row} for row in history if "dur" in row]
+
+
+def layers_html(module: nn.Module, image_shape: ImageShape) -> str:
+    """List the layers of a fitted network as a table."""
+    rows = "".join(
+        f"<tr><td>{html.escape(layer.name)}</td><td>{html.escape(layer.kind)}</td>"
+        f"<td>{'×'.join(map(str, layer.output_shape))}</td><td>{layer.n_parameters:,}</td></tr>"
+        for layer in summarize(module, image_shape)
+    )
+    return (
+        f"<details><summary>Layers ({count_parameters(module):,} parameters)</summary><table>"
+        "<thead><tr><th>layer</th><th>kind</th><th>output</th><th>parameters</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></details>"
+    )
+
+
+def check_parameters(estimator: CNNClassifier) -> None:
+    """Check every constructor parameter; the sentence names it, what was expected and what came."""
+    if isinstance(estimator.architecture, str):
+        find_architecture(estimator.architecture)
+    elif not callable(estimator.architecture):
+        raise TypeError(
+            "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; "
+            f"got {estimator.architecture!r}."
+        )
+    for name, (is_valid, expected) in PARAMETERS.items():
+        value = getattr(estimator, name)
+        if not is_valid(value):
+            raise ValueError(f"{name} must be {expected}; got {value!r}.")
+
+
+def _is(value: object, name: str) -> bool:
+    return isinstance(value, str) and value == name
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not _is_bool(value)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not _is_bool(value) and math.isfinite(value)
+
+
+def _names_augmentations(value: object) -> bool:
+    names = [value] if isinstance(value, str) else value
+    return isinstance(names, list | tuple) and all(isinstance(n, str) and n in AUGMENTATIONS for n in names)
+
+
+def _is_class_weight(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_real(weight) and weight >= 0 for weight in value.values())
+
+
+# What every parameter must be: a test and the sentence that says so.
+PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_epochs": (lambda v: _is_int(v) and v >= 1, "an integer of at least 1"),
+    "batch_size": (lambda v: _is(v, "auto") or (_is_int(v) and v >= 1), "'auto' or an integer of at least 1"),
+    "lr": (lambda v: _is_real(v) and v > 0, "a number above 0"),
+    "optimizer": (lambda v: isinstance(v, str) and v in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
+    "lr_schedule": (lambda v: isinstance(v, str) and v in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+    "weight_decay": (lambda v: _is_real(v) and v >= 0, "a number of at least 0"),
+    "label_smoothing": (lambda v: _is_real(v) and 0 <= v < 1, "a number in [0, 1)"),
+    "augment": (
+        lambda v: v is None or callable(v) or _names_augmentations(v),
+        f"None, one or several of {', '.join(AUGMENTATIONS)}, or a callable from batch to batch",
+    ),
+    "weight_averaging": (lambda v: _is_bool(v), "True or False"),
+    "early_stopping": (lambda v: _is_bool(v), "True or False"),
+    "validation_fraction": (lambda v: _is_real(v) and 0 < v < 1, "a number in (0, 1)"),
+    "patience": (lambda v: _is_int(v) and v >= 1, "an integer of at least 1"),
+    "class_weight": (
+        lambda v: v is None or _is(v, "balanced") or _is_class_weight(v),
+        "None, 'balanced' or a dict from class to a weight of at least 0",
+    ),
+    "image_shape": (lambda v: v is None or isinstance(v, Sequence), "None or (channels, height, width)"),
+    "precision": (lambda v: isinstance(v, str) and v in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
+    "device": (lambda v: isinstance(v, str), "'auto' or the name of a torch device"),
+    "compile": (lambda v: _is_bool(v), "True or False"),
+    "warm_start": (lambda v: _is_bool(v), "True or False"),
+    "callbacks": (lambda v: v is None or isinstance(v, list | tuple), "None or a list of skorch callbacks"),
+    "verbose": (lambda v: _is_bool(v) or (_is_int(v) and v >= 0), "an integer of at least 0"),
+}

@@ -1,0 +1,476 @@
+"""Images and labels from files: MNIST, scikit-learn's digits, IDX files and folders of images.
+
+Nothing is ever half loaded: a file that is cut short, too long, changed or not what its name says is refused with a
+``ValueError`` that names it.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import sys
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["load_digits", "load_idx", "load_image_folder", "load_mnist"]
+
+_HeaderCheck = Callable[[np.dtype[Any], tuple[int, ...]], None]
+
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_CHUNK = 2**20  # bytes asked for at once, so that memory follows the file and not what its header claims
+
+
+@dataclass(frozen=True)
+class _MnistFile:
+    name: str
+    sha256: str  # of the uncompressed content, so that any gzip of it is fine
+    shape: tuple[int, ...]
+
+
+_MNIST = {
+    "train": (
+        _MnistFile(
+            "train-images-idx3-ubyte",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            (60_000, 28, 28),
+        ),
+        _MnistFile(
+            "train-labels-idx1-ubyte",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            (60_000,),
+        ),
+    ),
+    "test": (
+        _MnistFile(
+            "t10k-images-idx3-ubyte",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            (10_000, 28, 28),
+        ),
+        _MnistFile(
+            "t10k-labels-idx1-ubyte",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            (10_000,),
+        ),
+    ),
+}
+
+_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://raw.githubusercontent.com/fgnt/mnist/master/",
+)
+_TIMEOUT = (3.05, 10.0)  # seconds to connect and between two pieces of an answer: without a network, fail soon
+
+_IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's names; PGM is among PPM
+_GREY_MODES = ("1", "L")
+_COLOUR_MODES = ("RGB", "RGBA", "LA", "P", "PA", "CMYK", "YCbCr")
+_LOADED_MODES = ("L", "RGB", "RGBA")  # each can hold all that the ones before it hold
+
+
+def load_mnist(
+    split: Literal["train", "test"] = "train",
+    *,
+    data_home: str | os.PathLike[str] | None = None,
+    download: bool = True,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Load the MNIST handwritten digits.
+
+    The files are looked for in `data_home`, in the folder named by the environment variable ``CNNCLF_DATA`` and in the
+    user's cache, in this order; directly or in a sub-folder ``mnist``, compressed or not. What is found in none of them
+    is downloaded. Whichever way a file came, its uncompressed content must have the SHA-256 of the published one.
+
+    Parameters
+    ----------
+    split : {"train", "test"}, default="train"
+        The 60,000 training images or the 10,000 test images.
+    data_home : path, default=None
+        Folder to look in first and to download into; None downloads into the user's cache.
+    download : bool, default=True
+        Whether to download what is not found. Progress is shown where standard error is a terminal.
+
+    Returns
+    -------
+    X : ndarray of shape (60000, 28, 28) or (10000, 28, 28), dtype uint8
+        Grey levels from 0 (paper) to 255 (ink).
+    y : ndarray of shape (60000,) or (10000,), dtype int64
+        The digits, 0 to 9.
+
+    Raises
+    ------
+    ValueError
+        If `split` is neither, or if a file that was found is damaged or is not MNIST's.
+    FileNotFoundError
+        If a file is in none of the places and no mirror supplied it.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
+    Proceedings of the IEEE 86(11), 1998, section III.A.
+
+    Examples
+    --------
+    With or without MNIST at hand:
+
+    >>> from cnnclf import load_digits, load_mnist
+    >>> try:
+    ...     X, y = load_mnist("test", download=False)
+    ... except FileNotFoundError:
+    ...     X, y = load_digits()
+    >>> X.ndim, X.dtype, y.dtype
+    (3, dtype('uint8'), dtype('int64'))
+    """
+    import pooch
+
+    if split not in _MNIST:
+        raise ValueError(f"split: expected 'train' or 'test', got {split!r}; pass one of the two")
+    cache = Path(pooch.os_cache("cnnclf"))
+    places = [Path(place).expanduser() for place in (data_home, os.environ.get("CNNCLF_DATA")) if place] + [cache]
+    home = places[0] if data_home else cache
+    images, labels = (_load_mnist_file(file, places, home if download else None) for file in _MNIST[split])
+    return images, labels.astype(np.int64)
+
+
+def _load_mnist_file(file: _MnistFile, places: Sequence[Path], home: Path | None) -> NDArray[np.uint8]:
+    """Return the content of `file` from the first place that has it, else from a mirror by way of `home`."""
+    for candidate in _candidates(file.name, places):
+        if candidate.is_file():
+            return _read_mnist(candidate, str(candidate), file)
+    failures = []
+    if home is not None:
+        import requests  # what pooch downloads with
+
+        for mirror in _MIRRORS:
+            try:
+                return _download(f"{mirror}{file.name}.gz", home / "mnist" / f"{file.name}.gz", file)
+            except requests.ConnectionError:
+                failures.append(f"{mirror} (no connection)")
+            except (OSError, ValueError) as error:
+                failures.append(f"{mirror} ({error})")
+    raise FileNotFoundError(
+        f"MNIST: expected {file.name}.gz or {file.name} in one of {', '.join(map(str, places))}, found neither"
+        + (f", and no mirror supplied it: {', '.join(failures)}" if failures else "")
+        + "; set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
+    )
+
+
+def _candidates(name: str, places: Sequence[Path]) -> Iterator[Path]:
+    for place in places:
+        for folder in (place / "mnist", place):
+            for spelling in (name, name.replace("-idx", ".idx")):
+                yield folder / f"{spelling}.gz"
+                yield folder / spelling
+
+
+def _download(url: str, target: Path, file: _MnistFile) -> NDArray[np.uint8]:
+    """Fetch `url`, check it, and only then put it at `target`."""
+    import pooch
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as scratch:
+        temporary = Path(scratch) / target.name
+        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT)(url, temporary, None)
+        array = _read_mnist(temporary, url, file)
+        temporary.replace(target)
+    return array
+
+
+def _read_mnist(path: Path, source: str, file: _MnistFile) -> NDArray[np.uint8]:
+    """Return the array in `path`, which errors call `source`, if it is what was published as `file`."""
+
+    def check_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        if dtype != np.uint8 or shape != file.shape:
+            raise ValueError(
+                f"{source}: expected MNIST's {file.name}, uint8 of shape {file.shape}, "
+                f"got {dtype.newbyteorder('=')} of shape {shape}; replace it by the published file"
+            )
+
+    content = _read_idx_content(path, source, check_header)
+    array = _decode_idx(content, source)
+    if array.ndim == 1 and array.max() > 9:
+        raise ValueError(
+            f"{source}: expected MNIST's labels, 0 to 9, got a label {array.max()}; replace it by the published file"
+        )
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != file.sha256:
+        raise ValueError(
+            f"{source}: expected MNIST's {file.name}, content with SHA-256 {file.sha256}, "
+            f"got SHA-256 {sha256}; replace it by the published file"
+        )
+    return array
+
+
+def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Load the small handwritten digits that scikit-learn brings along; nothing is downloaded.
+
+    Returns
+    -------
+    X : ndarray of shape (1797, 8, 8), dtype uint8
+        Grey levels from 0 (paper) to 16 (ink).
+    y : ndarray of shape (1797,), dtype int64
+        The digits, 0 to 9.
+
+    References
+    ----------
+    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+    https://doi.org/10.24432/C50P49; its test set, by way of :func:`sklearn.datasets.load_digits`.
+
+    Examples
+    --------
+    >>> from cnnclf import load_digits
+    >>> X, y = load_digits()
+    >>> X.shape, X.dtype, int(X.max())
+    ((1797, 8, 8), dtype('uint8'), 16)
+    >>> y[:5]
+    array([0, 1, 2, 3, 4])
+    """
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    return digits.images.astype(np.uint8), digits.target.astype(np.int64)
+
+
+def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read one array from an IDX file, the format MNIST is published in, compressed with gzip or not.
+
+    The reader is strict: the file must hold exactly the bytes its header announces. It is also frugal: memory follows
+    the bytes that are there, not the sizes a header claims, and a gzip is unpacked no further than the array's end.
+
+    Parameters
+    ----------
+    path : path
+        The file; whether it is compressed is decided by its content, not by its name.
+
+    Returns
+    -------
+    ndarray
+        Array of the shape in the header; dtype uint8, int8, int16, int32, float32 or float64 in native byte order.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is no IDX file, is damaged, or is longer or shorter than its header says.
+
+    References
+    ----------
+    "The IDX file format", http://yann.lecun.com/exdb/mnist/
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from cnnclf import load_idx
+    >>> header = bytes([0, 0, 0x08, 2, 0, 0, 0, 2, 0, 0, 0, 3])  # uint8, two dimensions: 2 and 3
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "six-idx2-ubyte")
+    ...     _ = file.write_bytes(header + bytes([1, 2, 3, 4, 5, 6]))
+    ...     load_idx(file)
+    array([[1, 2, 3],
+           [4, 5, 6]], dtype=uint8)
+    """
+    return _decode_idx(_read_idx_content(Path(path), str(path)), str(path))
+
+
+def _read_idx_content(path: Path, source: str, check_header: _HeaderCheck | None = None) -> bytearray:
+    """Return the uncompressed bytes of the IDX file at `path`, checked against its header.
+
+    `check_header` may refuse a header before the data behind it is read: what is not wanted costs nothing.
+    """
+    content = bytearray()
+    try:
+        with path.open("rb") as raw:
+            # An IDX file starts with two zeros, a gzip with 1f 8b.
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.GzipFile(fileobj=raw) if packed else raw as stream:
+                _extend(content, stream, 4, source)
+                if content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES or content[3] == 0:
+                    raise ValueError(
+                        f"{source}: expected an IDX file, which starts with 00 00, a type (08, 09, 0b, 0c, 0d or 0e) "
+                        f"and a number of dimensions (01 or more), got {content.hex(' ')}; "
+                        "check that this is the right file"
+                    )
+                _extend(content, stream, 4 + 4 * content[3], source)
+                dtype, shape = _idx_header(content)
+                if check_header is not None:
+                    check_header(dtype, shape)
+                length = len(content) + dtype.itemsize * math.prod(shape)
+                _extend(content, stream, length, source)
+                if stream.read(1):
+                    raise ValueError(
+                        f"{source}: expected {length} bytes, as its header says, got more; "
+                        "the file is damaged, fetch it again"
+                    )
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{source}: expected a readable IDX file, compressed with gzip or not, got {error!r}; "
+            "check the path, or fetch the file again"
+        ) from error
+    return content
+
+
+def _extend(content: bytearray, stream: BinaryIO | gzip.GzipFile, length: int, source: str) -> None:
+    """Read on until `content` is `length` bytes long."""
+    while len(content) < length:
+        chunk = stream.read(min(_CHUNK, length - len(content)))
+        if not chunk:
+            raise ValueError(
+                f"{source}: expected at least {length} bytes, as its header says, got {len(content)}; "
+                "the file is cut short, fetch it again"
+            )
+        content += chunk
+
+
+def _idx_header(content: bytearray) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    # 00 00, type, n, then n sizes: big-endian unsigned integers of four bytes
+    return np.dtype(_IDX_DTYPES[content[2]]), struct.unpack_from(f">{content[3]}I", content, 4)
+
+
+def _decode_idx(content: bytearray, source: str) -> NDArray[Any]:
+    dtype, shape = _idx_header(content)
+    flat = np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).astype(dtype.newbyteorder("="))
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # more dimensions than NumPy has, or sizes it cannot multiply beside a zero
+        raise ValueError(
+            f"{source}: expected a shape that NumPy can hold, got {shape} ({error}); check that this is the right file"
+        ) from error
+
+
+def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
+    """Load images of one size from a folder that has one sub-folder for each class.
+
+    Sub-folders and files are taken in the order of their names; hidden ones (``.name``) are passed over. The images are
+    grey if all of them are, else RGB, or RGBA if any has transparency; palettes, CMYK and YCbCr become RGB. Of a
+    colour with 16 bits a channel Pillow keeps the upper 8.
+
+    Parameters
+    ----------
+    path : path
+        The folder. Its sub-folders are named as the classes and hold the images, in one of the formats BMP, GIF, JPEG,
+        PGM, PNG, PPM, TIFF and WebP.
+
+    Returns
+    -------
+    X : ndarray of shape (n, height, width), (n, height, width, 3) or (n, height, width, 4), dtype uint8
+        Grey levels, RGB or RGBA, 0 to 255.
+    y : ndarray of shape (n,), dtype str
+        The name of the sub-folder that each image was in.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder, no sub-folder or an empty one; or if any file in it is no image, unreadable,
+        animated, of another size than the first, too large to be decoded safely, or of a mode with more than 8 bits.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from cnnclf import load_image_folder
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, grey in [("black", 0), ("white", 255)]:
+    ...         Path(folder, name).mkdir()
+    ...         Image.new("L", (4, 3), grey).save(Path(folder, name, "1.png"))
+    ...     X, y = load_image_folder(folder)
+    >>> X.shape, X[1, 0].tolist(), y.tolist()
+    ((2, 3, 4), [255, 255, 255, 255], ['black', 'white'])
+    """
+    files = _image_files(Path(path))
+    images: list[Image.Image] = []
+    for file in files:
+        image = _read_image(file)
+        if images and image.size != images[0].size:
+            raise ValueError(
+                f"{file}: expected an image of {_pixels(images[0])}, as {files[0]} is, got {_pixels(image)}; "
+                "bring all images to one size"
+            )
+        images.append(image)
+    mode = max((image.mode for image in images), key=_LOADED_MODES.index)
+    X = np.stack([np.asarray(image.convert(mode)) for image in images])
+    return X, np.array([file.parent.name for file in files])
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Return the image files under the class folders in `folder`, sorted by class and name."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder}: expected a folder with one sub-folder for each class, got "
+            f"{'a file' if folder.exists() else 'no such folder'}; check the path"
+        )
+    classes = _visible(folder)
+    if not classes:
+        raise ValueError(
+            f"{folder}: expected one sub-folder for each class, got none; "
+            "put the images in sub-folders named as their classes"
+        )
+    files = []
+    for subfolder in classes:
+        if not subfolder.is_dir():
+            raise ValueError(
+                f"{subfolder}: expected only sub-folders, one for each class, got a file; "
+                "move it into the sub-folder of its class, or away"
+            )
+        members = _visible(subfolder)
+        if not members:
+            raise ValueError(f"{subfolder}: expected images of this class, got none; add some, or remove the folder")
+        for member in members:
+            if not member.is_file() or member.suffix.lower() not in _IMAGE_EXTENSIONS:
+                raise ValueError(
+                    f"{member}: expected only image files here ({', '.join(_IMAGE_EXTENSIONS)}), got "
+                    f"{f'a file with extension {member.suffix!r}' if member.is_file() else 'a folder'}; move it away"
+                )
+        files += members
+    return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _read_image(file: Path) -> "Image.Image":
+    """Return the one image in `file` in a mode of `_LOADED_MODES`."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            for category in (Image.DecompressionBombWarning, UserWarning):  # Pillow warns of damage with the latter
+                warnings.simplefilter("error", category)
+            # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
+            with Image.open(file, formats=_IMAGE_FORMATS) as image:
+                frames = getattr(image, "n_frames", 1)
+                image.load()
+    except (
+        # what Pillow's decoders raise, found by feeding them damaged files
+        *(LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error),
+        *(Image.DecompressionBombError, Image.DecompressionBombWarning, UserWarning),
+    ) as error:
+        raise ValueError(
+            f"{file}: expected a readable image, got {error!r}; repair the file, or move it away"
+        ) from error
+    if frames > 1:
+        raise ValueError(f"{file}: expected one image, got {frames} frames; save the one that is meant on its own")
+    if image.mode not in _GREY_MODES + _COLOUR_MODES:
+        raise ValueError(
+            f"{file}: expected 8 bits a pixel and channel, one of Pillow's modes "
+            f"{', '.join(_GREY_MODES + _COLOUR_MODES)}, got mode {image.mode}; convert it to 8 bits"
+        )
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in _GREY_MODES else "RGB")
+
+
+def _pixels(image: "Image.Image") -> str:
+    return f"{image.width}×{image.height} pixels (width × height)"

@@ -1,0 +1,310 @@
+"""From any array of images to one checked array and the way it was read.
+
+Everything that takes an ``X`` passes it through here, so this module needs NumPy and nothing heavier.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """How one row of X is read as an image.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``X.shape[1:]``.
+    image_shape : tuple of int
+        The (channels, height, width) of the image that is read.
+    channels_last : bool
+        Whether the channels are the last axis of X. Otherwise they are the first after the rows, or implied.
+    """
+
+    input_shape: tuple[int, ...]
+    image_shape: tuple[int, int, int]
+    channels_last: bool
+
+
+def infer_layout(input_shape: tuple[int, ...], image_shape: Sequence[int] | None = None) -> ImageLayout:
+    """Decide how rows of one shape are read as images.
+
+    A flat row holds its pixels in (channels, height, width) order. Without `image_shape` it is a square grey image
+    if its length is a perfect square, and one line of pixels otherwise. Two axes are a grey image. Of three axes, the
+    first or the last is the channels, whichever has length 1, 3 or 4.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``X.shape[1:]``: one to three positive lengths.
+    image_shape : sequence of three int, optional
+        The (channels, height, width) that the images have. Where both channel orders give it, which only three equal
+        lengths do, the channels come first.
+
+    Returns
+    -------
+    ImageLayout
+        The one reading that fits.
+
+    Raises
+    ------
+    ValueError
+        If no reading fits, or if two different ones do.
+
+    Examples
+    --------
+    >>> infer_layout((784,)).image_shape
+    (1, 28, 28)
+    >>> infer_layout((32, 48, 3))
+    ImageLayout(input_shape=(32, 48, 3), image_shape=(3, 32, 48), channels_last=True)
+    >>> infer_layout((3072,), image_shape=(3, 32, 32)).image_shape
+    (3, 32, 32)
+    """
+    wanted = None if image_shape is None else _check_image_shape(image_shape)
+    match input_shape:
+        case (n,) if n > 0:
+            return ImageLayout(input_shape, _shape_of_flat_row(n, wanted), channels_last=False)
+        case (h, w) if min(h, w) > 0:
+            readings = [ImageLayout(input_shape, (1, h, w), channels_last=False)]
+        case (a, b, c) if min(a, b, c) > 0:
+            readings = [
+                ImageLayout(input_shape, (a, b, c), channels_last=False),
+                ImageLayout(input_shape, (c, a, b), channels_last=True),
+            ]
+        case _:
+            raise ValueError(
+                "Expected X of shape (n, features), (n, height, width), (n, channels, height, width) or "
+                f"(n, height, width, channels), no length zero; got {_shape_of_x(input_shape)}. "
+                "Reshape X to one of these."
+            )
+    if wanted is None:
+        return _only_likely_reading(readings)
+    for reading in readings:
+        if reading.image_shape == wanted:
+            return reading
+    raise ValueError(
+        f"image_shape={wanted} does not fit X of shape {_shape_of_x(input_shape)}, which can be read as "
+        f"{' or '.join(str(reading.image_shape) for reading in readings)}. "
+        "Give image_shape as (channels, height, width), or reshape X."
+    )
+
+
+def check_images(
+    X: Any,
+    *,
+    image_shape: Sequence[int] | None = None,
+    layout: ImageLayout | None = None,
+    estimator: str = "CNNClassifier",
+    min_samples: int = 1,
+) -> tuple[NDArray[np.uint8 | np.float32], ImageLayout]:
+    """Turn any array of images into one array of pixels, or say what is wrong with it.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, features), (n, height, width), (n, channels, height, width) or \
+(n, height, width, channels)
+        Real numbers: an array of any dtype and memory order, nested lists, a torch tensor, a data frame, or anything
+        else that NumPy or DLPack can read. One image on its own must be given as ``image[np.newaxis]``: two axes are
+        always rows of features.
+    image_shape : sequence of three int, optional
+        The (channels, height, width) of every image, where ``X.shape`` does not tell; see `infer_layout`.
+    layout : ImageLayout, optional
+        The reading that X must have, as an earlier call returned it. `image_shape` is not looked at then.
+    estimator : str, default="CNNClassifier"
+        Who is asking, for the errors.
+    min_samples : int, default=1
+        The fewest images to accept.
+
+    Returns
+    -------
+    pixels : ndarray of shape (n, channels, height, width), uint8 or float32
+        C-contiguous, aligned and in native byte order. uint8 and bool give uint8, every other dtype float32. Shares
+        memory with X where nothing had to be converted, so it is not to be written to.
+    layout : ImageLayout
+        How X was read.
+
+    Raises
+    ------
+    ValueError
+        If X is not a stack of equally large images of finite real numbers, or does not have the layout asked for.
+    TypeError
+        If X is sparse, or holds objects that are not numbers.
+
+    Examples
+    --------
+    >>> pixels, layout = check_images([[0, 64, 128, 255]])
+    >>> pixels.shape, pixels.dtype, layout.image_shape
+    ((1, 1, 2, 2), dtype('float32'), (1, 2, 2))
+    >>> pixels, _ = check_images(np.zeros((5, 32, 48, 3), dtype=np.uint8))
+    >>> pixels.shape, pixels.dtype
+    ((5, 3, 32, 48), dtype('uint8'))
+    """
+    array = _as_array(X)
+    _check_counts(array, min_samples)
+    if layout is None:
+        layout = infer_layout(array.shape[1:], image_shape)
+    else:
+        _check_layout(array.shape, layout, estimator)
+    pixels = _as_pixels(_as_numbers(array), layout)
+    _check_finite(pixels)
+    return pixels, layout
+
+
+def _check_image_shape(image_shape: Any) -> tuple[int, int, int]:
+    match image_shape:
+        case [c, h, w] if _is_length(c) and _is_length(h) and _is_length(w):
+            return int(c), int(h), int(w)
+    raise ValueError(
+        f"Expected image_shape to be three positive whole numbers (channels, height, width); got {image_shape!r}. "
+        "For a grey image of 28 by 28 pixels pass (1, 28, 28)."
+    )
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) > 0
+
+
+def _shape_of_flat_row(n_features: int, wanted: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    if wanted is None:
+        side = math.isqrt(n_features)
+        return (1, side, side) if side * side == n_features else (1, 1, n_features)
+    if math.prod(wanted) != n_features:
+        raise ValueError(
+            f"image_shape={wanted} has {math.prod(wanted)} pixels, but a row of X has {n_features} features. "
+            "Give the (channels, height, width) whose product is the number of features."
+        )
+    return wanted
+
+
+def _only_likely_reading(readings: list[ImageLayout]) -> ImageLayout:
+    likely = [reading for reading in readings if reading.image_shape[0] in CHANNEL_COUNTS]
+    shape = _shape_of_x(readings[0].input_shape)
+    if not likely:
+        raise ValueError(
+            f"Expected 1, 3 or 4 channels as the first or the last axis of an image; got X of shape {shape}. "
+            "Pass image_shape=(channels, height, width) to say which axis is the channels."
+        )
+    # A single pixel is the one image that moving its channel axis leaves as it is.
+    if len(likely) == 2 and readings[0].input_shape != (1, 1, 1):
+        raise ValueError(
+            f"Ambiguous channel order: X of shape {shape} can be read as images of (channels, height, width) = "
+            f"{likely[0].image_shape}, channels first, or {likely[1].image_shape}, channels last. "
+            "Pass image_shape=(channels, height, width) to choose."
+        )
+    return likely[0]
+
+
+def _shape_of_x(input_shape: tuple[int, ...]) -> str:
+    return f"({', '.join(['n', *map(str, input_shape)])})"
+
+
+def _as_array(X: Any) -> NDArray[Any]:
+    # A frame hands out its columns as attributes, so a name alone proves nothing: only a method is callable.
+    if hasattr(X, "nnz") and callable(getattr(X, "toarray", None)):
+        raise TypeError(
+            f"Expected a dense array of images, got a sparse {type(X).__name__}. Use X.toarray() to convert it."
+        )
+    if np.ma.is_masked(X):
+        raise ValueError(
+            "Expected a value for every pixel, got a masked array with masked values. Fill them with X.filled(value)."
+        )
+    if callable(getattr(X, "detach", None)):
+        X = X.detach().cpu()
+        # NumPy has no bfloat16 or float8; float32 holds both.
+        X = X.float() if X.is_floating_point() else X
+    elif hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
+        X = np.from_dlpack(X)
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(
+            "Expected images that all have one size, got some that NumPy cannot stack. "
+            "Resize or pad them to one size and stack them with np.stack."
+        ) from error
+
+
+def _check_counts(array: NDArray[Any], min_samples: int) -> None:
+    if array.ndim < 2:
+        raise ValueError(
+            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead:\narray={array}.\n"
+            "Reshape your data using array.reshape(1, -1) if it is a single row, "
+            "or stack your images with np.stack(images)."
+        )
+    if len(array) < min_samples:
+        raise ValueError(
+            f"Found array with {len(array)} sample(s) (shape={array.shape}) "
+            f"while a minimum of {min_samples} is required."
+        )
+    if array.ndim == 2 and array.shape[1] == 0:
+        raise ValueError(f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+
+
+def _check_layout(shape: tuple[int, ...], layout: ImageLayout, estimator: str) -> None:
+    if shape[1:] == layout.input_shape:
+        return
+    if len(shape) == 2 and len(layout.input_shape) == 1:
+        raise ValueError(
+            f"X has {shape[1]} features, but {estimator} is expecting {layout.input_shape[0]} features as input."
+        )
+    raise ValueError(
+        f"X has shape {shape}, but {estimator} is expecting {_shape_of_x(layout.input_shape)} as input. "
+        "Give the images in the shape they were fitted in, a single one as image[np.newaxis]."
+    )
+
+
+def _as_numbers(array: NDArray[Any]) -> NDArray[Any]:
+    match array.dtype.kind:
+        case "b" | "u" | "i" | "f":
+            return array
+        case "O":
+            try:
+                return array.astype(np.float64)
+            except (ValueError, OverflowError) as error:
+                raise ValueError(
+                    f"Expected a number for every pixel, got X of dtype object with a value that is none: {error}. "
+                    "Give every pixel as a number."
+                ) from error
+        case "c":
+            raise ValueError(
+                f"Complex data not supported: expected real pixels, got X of dtype {array.dtype}. "
+                "Pass X.real or np.abs(X)."
+            )
+        case "S" | "U" | "T":
+            raise ValueError(
+                f"dtype='numeric' is not compatible with arrays of bytes/strings: got X of dtype {array.dtype}. "
+                "Convert your data to numeric values explicitly instead."
+            )
+        case _:
+            raise ValueError(
+                f"Expected pixels of a real numeric dtype, got X of dtype {array.dtype}. Convert it to float32."
+            )
+
+
+def _as_pixels(numbers: NDArray[Any], layout: ImageLayout) -> NDArray[np.uint8 | np.float32]:
+    planes = np.moveaxis(numbers, -1, 1) if layout.channels_last else numbers
+    dtype = np.uint8 if numbers.dtype in (np.uint8, np.bool) else np.float32
+    with np.errstate(all="ignore"):  # what overflows becomes infinite, and is reported as that
+        pixels = np.require(planes, dtype=dtype, requirements=["C", "A"])
+    # By way of one axis, because an axis of length 1 may keep a negative stride, which torch refuses.
+    return pixels.reshape(-1).reshape(len(numbers), *layout.image_shape)
+
+
+def _check_finite(pixels: NDArray[np.uint8 | np.float32]) -> None:
+    if pixels.dtype == np.uint8:
+        return
+    # The extremes show any NaN (it propagates) or infinity, without the temporary array that np.isfinite needs.
+    smallest, largest = float(pixels.min(initial=0)), float(pixels.max(initial=0))
+    if math.isnan(smallest):
+        raise ValueError("Input X contains NaN. Fill the missing pixels or drop those images before you pass X.")
+    if math.isinf(smallest) or math.isinf(largest):
+        raise ValueError(
+            "Input X contains infinity or a value too large for dtype('float32'). "
+            "Scale or clip the pixels before you pass X."
+        )

@@ -1,0 +1,549 @@
+"""The skorch net: in-memory batches, learning-rate schedule, precision, weight averaging, callbacks."""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
+from skorch.utils import noop
+from torch import nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from cnnclf.augment import Augmentation
+
+# Rows of one forward pass in prediction and validation: the activations of small images stay in the L2 cache.
+EVALUATION_BATCH = 256
+
+# Σw up to which whole-number weights become repetitions, in multiples of the number of rows.
+REPETITION_LIMIT = 10
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True),
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+}
+
+Batch = tuple[Any, torch.Tensor]
+
+
+def one_cycle(progress: float) -> float:
+    """Rise linearly to the peak over the first 30 % of training, then fall along a cosine to zero.
+
+    Source: Smith 2018, “A disciplined approach to neural network hyper-parameters”, section 4; the cosine
+    descent as in fastai.
+    """
+    if progress < 0.3:
+        return 0.1 + 0.9 * progress / 0.3
+    return 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7))
+
+
+def cosine(progress: float) -> float:
+    """Fall along a cosine from the peak to zero.
+
+    Source: Loshchilov & Hutter 2017, “SGDR”, eq. 5 without restarts.
+    """
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+# progress in [0, 1) → share of the peak learning rate; None leaves the optimiser's own value alone, so that
+# a skorch LRScheduler callback can rule it.
+SCHEDULES: dict[str, Callable[[float], float] | None] = {"one_cycle": one_cycle, "cosine": cosine, "constant": None}
+
+
+class Rows(Dataset):  # type: ignore[misc]
+    """Images and labels in memory, with the order in which training visits them.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, channels, height, width), uint8 or float32
+        Raw pixels.
+    y : Tensor of shape (n,), int64
+        Class indices.
+    order : Tensor of shape (n_visits,), int64, optional
+        Row numbers of one epoch before shuffling; a row may come several times. All rows once by default.
+    weight : Tensor of shape (n,), float32, optional
+        What each row's loss is multiplied with.
+    """
+
+    def __init__(
+        self,
+        X: torch.Tensor,
+        y: torch.Tensor,
+        order: torch.Tensor | None = None,
+        weight: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__(X, y)
+        self.order = torch.arange(len(y), device=y.device) if order is None else order
+        self.weight = weight
+
+    def to(self, device: str) -> "Rows":
+        """Move everything to a device, once."""
+        weight = None if self.weight is None else self.weight.to(device)
+        return Rows(self.X.to(device), self.y.to(device), self.order.to(device), weight)
+
+    def take(self, order: torch.Tensor) -> Batch:
+        """Gather a batch; with weights, X is a dict, which is skorch's way for sample weights."""
+        X = self.X.index_select(0, order)
+        y = self.y.index_select(0, order)
+        if self.weight is None:
+            return X, y
+        return {"X": X, "sample_weight": self.weight.index_select(0, order)}, y
+
+
+class Batches:
+    """One epoch over :class:`Rows`: shuffled for training, in order otherwise.
+
+    Batches differ in size by at most one row, and a training batch has at least two: batch normalisation has no
+    variance to learn from one.
+    """
+
+    def __init__(self, rows: Rows, batch_size: int, *, shuffle: bool) -> None:
+        # A lone row stands beside itself.
+        self.order = rows.order.repeat(2) if shuffle and len(rows.order) == 1 else rows.order
+        self.rows = rows
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        n_batches = math.ceil(len(self.order) / self.batch_size)
+        return min(n_batches, len(self.order) // 2) if self.shuffle else n_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.order
+        if self.shuffle:
+            # Drawn on the CPU, so that every device sees the same order.
+            order = order[torch.randperm(len(order)).to(order.device)]
+        for part in order.tensor_split(len(self)):
+            yield self.rows.take(part)
+
+
+def arrange(
+    pixels: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Decide which rows an epoch visits, in an order that does not depend on how they came.
+
+    Rows of weight zero are dropped. Whole-number weights become repetitions, so that a weight of two is a row
+    that stands there twice, to the bit, shuffling and batch normalisation included; they do as long as Σw is at
+    most ``REPETITION_LIMIT`` times the number of rows, which bounds the order to 80 bytes a row.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n, channels, height, width)
+        Checked images.
+    labels : ndarray of shape (n,), int64
+        Class indices.
+    sample_weight : ndarray of shape (n,), float64, or None
+        Non-negative, not all zero.
+
+    Returns
+    -------
+    order : ndarray of shape (n_visits,), int64
+        Row numbers, sorted by content.
+    weight : ndarray of shape (n,), float64, or None
+        What is left to multiply each row's loss with.
+
+    Examples
+    --------
+    >>> pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+    >>> order, weight = arrange(pixels, np.zeros(4, np.int64), np.array([0.0, 1.0, 3.0, 0.0]))
+    >>> np.bincount(order, minlength=4).tolist(), weight
+    ([0, 1, 3, 0], None)
+    """
+    keys = [labels, hash_rows(pixels)]
+    if sample_weight is None:
+        return np.lexsort(keys), None
+    whole = bool((sample_weight == np.floor(sample_weight)).all())
+    if whole and sample_weight.sum() <= REPETITION_LIMIT * len(labels):
+        order = np.lexsort(keys)
+        return np.repeat(order, sample_weight[order].astype(np.int64)), None
+    order = np.lexsort([sample_weight, *keys])
+    return order[sample_weight[order] > 0], sample_weight
+
+
+def hash_rows(pixels: np.ndarray) -> np.ndarray:
+    """Hash each image to 64 bits: Σ odd random multiplier × 8-byte word, modulo 2⁶⁴.
+
+    Source: multiply-shift hashing of vectors, Dietzfelbinger 1996.
+    """
+    n = len(pixels)
+    row_bytes = pixels[:1].nbytes
+    n_words = -(-row_bytes // 8)
+    multipliers = np.random.default_rng(0).integers(0, 2**63, n_words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    hashes = np.empty(n, np.uint64)
+    step = max(1, 2**22 // row_bytes)
+    for start in range(0, n, step):
+        rows = pixels[start : start + step]
+        words = np.zeros((len(rows), n_words * 8), np.uint8)
+        words[:, :row_bytes] = rows.reshape(len(rows), -1).view(np.uint8)
+        hashes[start : start + step] = words.view(np.uint64) @ multipliers
+    return hashes
+
+
+def choose_batch_size(batch_size: int | str, n_rows: int) -> int:
+    """Resolve ``"auto"``: about a hundred steps an epoch, by a power of two from 16 to 128."""
+    if not isinstance(batch_size, str):
+        return int(batch_size)
+    return int(2 ** np.clip(round(math.log2(max(1, n_rows) / 100)), 4, 7))
+
+
+def choose_device(device: str) -> str:
+    """Resolve ``"auto"``: a CUDA GPU when there is one, else the CPU."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """Resolve ``"auto"``: bfloat16 where the processor multiplies it natively, else float32.
+
+    Emulated bfloat16 is slower than float32, so torch's own "supported" is not asked but the instruction set.
+    """
+    if precision != "auto":
+        return precision
+    match torch.device(device).type:
+        case "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        case "cpu":
+            capabilities = torch.cpu.get_capabilities()
+            native = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+        case _:
+            native = False
+    return "bfloat16" if native else "float32"
+
+
+@contextmanager
+def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
+    """Run torch with its own random numbers and a fixed number of threads; leave the caller's as they were.
+
+    One thread, as scikit-learn's own estimators: ``n_jobs`` is the way to use more cores, results are the same
+    bits inside and outside of it, and spinning threads on a busy machine cost more than they bring.
+    The environment variable ``CNNCLF_NUM_THREADS`` sets another number; the same bits hold for the same number.
+
+    Parameters
+    ----------
+    device : str
+        Where torch runs.
+    seed : sequence of int, optional
+        Seeds torch; without it random numbers are not drawn.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("CNNCLF_NUM_THREADS", "1")))
+    devices = [torch.cuda.current_device()] if torch.device(device).type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices, enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1))
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+class Progress(Callback):  # type: ignore[misc]
+    """A progress bar with epoch, loss, accuracy and time left; silent where stderr is not a terminal."""
+
+    def on_train_begin(self, net: "Net", **kwargs: Any) -> None:
+        """Open the bar."""
+        self.bar_ = tqdm(disable=None, file=sys.stderr, unit=" batches", dynamic_ncols=True)
+
+    def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
+        """Name the epoch."""
+        self.bar_.total = net.n_steps_
+        self.bar_.set_description(f"epoch {len(net.history)}", refresh=False)
+
+    def on_batch_end(self, net: "Net", training: bool = False, **kwargs: Any) -> None:
+        """Move on by a step."""
+        if training:
+            self.bar_.update()
+
+    def on_epoch_end(self, net: "Net", **kwargs: Any) -> None:
+        """Show where the loss and the accuracy stand."""
+        last = net.history[-1]
+        kind = "valid" if "valid_loss" in last else "train"
+        self.bar_.set_postfix_str(f"{kind} loss {last[f'{kind}_loss']:.4f}, accuracy {last[f'{kind}_accuracy']:.4f}")
+
+    def on_train_end(self, net: "Net", **kwargs: Any) -> None:
+        """Leave the last line standing."""
+        self.bar_.close()
+        del self.bar_
+
+
+class StopEarly(EarlyStopping):  # type: ignore[misc]
+    """skorch's early stopping on the validation loss, best weights restored, where there is validation data."""
+
+    def __init__(self, patience: int) -> None:
+        super().__init__(monitor="valid_loss", patience=patience, load_best=True, sink=noop)
+
+    def on_epoch_end(self, net: "Net", **kwargs: Any) -> None:
+        """Count epochs without improvement."""
+        if "valid_loss" in net.history[-1]:
+            super().on_epoch_end(net, **kwargs)
+
+
+class WeightAverage:
+    """Exponential moving average of a network's floating-point state, batch-norm statistics included.
+
+    Source: Polyak & Juditsky 1992, “Acceleration of stochastic approximation by averaging”; the decay warms up
+    as min(decay, (1 + t) / (10 + t)).
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network in training; it shows either its live weights or their average.
+    decay : float
+        Weight of the past in each update, once warmed up.
+    """
+
+    def __init__(self, network: nn.Module, decay: float = 0.998) -> None:
+        self.decay = decay
+        self.n_updates = 0
+        self.other = [tensor.clone() for tensor in self._state(network)]
+        self.average_is_shown = False
+
+    @staticmethod
+    def _state(network: nn.Module) -> list[torch.Tensor]:
+        return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+
+    def update(self, network: nn.Module) -> None:
+        """Take one step's weights in."""
+        self.n_updates += 1
+        decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
+        for average, live in zip(self.other, self._state(network), strict=True):
+            average.lerp_(live, 1 - decay)
+
+    def show(self, network: nn.Module, *, average: bool) -> None:
+        """Put the average, or the live weights, into the network."""
+        if average == self.average_is_shown:
+            return
+        for shown, other in zip(self._state(network), self.other, strict=True):
+            kept = shown.clone()
+            shown.copy_(other)
+            other.copy_(kept)
+        self.average_is_shown = average
+
+
+class Net(NeuralNetClassifier):  # type: ignore[misc]
+    """skorch's classifier net, fed from memory.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Takes raw pixels (n, channels, height, width), gives logits (n, n_classes).
+    n_classes : int
+        Number of logits.
+    max_epochs, batch_size, lr, optimizer, weight_decay, label_smoothing, weight_averaging, callbacks, compile, verbose
+        As in :class:`cnnclf.CNNClassifier`, already validated.
+    schedule : {"one_cycle", "cosine", "constant"}
+        Learning rate over training.
+    augment : Augmentation or None
+        Applied to training batches.
+    precision : {"float32", "bfloat16"}
+        Of the training pass; evaluation is always float32.
+    patience : int or None
+        Epochs without a better validation loss before training stops and the best weights come back.
+    device : str
+        Where it runs.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        n_classes: int,
+        max_epochs: int,
+        batch_size: int,
+        lr: float,
+        optimizer: str,
+        schedule: str,
+        weight_decay: float,
+        label_smoothing: float,
+        augment: Augmentation | None,
+        weight_averaging: bool,
+        precision: str,
+        patience: int | None,
+        callbacks: Sequence[Any],
+        device: str,
+        compile: bool,  # noqa: A002 - skorch's name
+        verbose: int,
+    ) -> None:
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.augment = augment
+        self.weight_averaging = weight_averaging
+        self.precision = precision
+        self.patience = patience
+        super().__init__(
+            module,
+            criterion=nn.CrossEntropyLoss(label_smoothing=label_smoothing, reduction="none"),
+            classes=list(range(n_classes)),
+            optimizer=optimizer,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            lr=lr,
+            train_split=None,
+            callbacks=list(callbacks),
+            device=device,
+            compile=compile,
+            verbose=verbose,
+        )
+
+    @property
+    def network(self) -> nn.Module:
+        """The module itself, also when it is compiled."""
+        network: nn.Module = self.module_._orig_mod if self.compile else self.module_
+        return network
+
+    def train(self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str) -> "Net":
+        """Train for some epochs, going on from the weights there are.
+
+        Parameters
+        ----------
+        rows, valid : Rows
+            What is learnt from, and what is only measured on.
+        epochs : int
+            Passes over ``rows``.
+        schedule : str
+            A key of ``SCHEDULES``, stretched over these epochs.
+        """
+        self.max_epochs = epochs
+        self.schedule = schedule
+        self.train_split = None if valid is None else predefined_split(valid.to(self.device))
+        try:
+            self.partial_fit(rows.to(self.device))
+        finally:
+            self.train_split = None  # would carry the validation images into every pickle
+        return self
+
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Evaluate raw pixels (n, channels, height, width) in cache-sized slices; float32 (n, n_classes) on the CPU."""
+        self._set_training(False)
+        with torch.inference_mode():
+            return torch.cat([self.infer(part).cpu() for part in torch.split(pixels, EVALUATION_BATCH)])
+
+    # What skorch asks a net to provide.
+
+    def get_default_callbacks(self) -> list[tuple[str, Callback]]:
+        """Time every epoch; stop early and show progress where asked to."""
+        callbacks: list[tuple[str, Callback]] = [("timer", EpochTimer())]
+        if self.patience is not None:
+            callbacks.append(("early_stopping", StopEarly(self.patience)))
+        if self.verbose:
+            callbacks.append(("progress", Progress()))
+        return callbacks
+
+    def initialize_module(self) -> "Net":
+        """Lay the weights out channels-last: on CPUs and GPUs alike that is what convolutions want."""
+        super().initialize_module()
+        self.module_.to(memory_format=torch.channels_last)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> "Net":
+        """Let weight decay pull on weights alone: biases and normalisation have nothing to overfit with."""
+        parameters = [p for p in self.module_.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer_ = OPTIMIZERS[self.optimizer](groups, lr=self.lr)
+        self.average_ = WeightAverage(self.network) if self.weight_averaging else None
+        return self
+
+    def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
+        """Slice memory; no worker, no per-sample call."""
+        return Batches(dataset, self.batch_size if training else EVALUATION_BATCH, shuffle=training)
+
+    def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
+        """Turn raw pixels into float32 logits; augmentation and low precision are for training mode alone."""
+        x = (x["X"] if isinstance(x, dict) else x).to(self.device)
+        training = self.module_.training
+        if training and self.augment is not None:
+            x = self.augment(x)
+        low = training and self.precision == "bfloat16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
+            logits: torch.Tensor = self.module_(x.contiguous(memory_format=torch.channels_last))
+        return logits.float()
+
+    def get_loss(self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False) -> Any:
+        """Cross-entropy; smoothed in training, and Σ wᵢ lᵢ / n with weights of mean one."""
+        loss = self.criterion_(y_pred, y_true) if training else cross_entropy(y_pred, y_true, reduction="none")
+        if isinstance(X, dict):
+            loss = loss * X["sample_weight"].to(loss.device)
+        return loss.mean()
+
+    def on_train_begin(self, net: "Net", X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Start the schedule anew."""
+        self.step_ = 0
+        self.n_steps_ = self.max_epochs * len(self.get_iterator(X, training=True))
+        self.interrupted_ = True
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.lr
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Take one optimisation step at the schedule's learning rate."""
+        schedule = SCHEDULES[self.schedule]
+        if schedule is not None:
+            for group in self.optimizer_.param_groups:
+                group["lr"] = self.lr * schedule(self.step_ / self.n_steps_)
+        step: dict[str, Any] = super().train_step(batch, **fit_params)
+        self.step_ += 1
+        if self.average_ is not None:
+            self.average_.update(self.network)
+        return step
+
+    def run_single_epoch(
+        self, iterator: Batches | None, training: bool, prefix: str, step_fn: Callable[..., Any], **fit_params: Any
+    ) -> None:
+        """Run over all batches; losses are read off the device once, at the end."""
+        if iterator is None:
+            return
+        if training and self.average_ is not None:
+            self.average_.show(self.network, average=False)
+        losses, n_correct, sizes = [], [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses.append(step["loss"].detach())
+            n_correct.append((step["y_pred"].detach().argmax(dim=1) == batch[1]).sum())
+            sizes.append(len(batch[1]))
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        if training and self.average_ is not None:
+            self.average_.show(self.network, average=True)
+        batch_losses = torch.stack(losses).tolist()
+        for record, loss, size in zip(self.history[-1]["batches"][-len(sizes) :], batch_losses, sizes, strict=True):
+            record.update({f"{prefix}_loss": loss, f"{prefix}_batch_size": size})
+        self.history.record(f"{prefix}_loss", float(np.average(batch_losses, weights=sizes)))
+        self.history.record(f"{prefix}_accuracy", int(torch.stack(n_correct).sum()) / sum(sizes))
+        self.history.record(f"{prefix}_batch_count", len(sizes))
+
+    def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
+        """Until the epoch's end, a KeyboardInterrupt is the user's."""
+        super().on_epoch_begin(net, **kwargs)
+        self.interrupted_ = True
+
+    def on_epoch_end(
+        self, net: "Net", dataset_train: Rows | None = None, dataset_valid: Rows | None = None, **kwargs: Any
+    ) -> None:
+        """Measure training data as validation data is measured: in evaluation mode, on as many rows."""
+        if dataset_train is not None and dataset_valid is not None:
+            # The order is by hash, so its beginning is a sample.
+            batch = dataset_train.take(dataset_train.order[: len(dataset_valid)])
+            logits = self.logits(batch[0]["X"] if isinstance(batch[0], dict) else batch[0])
+            self.history.record("train_loss", float(self.get_loss(logits, batch[1].cpu(), batch[0])))
+            self.history.record("train_accuracy", float((logits.argmax(dim=1) == batch[1].cpu()).float().mean()))
+        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+        # From here on it is a callback's: that is how skorch's EarlyStopping ends training.
+        self.interrupted_ = False
+
+    def on_train_end(self, net: "Net", **kwargs: Any) -> None:
+        """Leave the averaged weights in the network, also after an interruption."""
+        if self.average_ is not None and self.average_.n_updates:
+            self.average_.show(self.network, average=True)

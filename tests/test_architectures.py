@@ -1,0 +1,303 @@
+"""What the table of architectures promises: published sizes, and networks that fit any image."""
+
+import re
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+
+from cnnclf.architectures import (
+    ARCHITECTURES,
+    Conv,
+    Dense,
+    Flatten,
+    LayerSummary,
+    Pool,
+    ReLU,
+    build_sequential,
+    count_parameters,
+    find_architecture,
+    list_architectures,
+    list_layers,
+    summarize,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# Trainable parameters at 1×28×28 and 10 classes, by hand. A convolution of k×k from a to b channels has
+# (k·k·a + 1)·b, a dense layer from a to b features (a + 1)·b. A valid 3×3 convolution takes 2 off each side, a 2×2
+# pooling halves it, rounded down.
+BY_HAND = {
+    # 28 → 28 (5×5, padding 2) → 14 → 10 (5×5) → 5; 16·5·5 = 400 features
+    #   (25·1 + 1)·6 + (25·6 + 1)·16 + (400 + 1)·120 + (120 + 1)·84 + (84 + 1)·10
+    # =      156     +     2,416     +     48,120     +    10,164     +    850
+    "lenet5": 61_706,
+    # 28 → 26 → 13 → 11 → 5; 64·5·5 = 1,600 features
+    #   (9·1 + 1)·32 + (9·32 + 1)·64 + (1,600 + 1)·10
+    # =     320      +    18,496     +    16,010
+    "keras_mnist": 34_826,
+    # 28 → 26 → 24 → 12; 64·12·12 = 9,216 features
+    #   (9·1 + 1)·32 + (9·32 + 1)·64 + (9,216 + 1)·128 + (128 + 1)·10
+    # =     320      +    18,496     +    1,179,776    +    1,290
+    "pytorch_mnist": 1_199_882,
+    # 28 → 26 → 13 → 11 → 5 → 3 → 1; 128 features
+    #   (9·1 + 1)·32 + (9·32 + 1)·64 + (9·64 + 1)·128 + (128 + 1)·128 + (128 + 1)·10
+    # =     320      +    18,496     +     73,856     +    16,512     +    1,290
+    "pool3_head1": 110_474,
+    # the same convolutions and first dense layer, 109,184, then 64 and 32
+    #   109,184 + (128 + 1)·64 + (64 + 1)·32 + (32 + 1)·10
+    # = 109,184 +    8,256     +    2,080    +    330
+    "pool3_head3": 119_850,
+    # 28 → 26 → 13 → 11 → 5 → 3; 64·3·3 = 576 features
+    #   (9·1 + 1)·32 + (9·32 + 1)·64 + (9·64 + 1)·64 + (576 + 1)·64 + (64 + 1)·10
+    # =     320      +    18,496     +    36,928     +    36,928    +    650
+    "pool2_conv3": 93_322,
+}
+
+IMAGE_SHAPES = [
+    (1, 1, 1),
+    (1, 1, 2),
+    (1, 1, 3),
+    (1, 1, 13),
+    (1, 13, 1),
+    (1, 1, 64),
+    (1, 64, 1),
+    (1, 2, 2),
+    (1, 3, 3),
+    (1, 5, 5),
+    (1, 8, 8),
+    (1, 28, 28),
+    (3, 32, 32),
+    (4, 7, 19),
+]
+
+every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+every_image_shape = pytest.mark.parametrize("image_shape", IMAGE_SHAPES, ids=lambda s: "x".join(map(str, s)))
+
+
+def build(name, image_shape, n_classes=10):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return find_architecture(name).build(image_shape, n_classes)
+
+
+# The table
+
+
+def test_the_classics_are_there_and_the_default_comes_first():
+    names = list_architectures()
+    assert names[0] == "compact"
+    assert set(BY_HAND) <= set(names)
+    assert names == list(ARCHITECTURES)
+
+
+@every_architecture
+def test_the_table_tells_the_number_of_parameters(name):
+    assert count_parameters(build(name, (1, 28, 28))) == find_architecture(name).n_parameters
+
+
+@pytest.mark.parametrize(("name", "n_parameters"), BY_HAND.items())
+def test_the_number_of_parameters_is_that_derived_by_hand(name, n_parameters):
+    assert find_architecture(name).n_parameters == n_parameters
+
+
+@every_architecture
+def test_every_architecture_names_its_source(name):
+    assert find_architecture(name).source
+
+
+def test_a_list_of_names_is_the_callers_own():
+    list_architectures().clear()
+    assert list_architectures()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lenet", " Did you mean 'lenet5'?"),
+        ("Compact", " Did you mean 'compact'?"),
+        ("keras-mnist", " Did you mean 'keras_mnist'?"),
+        ("pool3-head3", " Did you mean 'pool3_head3'?"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(name, hint):
+    sentence = (
+        f"architecture must be one of {', '.join(ARCHITECTURES)}, or a callable (image_shape, n_classes) -> nn.Module; "
+        f"got {name!r}.{hint}"
+    )
+    with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
+        find_architecture(name)
+
+
+# Networks that fit the image
+
+
+@every_image_shape
+@every_architecture
+def test_every_architecture_fits_every_image(name, image_shape):
+    network = build(name, image_shape, n_classes=3)
+    assert all(height > 0 for row in summarize(network, image_shape) for height in row.output_shape)
+
+    x = torch.ones(2, *image_shape)
+    logits = network(x)  # in training mode: batch normalisation of 1×1 maps needs more than one row, and has two
+    assert logits.shape == (2, 3)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert network.eval()(x[:1]).shape == (1, 3)
+
+
+@every_image_shape
+@every_architecture
+def test_no_kernel_is_larger_than_its_input_and_nothing_below_four_pixels_is_pooled(name, image_shape):
+    checked = []
+
+    def check(layer, inputs):
+        height, width = inputs[0].shape[2:]
+        window = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
+        assert window[0] <= height
+        assert window[1] <= width
+        if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
+            assert height * width >= 4
+        checked.append(layer)
+
+    network = build(name, image_shape).eval()
+    for layer in network.modules():  # also those within blocks
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            layer.register_forward_pre_hook(check)
+    network(torch.ones(1, *image_shape))
+    assert checked
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 500])
+@every_architecture
+def test_there_is_one_logit_a_class(name, n_classes):
+    assert build(name, (1, 8, 8), n_classes).eval()(torch.zeros(1, 1, 8, 8)).shape == (1, n_classes)
+
+
+@every_architecture
+def test_the_layers_have_names_and_the_last_is_the_output(name):
+    names = [layer_name for layer_name, _ in list_layers(build(name, (1, 28, 28)))]
+    assert len(set(names)) == len(names) > 3
+    assert names[-1] == "output"
+    assert all(layer_name.isidentifier() for layer_name in names)
+
+
+@every_architecture
+def test_the_seed_decides_the_weights(name):
+    # A fold over the layers is the network.
+    x = torch.linspace(-1, 1, 784).reshape(1, 1, 28, 28)
+    network, again = build(name, (1, 28, 28)).eval(), build(name, (1, 28, 28)).eval()
+    folded = x
+    for _, layer in list_layers(again):
+        folded = layer(folded)
+    assert torch.equal(folded, network(x))
+
+
+def test_kernels_and_padding_shrink_with_the_image():
+    # 5×5 with padding 2 on 2 rows of 9: the kernel becomes 2×5, its padding (1, 2), so 3 rows and 9 columns leave it;
+    # the pooling takes 1 row and 4 columns of them; 3×3 becomes 1×3 and leaves 2 columns, which are too few to pool.
+    network = build_sequential(
+        (Conv(6, kernel=5, padding=2), ReLU(), Pool(), Conv(7), Pool(), Flatten(), Dense(5)), (1, 2, 9), 10
+    )
+    assert summarize(network, (1, 2, 9)) == [
+        LayerSummary("conv1", "Conv2d 2×5, padding 1", (6, 3, 9), (2 * 5 + 1) * 6),
+        LayerSummary("relu1", "ReLU", (6, 3, 9), 0),
+        LayerSummary("pool1", "MaxPool2d 2×2", (6, 1, 4), 0),
+        LayerSummary("conv2", "Conv2d 1×3", (7, 1, 2), (3 * 6 + 1) * 7),
+        LayerSummary("flatten1", "Flatten", (14,), 0),
+        LayerSummary("dense1", "Linear", (5,), 15 * 5),
+        LayerSummary("output", "Linear", (10,), 6 * 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "window", "pooled"),
+    [
+        ((1, 2, 2), (2, 2), (1, 1)),
+        ((1, 1, 4), (1, 2), (1, 2)),
+        ((1, 5, 1), (2, 1), (2, 1)),
+        ((1, 3, 3), (2, 2), (1, 1)),
+        ((1, 1, 3), None, (1, 3)),
+        ((1, 1, 1), None, (1, 1)),
+    ],
+)
+def test_pooling_halves_the_sides_that_it_can(image_shape, window, pooled):
+    network = build_sequential((Pool(), Flatten()), image_shape, 2)
+    assert [layer.kernel_size for layer in network if isinstance(layer, nn.MaxPool2d)] == [window] * (
+        window is not None
+    )
+    assert network[-1].in_features == pooled[0] * pooled[1]
+
+
+# What is told of a network
+
+
+def test_lenet5_layer_by_layer():
+    #                                                              28 − 5 + 1 + 2·2 = 28, 28 / 2 = 14
+    #                                                              14 − 5 + 1 = 10, 10 / 2 = 5, 16·5·5 = 400
+    assert summarize(build("lenet5", (1, 28, 28)), (1, 28, 28)) == [
+        LayerSummary("conv1", "Conv2d 5×5, padding 2", (6, 28, 28), 156),
+        LayerSummary("relu1", "ReLU", (6, 28, 28), 0),
+        LayerSummary("pool1", "MaxPool2d 2×2", (6, 14, 14), 0),
+        LayerSummary("conv2", "Conv2d 5×5", (16, 10, 10), 2_416),
+        LayerSummary("relu2", "ReLU", (16, 10, 10), 0),
+        LayerSummary("pool2", "MaxPool2d 2×2", (16, 5, 5), 0),
+        LayerSummary("flatten1", "Flatten", (400,), 0),
+        LayerSummary("dense1", "Linear", (120,), 48_120),
+        LayerSummary("relu3", "ReLU", (120,), 0),
+        LayerSummary("dense2", "Linear", (84,), 10_164),
+        LayerSummary("relu4", "ReLU", (84,), 0),
+        LayerSummary("output", "Linear", (10,), 850),
+    ]
+
+
+@every_architecture
+def test_a_summary_adds_up_and_leaves_the_network_as_it_was(name):
+    network = build(name, (1, 28, 28))
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    rows = summarize(network, (1, 28, 28))
+
+    assert sum(row.n_parameters for row in rows) == count_parameters(network)
+    assert rows[-1].output_shape == (10,)
+    assert network.training
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+    network.eval()
+    summarize(network, (1, 28, 28))
+    assert not network.training
+
+
+def test_a_layer_object_that_stands_there_twice_is_listed_twice():
+    relu = nn.ReLU()
+    network = nn.Sequential(OrderedDict(flat=nn.Flatten(), act1=relu, dense=nn.Linear(4, 4), act2=relu))
+    assert [name for name, _ in list_layers(network)] == ["flat", "act1", "dense", "act2"]
+    assert [row.name for row in summarize(network, (1, 2, 2))] == ["flat", "act1", "dense", "act2"]
+
+
+def test_a_module_that_is_no_sequence_is_one_layer():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.left(x.flatten(1)) + self.right(x.flatten(1))
+
+    class Reversed(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.flip(1))
+
+    for module in (Branches(), Reversed(nn.Flatten(), nn.Linear(4, 2))):
+        assert list_layers(module) == [("module", module)]
+        (row,) = summarize(module, (1, 2, 2))
+        assert (row.name, row.kind, row.output_shape) == ("module", type(module).__name__, (2,))
+        assert row.n_parameters == count_parameters(module)
+
+
+def test_frozen_parameters_are_not_counted():
+    dense = nn.Linear(4, 2)  # 4 · 2 weights and 2 biases
+    assert count_parameters(dense) == 10
+    dense.weight.requires_grad = False
+    assert count_parameters(dense) == 2

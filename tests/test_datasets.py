@@ -1,0 +1,949 @@
+"""What `cnnclf.datasets` promises: all that the file holds, or one sentence that names the file; never half of it."""
+
+import gzip
+import hashlib
+import os
+import re
+import struct
+import subprocess
+import sys
+import threading
+import tracemalloc
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import numpy as np
+import pooch
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from cnnclf import datasets
+from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
+
+unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
+
+IDX_CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+
+
+def exactly(sentence):
+    """Match `sentence` from end to end; … stands for words that are not ours."""
+    return rf"\A{re.escape(sentence).replace('…', '.+')}\Z"
+
+
+def to_idx(array):
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, IDX_CODES[array.dtype.name], array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+idx_arrays = hnp.arrays(
+    dtype=st.sampled_from(sorted(IDX_CODES)),
+    shape=hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4),
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A file that each example of a property writes anew."""
+    return tmp_path_factory.mktemp("scratch") / "file"
+
+
+# IDX: what is read
+
+
+def test_an_idx_file_read_by_hand(tmp_path):
+    file = tmp_path / "numbers.idx"
+    # 00 00, 0b = int16, 2 dimensions: 2 and 3; big-endian
+    file.write_bytes(bytes.fromhex("00000b02 00000002 00000003 0001 0002 0003 ffff 0100 7fff"))
+    array = load_idx(file)
+    assert array.dtype == np.int16
+    assert array.dtype.isnative
+    # ffff = -1, 0100 = 256, 7fff = 2^15 - 1
+    assert array.tolist() == [[1, 2, 3], [-1, 256, 32767]]
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+@unhurried
+@given(array=idx_arrays)
+def test_what_was_written_is_read_back_to_the_bit(scratch, compress, array):
+    scratch.write_bytes(compress(to_idx(array)))
+    read = load_idx(scratch)
+    assert (read.shape, read.dtype, read.tobytes()) == (array.shape, array.dtype, array.tobytes())
+
+
+def test_the_content_says_whether_it_is_compressed_and_not_the_name(tmp_path):
+    numbers = np.arange(6, dtype=np.uint8)
+    (tmp_path / "plain.gz").write_bytes(to_idx(numbers))
+    (tmp_path / "packed").write_bytes(gzip.compress(to_idx(numbers)))
+    assert load_idx(str(tmp_path / "plain.gz")).tolist() == load_idx(tmp_path / "packed").tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_array_read_from_idx_can_be_written_to(tmp_path):
+    (tmp_path / "file").write_bytes(to_idx(np.zeros(3, dtype=np.uint8)))
+    array = load_idx(tmp_path / "file")
+    array[0] = 7
+    assert array.tolist() == [7, 0, 0]
+
+
+# IDX: what is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "expected at least 4 bytes, as its header says, got 0; the file is cut short, fetch it again"),
+        ("0000", "expected at least 4 bytes, as its header says, got 2; the file is cut short, fetch it again"),
+        (
+            "00000802 0000",
+            "expected at least 12 bytes, as its header says, got 6; the file is cut short, fetch it again",
+        ),
+        (
+            "00000d01 00000002 00000000",
+            "expected at least 16 bytes, as its header says, got 12; the file is cut short, fetch it again",
+        ),
+        (
+            "00000801 00000002 010203",
+            "expected 10 bytes, as its header says, got more; the file is damaged, fetch it again",
+        ),
+        *(
+            (
+                f"{magic} 00000000",
+                (
+                    "expected an IDX file, which starts with 00 00, a type (08, 09, 0b, 0c, 0d or 0e) and a number of "
+                    f"dimensions (01 or more), got {magic}; check that this is the right file"
+                ),
+            )
+            for magic in ["00 01 08 01", "01 00 08 01", "00 00 0a 01", "00 00 0f 01", "00 00 08 00", "89 50 4e 47"]
+        ),
+        (
+            f"00000841 {'00000001' * 65} 00",
+            f"expected a shape that NumPy can hold, got {(1,) * 65} (…); check that this is the right file",
+        ),
+        (
+            "00000804 00000000 ffffffff ffffffff ffffffff",
+            (
+                "expected a shape that NumPy can hold, got (0, 4294967295, 4294967295, 4294967295) (…); "
+                "check that this is the right file"
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_file_that_is_no_idx_file_is_refused(tmp_path, compress, content, sentence):
+    file = tmp_path / "file"
+    file.write_bytes(compress(bytes.fromhex(content)))
+    with pytest.raises(ValueError, match=exactly(f"{file}: {sentence}")):
+        load_idx(file)
+
+
+def unreadable(file, error):
+    return exactly(
+        f"{file}: expected a readable IDX file, compressed with gzip or not, got {error}; "
+        "check the path, or fetch the file again"
+    )
+
+
+PACKED = gzip.compress(to_idx(np.arange(100, dtype=np.uint8)), mtime=0)  # ten bytes of gzip header, eight of trailer
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (PACKED[:-20], "EOFError(…)"),
+        (PACKED[:-4], "EOFError(…)"),
+        (PACKED[:10] + b"\xff" + PACKED[11:], "error(…)"),  # zlib.error: no such kind of block
+        (PACKED[:-8] + bytes(4) + PACKED[-4:], "BadGzipFile(…)"),  # the checksum
+        (PACKED + b"more", "BadGzipFile(…)"),
+    ],
+    ids=["cut in the data", "cut in the trailer", "bad deflate", "bad checksum", "trailing bytes"],
+)
+def test_a_damaged_gzip_is_refused(tmp_path, content, error):
+    file = tmp_path / "file.gz"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=unreadable(file, error)):
+        load_idx(file)
+
+
+def test_a_path_without_a_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=unreadable(tmp_path / "none", "FileNotFoundError(…)")):
+        load_idx(tmp_path / "none")
+    with pytest.raises(ValueError, match=unreadable(tmp_path, "…Error(…)")):
+        load_idx(tmp_path)
+
+
+@unhurried
+@given(array=idx_arrays, data=st.data())
+def test_every_truncation_is_refused(scratch, array, data):
+    def cut(content):
+        return content[: data.draw(st.integers(0, len(content) - 1))]
+
+    content = to_idx(array)
+    for damaged in (cut(content), gzip.compress(cut(content)), cut(gzip.compress(content))):
+        scratch.write_bytes(damaged)
+        with pytest.raises(ValueError, match=re.escape(f"{scratch}: expected ")):
+            load_idx(scratch)
+
+
+@unhurried
+@given(array=idx_arrays, more=st.binary(min_size=1, max_size=8))
+def test_every_extension_is_refused(scratch, array, more):
+    for damaged in (to_idx(array) + more, gzip.compress(to_idx(array) + more)):
+        scratch.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"got more; the file is damaged, fetch it again\Z"):
+            load_idx(scratch)
+
+
+def read_or_refused(load, file):
+    """Return what `load` makes of `file`, or None if it is refused by name."""
+    try:
+        return load(file)
+    except ValueError as error:
+        sentence = str(error)
+    assert sentence.startswith(f"{file}: expected ")
+    return None
+
+
+def idx_file_of(file):
+    """Return the bytes that stand for the array that is read from `file`."""
+    return to_idx(load_idx(file))
+
+
+@unhurried
+@given(array=idx_arrays, data=st.data())
+def test_a_changed_byte_is_refused_or_is_another_arrays_own_file(scratch, array, data):
+    """An IDX file has no checksum: uint8 changed to int8 is as good a file, and must be read as what it now says."""
+    content = bytearray(to_idx(array))
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    scratch.write_bytes(content)
+    assert read_or_refused(idx_file_of, scratch) in (None, content)
+
+
+@unhurried
+@given(array=idx_arrays, data=st.data())
+def test_a_changed_byte_in_a_gzip_is_refused_or_changes_nothing(scratch, array, data):
+    """A gzip has a checksum of its content, and a header with a time and a name that matter to nobody."""
+    content = bytearray(gzip.compress(to_idx(array)))
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    scratch.write_bytes(content)
+    assert read_or_refused(idx_file_of, scratch) in (None, to_idx(array))
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+@unhurried
+@given(start=st.sampled_from([b"", b"\0\0\x08", b"\0\0\x0e\x01", b"\x1f\x8b\x08"]), rest=st.binary())
+def test_arbitrary_bytes_are_refused_or_are_an_arrays_own_file(scratch, compress, start, rest):
+    scratch.write_bytes(compress(start + rest))
+    assert read_or_refused(idx_file_of, scratch) in (None, start + rest)
+
+
+def test_a_gzip_bomb_is_unpacked_one_byte_too_far(tmp_path, monkeypatch):
+    content = to_idx(np.zeros(100, dtype=np.uint8))  # 8 + 100 bytes
+    bomb = gzip.compress(content + bytes(2**24))
+    file = tmp_path / "bomb.gz"
+    # Unpacked further, this would be refused as cut short.
+    file.write_bytes(bomb[: len(bomb) // 2])
+    handed_out = []
+    read = gzip.GzipFile.read
+
+    def counting_read(stream, size=-1):
+        handed_out.append(read(stream, size))
+        return handed_out[-1]
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counting_read)
+    with pytest.raises(ValueError, match=r"expected 108 bytes, as its header says, got more"):
+        load_idx(file)
+    assert sum(map(len, handed_out)) == 109
+
+
+def test_mnist_of_another_size_is_refused_by_its_header(published, tmp_path):
+    # Header of a million images with none behind it: reading on would refuse it as cut short instead.
+    (tmp_path / f"{TRAIN_IMAGES}.gz").write_bytes(gzip.compress(bytes.fromhex("00000803 00100000 0000001c 0000001c")))
+    with pytest.raises(ValueError, match=re.escape("uint8 of shape (3, 28, 28), got uint8 of shape (1048576, 28, 28)")):
+        load_mnist(data_home=tmp_path, download=False)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_memory_follows_the_bytes_that_are_there_and_not_the_header(tmp_path, compress):
+    file = tmp_path / "liar"
+    file.write_bytes(compress(bytes.fromhex("00000e03 ffffffff ffffffff ffffffff 00")))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=re.escape(f"expected at least {16 + 8 * (2**32 - 1) ** 3} bytes")):
+            load_idx(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 2**20
+
+
+# MNIST: where it is looked for, on a published set of three images and three labels
+
+
+class Published:
+    """A stand-in for MNIST: the content of its four files, and the arrays in them."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.arrays = {
+            "train-images-idx3-ubyte": rng.integers(0, 256, (3, 28, 28), dtype=np.uint8),
+            "train-labels-idx1-ubyte": np.array([5, 0, 9], dtype=np.uint8),
+            "t10k-images-idx3-ubyte": rng.integers(0, 256, (2, 28, 28), dtype=np.uint8),
+            "t10k-labels-idx1-ubyte": np.array([7, 2], dtype=np.uint8),
+        }
+        self.content = {name: to_idx(array) for name, array in self.arrays.items()}
+
+    def table(self):
+        files = [
+            datasets._MnistFile(name, hashlib.sha256(content).hexdigest(), self.arrays[name].shape)
+            for name, content in self.content.items()
+        ]
+        return {"train": tuple(files[:2]), "test": tuple(files[2:])}
+
+    def put(self, folder, pattern="{}.gz"):
+        """Write the four files into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.content.items():
+            file = folder / pattern.format(name)
+            file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+        return folder
+
+
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """A small MNIST, no environment variable, an empty cache, and no mirror."""
+    small = Published()
+    monkeypatch.setattr(datasets, "_MNIST", small.table())
+    monkeypatch.setattr(datasets, "_MIRRORS", ())
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.delenv("CNNCLF_DATA", raising=False)
+    return small
+
+
+@pytest.mark.parametrize("pattern", ["{}.gz", "{}", "mnist/{}.gz", "mnist/{}"])
+@pytest.mark.parametrize("separator", ["-", "."])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_mnist_is_found_directly_or_in_mnist_compressed_or_not(published, tmp_path, pattern, separator, split):
+    (tmp_path / "mnist").mkdir()
+    for name, content in published.content.items():
+        file = tmp_path / pattern.format(name.replace("-idx", f"{separator}idx"))
+        file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+    X, y = load_mnist(split, data_home=tmp_path, download=False)
+    prefix = {"train": "train", "test": "t10k"}[split]
+    np.testing.assert_array_equal(X, published.arrays[f"{prefix}-images-idx3-ubyte"])
+    np.testing.assert_array_equal(y, published.arrays[f"{prefix}-labels-idx1-ubyte"])
+    assert (X.dtype, y.dtype) == (np.uint8, np.int64)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_data_home_comes_before_the_variable_and_the_variable_before_the_cache(published, tmp_path, monkeypatch, first):
+    places = [tmp_path / "home", tmp_path / "variable", tmp_path / "cache" / "cnnclf"]
+    monkeypatch.setenv("CNNCLF_DATA", str(places[1]))
+    published.put(places[first])
+    for later in places[first + 1 :]:  # damaged, so that looking here would be an error
+        later.mkdir(parents=True)
+        (later / TRAIN_IMAGES).write_bytes(b"damaged")
+    X, _ = load_mnist(data_home=places[0], download=False)
+    np.testing.assert_array_equal(X, published.arrays[TRAIN_IMAGES])
+
+
+@pytest.mark.parametrize("place", ["home", "variable", "cache/cnnclf"])
+def test_a_damaged_file_is_an_error_even_where_a_later_place_has_a_good_one(published, tmp_path, monkeypatch, place):
+    monkeypatch.setenv("CNNCLF_DATA", str(tmp_path / "variable"))
+    published.put(tmp_path / "cache" / "cnnclf")
+    damaged = tmp_path / place / f"{TRAIN_IMAGES}.gz"
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_bytes(gzip.compress(published.content[TRAIN_IMAGES])[:-9])
+    with pytest.raises(ValueError, match=unreadable(damaged, "EOFError(…)")):
+        load_mnist(data_home=tmp_path / "home")
+
+
+def test_a_tilde_is_the_users_home(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    published.put(tmp_path / "digits")
+    assert load_mnist(data_home="~/digits", download=False)[1].tolist() == [5, 0, 9]
+
+
+def test_mnist_that_is_nowhere_and_not_downloaded(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNCLF_DATA", str(tmp_path / "variable"))
+    sentence = (
+        f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of {tmp_path / 'home'}, {tmp_path / 'variable'}, "
+        f"{tmp_path / 'cache' / 'cnnclf'}, found neither; "
+        "set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
+    )
+    with pytest.raises(FileNotFoundError, match=exactly(sentence)):
+        load_mnist(data_home=tmp_path / "home", download=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_that_mnist_does_not_have(published):
+    with pytest.raises(
+        ValueError, match=exactly("split: expected 'train' or 'test', got 'validation'; pass one of the two")
+    ):
+        load_mnist("validation")
+
+
+# MNIST: what is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "sentence"),
+    [
+        (
+            TRAIN_IMAGES,
+            np.zeros((3, 28, 28), dtype=np.int8),
+            "uint8 of shape (3, 28, 28), got int8 of shape (3, 28, 28)",
+        ),
+        (
+            TRAIN_IMAGES,
+            np.zeros((3, 784), dtype=np.uint8),
+            "uint8 of shape (3, 28, 28), got uint8 of shape (3, 784)",
+        ),
+        (TRAIN_LABELS, np.zeros(2, dtype=np.uint8), "uint8 of shape (3,), got uint8 of shape (2,)"),
+    ],
+    ids=["type", "dimensions", "fewer labels than images"],
+)
+def test_arrays_unlike_mnists_are_refused(published, tmp_path, name, array, sentence):
+    file = published.put(tmp_path) / name
+    (tmp_path / f"{name}.gz").unlink()
+    file.write_bytes(to_idx(array))
+    with pytest.raises(
+        ValueError, match=exactly(f"{file}: expected MNIST's {name}, {sentence}; replace it by the published file")
+    ):
+        load_mnist(data_home=tmp_path)
+
+
+def test_labels_over_nine_are_refused(published, tmp_path):
+    published.content[TRAIN_LABELS] = to_idx(np.array([5, 10, 9], dtype=np.uint8))
+    file = published.put(tmp_path, "{}") / TRAIN_LABELS
+    sentence = f"{file}: expected MNIST's labels, 0 to 9, got a label 10; replace it by the published file"
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        load_mnist(data_home=tmp_path)
+
+
+@pytest.mark.parametrize("name", [TRAIN_IMAGES, TRAIN_LABELS])
+def test_one_changed_bit_is_refused(published, tmp_path, name):
+    good = published.content[name]
+    changed = good[:-1] + bytes([good[-1] ^ 1])
+    published.content[name] = changed
+    file = published.put(tmp_path) / f"{name}.gz"
+    sentence = (
+        f"{file}: expected MNIST's {name}, content with SHA-256 {hashlib.sha256(good).hexdigest()}, "
+        f"got SHA-256 {hashlib.sha256(changed).hexdigest()}; replace it by the published file"
+    )
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        load_mnist(data_home=tmp_path)
+
+
+def test_each_split_has_as_many_labels_as_images():
+    shapes = {split: [file.shape for file in files] for split, files in datasets._MNIST.items()}
+    assert shapes == {"train": [(60_000, 28, 28), (60_000,)], "test": [(10_000, 28, 28), (10_000,)]}
+
+
+# MNIST: mirrors, on a server of our own
+
+
+class Mirror(ThreadingHTTPServer):
+    """A server that answers with `answers[path]`: a status, a body, and the length that it announces."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.answers = {}
+        self.asked = []
+
+    def url(self, folder):
+        return f"http://127.0.0.1:{self.server_port}/{folder}/"
+
+    def serve(self, folder, name, body, *, status=200, announced=None):
+        self.answers[f"/{folder}/{name}.gz"] = (status, body, len(body) if announced is None else announced)
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        status, body, announced = self.server.answers.get(self.path, (404, b"", 0))
+        self.send_response(status)
+        self.send_header("Content-Length", str(announced))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def mirror(monkeypatch, published):
+    """Two mirrors, ``bad`` and ``good``, of which the second has everything."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Mirror() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setattr(datasets, "_MIRRORS", (server.url("bad"), server.url("good")))
+        for name, content in published.content.items():
+            server.serve("good", name, gzip.compress(content))
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def files_under(folder):
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir())
+
+
+@pytest.mark.parametrize("explicit", [True, False], ids=["into data_home", "into the cache"])
+def test_what_is_found_nowhere_is_downloaded_once(mirror, published, tmp_path, explicit):
+    home = tmp_path / "home" if explicit else None
+    X, y = load_mnist(data_home=home)
+    np.testing.assert_array_equal(X, published.arrays[TRAIN_IMAGES])
+    np.testing.assert_array_equal(y, [5, 0, 9])
+    folder = tmp_path / "home" if explicit else tmp_path / "cache" / "cnnclf"
+    assert files_under(tmp_path / ("home" if explicit else "cache")) == sorted(
+        str((folder / "mnist" / f"{name}.gz").relative_to(folder if explicit else tmp_path / "cache"))
+        for name in (TRAIN_IMAGES, TRAIN_LABELS)
+    )
+    asked = len(mirror.asked)
+    np.testing.assert_array_equal(load_mnist(data_home=home)[0], X)
+    assert len(mirror.asked) == asked
+
+
+def test_nothing_is_downloaded_where_that_is_not_wanted(mirror, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"found neither; set CNNCLF_DATA"):
+        load_mnist(data_home=tmp_path, download=False)
+    assert mirror.asked == []
+
+
+GARBAGE = {
+    "not found": {"body": b"", "status": 404},
+    "no gzip": {"body": b"<html>moved</html>"},
+    "another content": {"body": gzip.compress(to_idx(np.zeros((3, 28, 28), dtype=np.uint8)))},
+    "interrupted": {"body": PACKED[:20], "announced": 100},
+    "cut short": {"body": PACKED[:20]},
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
+def test_the_next_mirror_is_asked_when_one_serves_garbage(mirror, published, tmp_path, garbage):
+    mirror.serve("bad", TRAIN_IMAGES, **garbage)
+    mirror.serve("bad", TRAIN_LABELS, gzip.compress(published.content[TRAIN_LABELS]))
+    X, y = load_mnist(data_home=tmp_path / "home")
+    np.testing.assert_array_equal(X, published.arrays[TRAIN_IMAGES])
+    assert y.tolist() == [5, 0, 9]
+    assert mirror.asked == [
+        f"/{folder}/{name}.gz"
+        for folder, name in [("bad", TRAIN_IMAGES), ("good", TRAIN_IMAGES), ("bad", TRAIN_LABELS)]
+    ]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
+def test_a_failed_download_leaves_no_file(mirror, tmp_path, garbage):
+    for folder in ("bad", "good"):
+        mirror.serve(folder, TRAIN_IMAGES, **garbage)
+    sentence = (
+        f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of {tmp_path / 'home'}, "
+        f"{tmp_path / 'cache' / 'cnnclf'}, found neither, and no mirror supplied it: "
+        f"{mirror.url('bad')} (…), {mirror.url('good')} (…); "
+        "set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
+    )
+    with pytest.raises(FileNotFoundError, match=exactly(sentence)):
+        load_mnist(data_home=tmp_path / "home")
+    assert files_under(tmp_path) == []
+
+
+def test_a_damaged_download_is_reported_by_its_address(mirror, tmp_path):
+    for folder in ("bad", "good"):
+        mirror.serve(folder, TRAIN_IMAGES, gzip.compress(b"\0\0\x08"))
+    address = f"{mirror.url('good')}{TRAIN_IMAGES}.gz"
+    reason = f"({address}: expected at least 4 bytes, as its header says, got 3; the file is cut short, fetch it again)"
+    with pytest.raises(FileNotFoundError, match=re.escape(reason)):
+        load_mnist(data_home=tmp_path)
+
+
+def test_a_download_stopped_by_hand_leaves_nothing(mirror, tmp_path, monkeypatch):
+    def stopped(self, url, output_file, pooch):
+        Path(output_file).write_bytes(PACKED[:20])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        load_mnist(data_home=tmp_path)
+    assert list((tmp_path / "mnist").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_a_reason_like_any_other(mirror, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    reason = (
+        f"no mirror supplied it: {mirror.url('bad')} (…), {mirror.url('good')} (…); set CNNCLF_DATA or pass data_home"
+    )
+    with pytest.raises(FileNotFoundError, match=re.escape(reason).replace("…", ".+")):
+        load_mnist(data_home=tmp_path / "file")
+    assert mirror.asked == []
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_only(mirror, tmp_path, monkeypatch, capsys):
+    load_mnist(data_home=tmp_path / "silent")
+    assert capsys.readouterr() == ("", "")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    load_mnist(data_home=tmp_path / "shown")
+    assert "100%" in terminal.getvalue()
+
+
+def test_there_is_more_than_one_mirror_and_each_is_safe_in_transit():
+    assert len({mirror.split("/")[2] for mirror in datasets._MIRRORS}) > 1
+    assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in datasets._MIRRORS)
+
+
+# MNIST itself
+
+
+@pytest.fixture
+def real_mnist():
+    if not os.environ.get("CNNCLF_DATA"):
+        pytest.fail("set CNNCLF_DATA to a folder that has MNIST's four files")
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("split", "images_md5", "labels_md5", "counts"),
+    [
+        (
+            "train",
+            "6bbc9ace898e44ae57da46a324031adb",
+            "a25bea736e30d166cdddb491f175f624",
+            [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+        ),
+        (
+            "test",
+            "2646ac647ad5339dbf082846283269ea",
+            "27ae3e4e09519cfbb04c329615203637",
+            [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+        ),
+    ],
+)
+def test_mnist_is_the_one_that_was_published(real_mnist, split, images_md5, labels_md5, counts):
+    X, y = load_mnist(split, download=False)
+    assert hashlib.md5(to_idx(X)).hexdigest() == images_md5
+    assert hashlib.md5(to_idx(y.astype(np.uint8))).hexdigest() == labels_md5
+    assert np.bincount(y).tolist() == counts
+    assert (X.dtype, y.dtype) == (np.uint8, np.int64)
+
+
+# The digits
+
+
+def test_the_digits_are_scikit_learns():
+    X, y = load_digits()
+    assert (X.shape, X.dtype, y.shape, y.dtype) == ((1797, 8, 8), np.uint8, (1797,), np.int64)
+    assert (X.min(), X.max()) == (0, 16)
+    # the first digit, a nought, as UCI publishes it
+    assert y[0] == 0
+    assert X[0, :2].tolist() == [[0, 0, 5, 13, 9, 1, 0, 0], [0, 0, 13, 15, 10, 15, 5, 0]]
+
+
+# Folders of images: what is read
+
+GREY = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50
+COLOUR = np.stack([GREY, 255 - GREY, np.full_like(GREY, 7)], axis=-1)
+OPAQUE = np.dstack([COLOUR, np.full_like(GREY, 255)])
+SHADED = np.dstack([COLOUR, GREY])
+
+
+def put_image(folder, name, image, **options):
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file, **options)
+    return file
+
+
+def test_classes_and_files_are_sorted_and_hidden_ones_passed_over(tmp_path):
+    for name, grey in [("b/2.png", 4), ("b/10.png", 3), ("a/x.PNG", 2), ("C/y.bmp", 1)]:
+        put_image(tmp_path, name, Image.new("L", (3, 2), grey))
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".note").write_text("hidden")
+    (tmp_path / "a" / ".note").write_text("hidden")
+    X, y = load_image_folder(str(tmp_path))
+    assert X.shape == (4, 2, 3)
+    assert X[:, 0, 0].tolist() == [1, 2, 3, 4]
+    assert y.tolist() == ["C", "a", "b", "b"]
+    assert (X.dtype, y.dtype) == (np.uint8, np.dtype("<U1"))
+
+
+def test_rows_are_rows_and_columns_are_columns(tmp_path):
+    put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
+    assert load_image_folder(tmp_path)[0].tolist() == [GREY.tolist()]
+
+
+@pytest.mark.parametrize("extension", ["bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"])
+def test_every_format(tmp_path, extension):
+    put_image(tmp_path, f"a/1.{extension}", Image.new("L", (3, 2), 0))
+    X, y = load_image_folder(tmp_path)
+    assert X.shape[:3] == (1, 2, 3)
+    assert not X.any()
+    assert y.tolist() == ["a"]
+
+
+def palette(transparency=None):
+    """GREY's values as indices into a palette of COLOUR's colours."""
+    image = Image.fromarray((GREY // 50).astype(np.uint8))
+    image.putpalette(COLOUR.reshape(-1).tolist())
+    image.info |= {} if transparency is None else {"transparency": transparency}
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "extension", "expected"),
+    [
+        (Image.fromarray(GREY), "png", GREY),
+        (Image.fromarray(GREY > 100), "png", np.where(GREY > 100, 255, 0)),
+        (Image.fromarray(COLOUR), "png", COLOUR),
+        (Image.fromarray(SHADED), "png", SHADED),
+        (Image.fromarray(SHADED[..., [0, 3]]), "png", np.dstack([GREY, GREY, GREY, GREY])),
+        (palette(), "png", COLOUR),
+        (palette(transparency=bytes([0, 50, 100, 150, 200, 250])), "png", SHADED),
+        (Image.fromarray(COLOUR).convert("CMYK"), "tif", COLOUR),
+        (Image.new("YCbCr", (3, 2), (77, 128, 128)), "tif", np.full((2, 3, 3), 77)),
+    ],
+    ids=["L", "1", "RGB", "RGBA", "LA", "P", "P with transparency", "CMYK", "YCbCr"],
+)
+def test_every_mode(tmp_path, image, extension, expected):
+    put_image(tmp_path, f"a/1.{extension}", image)
+    X, _ = load_image_folder(tmp_path)
+    assert X.dtype == np.uint8
+    np.testing.assert_array_equal(X, expected[np.newaxis])
+
+
+@pytest.mark.parametrize(
+    ("image", "transparent", "expected"),
+    [
+        (Image.fromarray(GREY), 50, np.dstack([GREY, GREY, GREY, np.where(GREY == 50, 0, 255)])),
+        (Image.fromarray(COLOUR), (50, 205, 7), np.dstack([COLOUR, np.where(GREY == 50, 0, 255)])),
+    ],
+    ids=["L", "RGB"],
+)
+def test_one_level_that_is_transparent_becomes_an_alpha_channel(tmp_path, image, transparent, expected):
+    put_image(tmp_path, "a/1.png", image, transparency=transparent)
+    np.testing.assert_array_equal(load_image_folder(tmp_path)[0], expected[np.newaxis])
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (COLOUR, [np.dstack([GREY, GREY, GREY]), COLOUR]),
+        (SHADED, [np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)]), SHADED]),
+    ],
+    ids=["grey and RGB", "grey and RGBA"],
+)
+def test_images_that_differ_in_mode_take_the_richest(tmp_path, second, expected):
+    put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
+    put_image(tmp_path, "b/1.png", Image.fromarray(second))
+    np.testing.assert_array_equal(load_image_folder(tmp_path)[0], expected)
+
+
+def test_rgb_beside_rgba_is_opaque(tmp_path):
+    put_image(tmp_path, "a/1.png", Image.fromarray(COLOUR))
+    put_image(tmp_path, "a/2.png", Image.fromarray(SHADED))
+    np.testing.assert_array_equal(load_image_folder(tmp_path)[0], [OPAQUE, SHADED])
+
+
+# Folders of images: what is refused
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "sentence"),
+    [
+        (
+            [],
+            ".",
+            "expected one sub-folder for each class, got none; put the images in sub-folders named as their classes",
+        ),
+        ([], "none", "expected a folder with one sub-folder for each class, got no such folder; check the path"),
+        (
+            ["a/1.png", "2.png"],
+            "2.png",
+            (
+                "expected only sub-folders, one for each class, got a file; "
+                "move it into the sub-folder of its class, or away"
+            ),
+        ),
+        (["a/1.png", "b/.hidden"], "b", "expected images of this class, got none; add some, or remove the folder"),
+        *(
+            (
+                ["a/1.png", stray],
+                named,
+                (
+                    "expected only image files here "
+                    f"(.bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp), got {came}; move it away"
+                ),
+            )
+            for stray, named, came in [
+                ("a/2.txt", "a/2.txt", "a file with extension '.txt'"),
+                ("a/png", "a/png", "a file with extension ''"),
+                ("a/b.png/2.png", "a/b.png", "a folder"),
+            ]
+        ),
+    ],
+)
+def test_a_folder_that_is_not_laid_out_by_class_is_refused(tmp_path, files, named, sentence):
+    for name in files:
+        put_image(tmp_path, name, Image.fromarray(GREY), format="PNG")
+    target = tmp_path / named
+    with pytest.raises(ValueError, match=exactly(f"{target}: {sentence}")):
+        load_image_folder(target if named == "none" else tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    file = put_image(tmp_path, "1.png", Image.fromarray(GREY))
+    sentence = f"{file}: expected a folder with one sub-folder for each class, got a file; check the path"
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        load_image_folder(file)
+
+
+def test_images_of_different_sizes_are_refused(tmp_path):
+    first = put_image(tmp_path, "a/1.png", Image.new("L", (3, 2)))
+    put_image(tmp_path, "a/2.png", Image.new("L", (3, 2)))
+    other = put_image(tmp_path, "b/1.png", Image.new("L", (2, 3)))
+    sentence = (
+        f"{other}: expected an image of 3×2 pixels (width × height), as {first} is, "
+        "got 2×3 pixels (width × height); bring all images to one size"
+    )
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "mode"),
+    [
+        (Image.fromarray(GREY.astype(np.uint16)), "I;16"),
+        (Image.fromarray(GREY.astype(np.int32)), "I"),
+        (Image.fromarray(GREY.astype(np.float32)), "F"),
+        (Image.new("LAB", (3, 2)), "LAB"),
+    ],
+    ids=["I;16", "I", "F", "LAB"],
+)
+def test_modes_that_eight_bits_cannot_hold_are_refused(tmp_path, image, mode):
+    file = put_image(tmp_path, "a/1.tif", image)
+    sentence = (
+        f"{file}: expected 8 bits a pixel and channel, one of Pillow's modes "
+        f"1, L, RGB, RGBA, LA, P, PA, CMYK, YCbCr, got mode {mode}; convert it to 8 bits"
+    )
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("extension", ["gif", "png", "tif", "webp"])
+def test_an_animation_is_refused(tmp_path, extension):
+    frames = [Image.new("L", (3, 2), grey) for grey in (0, 100, 200)]
+    file = put_image(tmp_path, f"a/1.{extension}", frames[0], save_all=True, append_images=frames[1:])
+    sentence = f"{file}: expected one image, got 3 frames; save the one that is meant on its own"
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        load_image_folder(tmp_path)
+
+
+def unreadable_image(file, error):
+    return exactly(f"{file}: expected a readable image, got {error}; repair the file, or move it away")
+
+
+def saved(extension, **options):
+    stream = BytesIO()
+    Image.fromarray(GREY).save(stream, extension, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", "UnidentifiedImageError(…)"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 3 2\n", "UnidentifiedImageError(…)"),
+        (saved("PNG")[:-24], "OSError(…)"),
+        (saved("BMP")[:-2], "OSError(…)"),
+        (saved("TIFF")[:-30], "UserWarning(…)"),
+        (saved("PNG").replace(b"\x10IDAT", b"\x00IDAT"), "SyntaxError(…)"),
+        # The first of the two numbers names the tag StripOffsets, the second says what it holds: integers, then text.
+        (saved("TIFF").replace(struct.pack("<HH", 273, 4), struct.pack("<HH", 273, 2)), "TypeError(…)"),
+        (saved("GIF")[:-1] + b"!", "IndexError(…)"),
+        (saved("GIF")[:-1] + b"!\xf9\x01\x00", "error(…)"),  # struct.error
+    ],
+    ids=[
+        *("empty", "EPS", "cut PNG", "cut BMP", "cut TIFF", "PNG with a bad length", "TIFF with text for a number"),
+        *("GIF with a bare extension", "GIF with a short extension"),
+    ],
+)
+@pytest.mark.filterwarnings("default")  # as they are for users: a warning alone does not stop Pillow
+def test_an_unreadable_image_is_refused(tmp_path, content, error):
+    file = tmp_path / "a" / "1.png"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=unreadable_image(file, error)):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("limit", "error"),
+    [(5, "DecompressionBombWarning(…)"), (2, "DecompressionBombError(…)")],
+    ids=["warned of", "error"],
+)
+@pytest.mark.filterwarnings("default")
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit, error):
+    file = put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
+    # Pillow warns of an image with more pixels than this, and refuses one with twice as many.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(ValueError, match=unreadable_image(file, error)):
+        load_image_folder(tmp_path)
+
+
+FORMATS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]
+
+
+def image_in(file):
+    return load_image_folder(file.parent.parent)[0]
+
+
+@pytest.fixture(scope="module")
+def scratch_image(tmp_path_factory):
+    """The only file of the only class in a folder, which each example of a property writes anew."""
+    folder = tmp_path_factory.mktemp("images") / "a"
+    folder.mkdir()
+    return folder / "1.png"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_a_truncated_image_is_refused_or_has_lost_no_pixel(scratch_image, form, data):
+    content = saved(form)
+    scratch_image.write_bytes(content)
+    whole = image_in(scratch_image)
+    scratch_image.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    truncated = read_or_refused(image_in, scratch_image)
+    assert truncated is None or np.array_equal(truncated, whole)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_a_changed_image_is_refused_by_name_or_read_as_another(scratch_image, form, data):
+    content = bytearray(saved(form))
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    scratch_image.write_bytes(content)
+    changed = read_or_refused(image_in, scratch_image)
+    assert changed is None or changed.dtype == np.uint8
+
+
+# What it costs
+
+
+def test_importing_the_module_costs_numpy_alone():
+    code = "import sys, cnnclf.datasets; print({'PIL', 'pooch', 'requests', 'sklearn', 'torch'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed == "set()\n"

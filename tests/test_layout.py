@@ -1,0 +1,169 @@
+"""The house: one flat package whose modules import downwards only, and public names that are loaded when used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cnnclf
+
+PACKAGE = Path(cnnclf.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+# Which modules of the package a module may import: when it is imported, and when one of its functions is called.
+# Their union is a tree that points downwards. A new module needs a row here.
+ANY = set(MODULES) - {"__init__", "__main__", "cli"}
+MAY_IMPORT = {
+    "__init__": (set(), set()),
+    "images": (set(), set()),
+    "datasets": (set(), set()),
+    "architectures": (set(), set()),
+    "augment": (set(), set()),
+    "training": ({"augment"}, set()),
+    "persistence": (set(), set()),
+    "tracing": ({"images"}, set()),
+    "onnx_classifier": ({"images"}, set()),
+    "onnx_export": ({"onnx_classifier"}, set()),
+    "classifier": (
+        {"images", "architectures", "augment", "training"},
+        {"persistence", "onnx_export", "tracing"},  # behind save, load, to_onnx and trace
+    ),
+    "walkthrough": ({"tracing"}, set()),
+    "evaluation": (set(), set()),
+    "plots": ({"evaluation", "tracing"}, set()),
+    "report": ({"evaluation", "plots", "walkthrough"}, set()),
+    "cli": (set(), ANY),  # a command starts fast: it imports what it needs
+    "__main__": ({"cli"}, set()),
+}
+
+
+def parse(module):
+    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+
+
+def is_for_type_checkers(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(node, *, in_function=False):
+    """Give (name of a module of this package, whether it is imported within a function) for everything under a node."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                if alias.name.split(".")[0] == "cnnclf":
+                    yield alias.name.removeprefix("cnnclf").removeprefix("."), in_function
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are written in full"
+            if child.module == "cnnclf":
+                for alias in child.names:
+                    # A module, or a public name that stands for the module it is loaded from.
+                    name = alias.name if alias.name in MODULES else cnnclf._MODULE_OF.get(alias.name)
+                    if name is not None:
+                        yield name, in_function
+            elif child.module.startswith("cnnclf."):
+                yield child.module.removeprefix("cnnclf."), in_function
+        elif not is_for_type_checkers(child):  # types alone need no module when the program runs
+            yield from imports(child, in_function=in_function or isinstance(child, ast.FunctionDef | ast.Lambda))
+
+
+def loaded_by(statement):
+    """The names of all modules that a fresh interpreter has loaded after a statement."""
+    program = f"{statement}\nimport sys\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_the_table_allows(module):
+    assert module in MAY_IMPORT, f"cnnclf/{module}.py has no row in the table of this test"
+    at_import, when_called = MAY_IMPORT[module]
+    for imported, in_function in imports(parse(module)):
+        assert imported in (at_import | when_called if in_function else at_import), f"{module} imports {imported}"
+
+
+def test_the_reader_of_imports_sees_all_of_them():
+    source = """
+import cnnclf.plots
+from cnnclf import CNNClassifier, __version__, images
+if TYPE_CHECKING:
+    from cnnclf.report import Report
+class Command:
+    from cnnclf.cli import app
+    def run(self):
+        try:
+            from cnnclf.tracing import Trace
+        except ImportError:
+            import numpy, cnnclf.datasets as data
+"""
+    assert list(imports(ast.parse(source))) == [
+        ("plots", False),
+        ("classifier", False),
+        ("images", False),
+        ("cli", False),
+        ("tracing", True),
+        ("datasets", True),
+    ]
+
+
+def test_the_table_has_no_circles():
+    levels = {}
+
+    def level(module, path=()):
+        assert module not in path, " → ".join((*path, module))
+        if module not in levels:
+            at_import, when_called = MAY_IMPORT[module]
+            levels[module] = 1 + max((level(m, (*path, module)) for m in at_import | when_called), default=0)
+        return levels[module]
+
+    for module in MAY_IMPORT:
+        level(module)
+
+
+def test_the_package_alone_loads_nothing_heavy():
+    before, after = loaded_by("pass"), loaded_by("import cnnclf")
+    assert {name for name in after - before if name.startswith("cnnclf")} == {"cnnclf"}
+    assert not {name.split(".")[0] for name in after - before} - {"cnnclf"} - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("statement", "unneeded"),
+    [
+        ("from cnnclf import load_mnist, load_idx, load_image_folder", {"torch", "sklearn", "scipy", "PIL", "pooch"}),
+        ("import cnnclf.images", {"torch", "sklearn", "scipy", "pandas"}),
+        ("from cnnclf import list_architectures", {"sklearn", "skorch"}),
+        ("from cnnclf import Evaluation", {"torch", "matplotlib"}),
+        ("from cnnclf import CNNClassifier", {"onnx", "onnxruntime", "onnxscript", "pooch", "jinja2", "typer"}),
+        ("import cnnclf.cli", {"torch", "sklearn", "matplotlib", "onnxruntime"}),
+    ],
+)
+def test_a_name_loads_what_it_needs_and_no_more(statement, unneeded):
+    assert not unneeded & loaded_by(statement)
+
+
+def test_the_public_names_are_those_a_type_checker_sees():
+    (block,) = filter(is_for_type_checkers, parse("__init__").body)
+    seen = {alias.name: statement.module for statement in block.body for alias in statement.names}
+
+    assert cnnclf.__all__ == sorted(seen)
+    assert {name: f"cnnclf.{module}" for name, module in cnnclf._MODULE_OF.items()} == seen
+    assert {"CNNClassifier", "list_architectures", "load_digits", "load_mnist"} <= set(seen)
+
+
+@pytest.mark.parametrize("name", cnnclf.__all__)
+def test_every_public_name_resolves_and_has_a_docstring(name):
+    public = getattr(cnnclf, name)
+    assert public.__name__ == name
+    assert public.__module__ == f"cnnclf.{cnnclf._MODULE_OF[name]}"
+    assert public.__doc__
+    assert name in dir(cnnclf)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"\Amodule 'cnnclf' has no attribute 'CNN'\Z"):
+        cnnclf.CNN  # noqa: B018 - the access is the test
+
+
+def test_a_star_import_brings_the_public_names():
+    assert {"cnnclf.classifier", "cnnclf.datasets", "cnnclf.architectures"} <= loaded_by("from cnnclf import *")

@@ -1,0 +1,207 @@
+"""``CNNClassifier.save`` and ``load``: to the bit, whole or not at all, and nothing damaged is believed."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cnnclf import CNNClassifier
+from cnnclf.persistence import decode_labels, encode_labels, read_model, write_model
+
+LABELS = {
+    "int": np.array([3, 7]),
+    "negative": np.array([-1, 1], dtype=np.int8),
+    "text": np.array(["cat", "dog"]),
+    "object": np.array(["cat", "dog"], dtype=object),
+    "bool": np.array([False, True]),
+    "float": np.array([0.0, 1.0]),
+}
+
+
+@pytest.fixture(scope="module")
+def X() -> np.ndarray:  # noqa: N802 - the name of every matrix of samples
+    return np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+
+
+def fitted(X: np.ndarray, labels: np.ndarray, **params: object) -> CNNClassifier:
+    return CNNClassifier(max_epochs=1, random_state=0, **params).fit(X, labels[np.arange(len(X)) % 2])
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_round_trip(tmp_path: Path, X: np.ndarray, labels: np.ndarray) -> None:
+    clf = fitted(X, labels, class_weight={labels.tolist()[0]: 2.0, labels.tolist()[1]: 1.0}, image_shape=(1, 8, 8))
+    clf.save(tmp_path / "model.cnn")
+    loaded = CNNClassifier.load(tmp_path / "model.cnn")
+    assert np.array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+    assert loaded.predict(X).tolist() == clf.predict(X).tolist()
+    assert loaded.classes_.dtype == clf.classes_.dtype
+    assert loaded.history_ == clf.history_
+    assert loaded.class_weight == clf.class_weight
+    assert (loaded.n_features_in_, loaded.image_shape_) == (64, (1, 8, 8))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.cnn"]
+
+
+def test_every_parameter_comes_back(tmp_path: Path, X: np.ndarray) -> None:
+    params = {
+        "architecture": "lenet5",
+        "max_epochs": 1,
+        "batch_size": 8,
+        "lr": 0.01,
+        "optimizer": "sgd",
+        "lr_schedule": "cosine",
+        "weight_decay": 0.0,
+        "label_smoothing": 0.1,
+        "augment": ["shift", "erase"],
+        "weight_averaging": True,
+        "early_stopping": True,
+        "validation_fraction": 0.2,
+        "patience": 2,
+        "class_weight": "balanced",
+        "image_shape": [1, 8, 8],
+        "precision": "float32",
+        "device": "cpu",
+        "compile": False,
+        "warm_start": True,
+        "callbacks": None,
+        "random_state": 3,
+        "verbose": 0,
+    }
+    clf = CNNClassifier(**params).fit(X, np.arange(len(X)) % 2)
+    assert clf.get_params() == params  # a new parameter needs a line above
+    clf.save(tmp_path / "model.cnn")
+    assert CNNClassifier.load(tmp_path / "model.cnn").get_params() == params
+
+
+def test_feature_names_come_back(tmp_path: Path, X: np.ndarray) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(X.reshape(len(X), -1), columns=[f"pixel{i}" for i in range(64)])
+    clf = CNNClassifier(max_epochs=1).fit(frame, np.arange(len(X)) % 2)
+    clf.save(tmp_path / "model.cnn")
+    loaded = CNNClassifier.load(tmp_path / "model.cnn")
+    assert loaded.feature_names_in_.tolist() == list(frame.columns)
+    assert np.array_equal(loaded.predict_proba(frame), clf.predict_proba(frame))
+
+
+def test_partial_fit_goes_on(tmp_path: Path, X: np.ndarray) -> None:
+    labels = np.arange(len(X)) % 2
+    fitted(X, np.array([0, 1])).save(tmp_path / "model.cnn")
+    loaded = CNNClassifier.load(tmp_path / "model.cnn")
+    before = loaded.predict_proba(X)
+    loaded.partial_fit(X, labels)
+    assert [row["epoch"] for row in loaded.history_] == [1, 2]
+    assert not np.array_equal(loaded.predict_proba(X), before)
+
+
+def small_net(image_shape: tuple[int, int, int], n_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(n_classes))
+
+
+def test_a_function_as_architecture_is_handed_to_load(tmp_path: Path, X: np.ndarray) -> None:
+    clf = fitted(X, np.array([0, 1]), architecture=small_net)
+    path = tmp_path / "model.cnn"
+    clf.save(path)
+    loaded = CNNClassifier.load(path, architecture=small_net)
+    assert np.array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+    with pytest.raises(ValueError, match="the saved architecture is a function, which a file cannot hold"):
+        CNNClassifier.load(path)
+    with pytest.raises(ValueError, match=r"Error\(s\) in loading state_dict"):
+        CNNClassifier.load(
+            path, architecture=lambda shape, n: nn.Sequential(nn.Flatten(), nn.LazyLinear(9), nn.LazyLinear(n))
+        )
+
+
+def test_objects_that_cannot_be_stored_are_refused() -> None:
+    labels = np.empty(1, dtype=object)
+    labels[0] = (1,)
+    with pytest.raises(ValueError, match=r"^Expected class labels that are text, numbers or bools; got \[\(1,\)\]"):
+        encode_labels(labels)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_labels_survive_json(labels: np.ndarray) -> None:
+    back = decode_labels(json.loads(json.dumps(encode_labels(labels))))
+    assert back.dtype == labels.dtype
+    assert back.tolist() == labels.tolist()
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "none.cnn"
+    with pytest.raises(
+        FileNotFoundError,
+        match=f"^{re.escape(str(path))}: expected a model file written by CNNClassifier.save; there is none.$",
+    ):
+        CNNClassifier.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x80\x04K\x01.", b"PK\x03\x04" + bytes(100)])
+def test_foreign_files(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.cnn"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError,
+        match=rf"^{re.escape(str(path))}: expected a model file written by CNNClassifier.save; it cannot be read",
+    ):
+        CNNClassifier.load(path)
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "model.cnn"
+    save_file({"w": torch.ones(2)}, path)
+    with pytest.raises(ValueError, match=r"it is a safetensors file without 'cnnclf' metadata\.$"):
+        CNNClassifier.load(path)
+
+
+def test_unknown_schema(tmp_path: Path) -> None:
+    path = tmp_path / "model.cnn"
+    save_file({"w": torch.ones(2)}, path, {"cnnclf": json.dumps({"schema": 99})})
+    with pytest.raises(
+        ValueError, match=r"expected schema 1; got 99\. Load it with the version of cnnclf that saved it"
+    ):
+        CNNClassifier.load(path)
+
+
+def test_every_flipped_weight_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "model.cnn"
+    write_model(path, {"w": torch.ones(2)}, {})
+    content = path.read_bytes()
+    for bit in range(64):  # the two float32 are the file's last eight bytes
+        damaged = bytearray(content)
+        damaged[-8 + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="the weights are damaged: their SHA-256 is not the one stored"):
+            read_model(path)
+
+
+def test_truncation_is_found_everywhere(tmp_path: Path) -> None:
+    path = tmp_path / "model.cnn"
+    write_model(path, {"w": torch.ones(2)}, {"a": 1})
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="it cannot be read as one"):
+            read_model(path)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.cnn"
+    write_model(path, {"w": torch.ones(2)}, {"generation": "old"})
+
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cnnclf.persistence.os.fsync", no_space)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_model(path, {"w": torch.zeros(2)}, {"generation": "new"})
+    assert read_model(path)[1] == {"generation": "old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["model.cnn"]
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"expected a folder to write model.cnn into; there is none.$"):
+        write_model(tmp_path / "none" / "model.cnn", {}, {})

@@ -1,0 +1,52 @@
+"""Every Python block of the README runs, in order, in one namespace."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cnnclf
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def run(block: str, namespace: dict[str, Any]) -> Any:
+    """Run a block; give the value of its last line if that is an expression."""
+    *statements, last = ast.parse(block).body
+    exec(compile(ast.Module(statements, []), "README.md", "exec"), namespace)
+    if isinstance(last, ast.Expr):
+        return eval(compile(ast.Expression(last.value), "README.md", "eval"), namespace)
+    exec(compile(ast.Module([last], []), "README.md", "exec"), namespace)
+    return None
+
+
+def test_first_block_on_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without MNIST, the README's first block works on the digits: every fourth one is the test set."""
+    X, y = cnnclf.load_digits()
+    test = slice(None, None, 4)
+    train = [i for i in range(len(X)) if i % 4]
+    parts = {"train": (X[train], y[train]), "test": (X[test], y[test])}
+    monkeypatch.setattr(cnnclf, "load_mnist", lambda split="train": parts[split])
+    assert "CNNClassifier(random_state=0).fit(X, y).score(Xt, yt)" in BLOCKS[0]
+    assert run(BLOCKS[0], {}) > 0.97
+
+
+@pytest.mark.acceptance
+def test_first_block_on_mnist() -> None:
+    assert run(BLOCKS[0], {}) >= 0.99
+
+
+def test_other_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    search, folds, pipeline, history, loaded = (run(block, namespace) for block in BLOCKS[1:])
+    assert search.shape == (8, 6)
+    assert search["mean_test_score"].max() > 0.9
+    assert folds is None
+    assert len(re.findall(r"^\w+ +0\.9\d+ ± 0\.0\d+$", capsys.readouterr().out, flags=re.MULTILINE)) == 3
+    assert pipeline > 0.95
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert (loaded == namespace["clf"].predict(namespace["Xt"][:5])).all()

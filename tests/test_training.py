@@ -1,0 +1,545 @@
+"""What `cnnclf.training` promises: schedules, batches, canonical order, averages, and steps redone by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skorch.callbacks import Callback
+from torch import nn
+
+from cnnclf import training
+from cnnclf.architectures import Standardise
+from cnnclf.training import (
+    REPETITION_LIMIT,
+    SCHEDULES,
+    Batches,
+    Net,
+    Rows,
+    WeightAverage,
+    arrange,
+    choose_batch_size,
+    choose_device,
+    choose_precision,
+    cosine,
+    hash_rows,
+    one_cycle,
+    session,
+)
+
+unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
+
+
+def make_net(module, **changes):
+    """A net that takes plain, full-precision SGD steps at a constant rate, but for the changes."""
+    plain = {
+        "n_classes": 2,
+        "max_epochs": 1,
+        "batch_size": 2,
+        "lr": 0.1,
+        "optimizer": "sgd",
+        "schedule": "constant",
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "augment": None,
+        "weight_averaging": False,
+        "precision": "float32",
+        "patience": None,
+        "callbacks": [],
+        "device": "cpu",
+        "compile": False,
+        "verbose": 0,
+    }
+    return Net(module, **(plain | changes)).initialize()
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"),
+    [
+        (0.0, 0.1),  # starts at a tenth of the peak
+        (0.15, 0.55),  # halfway up: 0.1 + 0.9 / 2
+        (0.3, 1.0),  # the peak
+        (0.475, (1 + math.sqrt(0.5)) / 2),  # a quarter down the cosine: (1 + cos 45°) / 2
+        (0.65, 0.5),  # half down: (1 + cos 90°) / 2
+        (1.0, 0.0),
+    ],
+)
+def test_one_cycle_rises_linearly_and_falls_along_a_cosine(progress, share):
+    assert one_cycle(progress) == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"),
+    [(0.0, 1.0), (0.25, (1 + math.sqrt(0.5)) / 2), (0.5, 0.5), (2 / 3, 0.25), (1.0, 0.0)],  # cos 120° = −1/2
+)
+def test_cosine_falls_from_the_peak(progress, share):
+    assert cosine(progress) == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name, schedule in SCHEDULES.items() if schedule is not None])
+@given(progress=st.floats(0, 1))
+@unhurried
+def test_a_schedule_never_exceeds_the_peak_nor_turns_negative(name, progress):
+    assert 0 <= SCHEDULES[name](progress) <= 1
+
+
+class LearningRates(Callback):
+    """Note the learning rate of every step."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.seen = []
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            self.seen.append([group["lr"] for group in net.optimizer_.param_groups])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        # 4 rows in batches of 2 for 2 epochs are 4 steps; their progress is 0, 1/4, 1/2, 3/4.
+        ("cosine", [1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
+        ("constant", [1, 1, 1, 1]),
+        # Up: 0.1 + 0.9 · (1/4) / 0.3 = 0.85. Down: the cosine at 2/7 and at 9/14 of a half turn.
+        ("one_cycle", [0.1, 0.85, (1 + math.cos(2 * math.pi / 7)) / 2, (1 + math.cos(9 * math.pi / 14)) / 2]),
+    ],
+)
+def test_the_schedule_stretches_over_the_steps_of_a_training(schedule, shares):
+    rates = LearningRates()
+    rows = Rows(torch.ones(4, 1, 1, 1), torch.tensor([0, 1, 0, 1]))
+    net = make_net(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)), lr=0.2, callbacks=[rates])
+
+    for _ in range(2):  # and starts anew in the next training
+        net.train(rows, None, epochs=2, schedule=schedule)
+        assert rates.seen == [pytest.approx([0.2 * share] * 2) for share in shares]
+    # Each epoch's record holds the rate of its last step.
+    assert [row["lr"] for row in net.history] == pytest.approx([0.2 * shares[1], 0.2 * shares[3]] * 2)
+
+
+# Batches
+
+
+def visits_of(batches):
+    """The row numbers of each batch of rows whose one pixel is their number."""
+    return [X.flatten().tolist() for X, _ in batches]
+
+
+def numbered_rows(order):
+    order = torch.tensor(order)
+    n = int(order.max()) + 1
+    return Rows(torch.arange(n, dtype=torch.float32).reshape(n, 1, 1, 1), torch.arange(n), order)
+
+
+@given(order=st.lists(st.integers(0, 20), min_size=2, max_size=60), batch_size=st.integers(1, 25))
+@unhurried
+def test_training_batches_are_even_and_visit_everything_once(order, batch_size):
+    batches = Batches(numbered_rows(order), batch_size, shuffle=True)
+    parts = visits_of(batches)
+    sizes = [len(part) for part in parts]
+
+    assert sorted(visit for part in parts for visit in part) == sorted(order)
+    assert len(parts) == len(batches)
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 2  # batch normalisation has no variance to learn from one row
+    assert max(sizes) <= max(batch_size, 3)  # where two rows a batch are forced, the odd one makes it three
+
+
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 25))
+@unhurried
+def test_evaluation_batches_keep_the_order(n, batch_size):
+    parts = visits_of(Batches(numbered_rows(list(range(n))), batch_size, shuffle=False))
+    sizes = [len(part) for part in parts]
+
+    assert [visit for part in parts for visit in part] == list(range(n))
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= batch_size
+
+
+def test_a_lone_row_stands_beside_itself():
+    assert visits_of(Batches(numbered_rows([0]), 16, shuffle=True)) == [[0, 0]]
+
+
+def test_every_epoch_is_shuffled_anew_by_torchs_seed():
+    def epochs():
+        torch.manual_seed(3)
+        batches = Batches(numbered_rows(list(range(50))), 10, shuffle=True)
+        return visits_of(batches), visits_of(batches)
+
+    with torch.random.fork_rng():
+        first, second = epochs()
+        assert first != second
+        assert epochs() == (first, second)
+
+
+def test_weights_travel_with_their_rows():
+    rows = Rows(torch.arange(3.0).reshape(3, 1, 1, 1), torch.arange(3), weight=torch.tensor([0.5, 1.0, 1.5]))
+    X, y = rows.take(torch.tensor([2, 0]))
+    assert X["X"].flatten().tolist() == [2, 0]
+    assert X["sample_weight"].tolist() == [1.5, 0.5]
+    assert y.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size"),
+    [
+        (1, 16),  # never fewer
+        (1_797, 16),  # log2(17.97) = 4.17, next to 4
+        (3_000, 32),  # log2(30) = 4.91, next to 5
+        (6_000, 64),  # log2(60) = 5.91, next to 6
+        (60_000, 128),  # never more
+    ],
+)
+def test_auto_makes_about_a_hundred_steps(n_rows, batch_size):
+    assert choose_batch_size("auto", n_rows) == batch_size
+
+
+@pytest.mark.parametrize("batch_size", [7, np.int64(7), np.uint8(7)])
+def test_a_batch_size_of_any_integer_type_is_taken_as_it_is(batch_size):
+    assert choose_batch_size(batch_size, 60_000) == 7
+
+
+# The canonical order of rows
+
+
+def black(n):
+    """Rows without ink: their hash is zero, so the order is decided by what comes after the hash."""
+    return np.zeros((n, 1, 2, 3), np.uint8)
+
+
+def test_rows_are_sorted_by_content_then_label():
+    # Row 1 has ink, so its hash is not zero; the black rows 3, 0, 2 follow their labels 0, 1, 2 and stand before it.
+    pixels = black(4)
+    pixels[1, 0, 0, 0] = 1
+    order, weight = arrange(pixels, np.array([1, 0, 2, 0]), None)
+    assert order.tolist() == [3, 0, 2, 1]
+    assert weight is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "sample_weight", "visits"),
+    [
+        ([2, 0, 1], [1, 1, 1], [1, 2, 0]),
+        ([2, 0, 1], [1, 2, 0], [1, 1, 0]),  # row 1 twice, row 2 never
+        ([0, 0], [19, 1], [0] * 19 + [1]),  # Σw = 20 = 10 · n is still repeated
+    ],
+)
+def test_whole_number_weights_are_repetitions(labels, sample_weight, visits):
+    order, weight = arrange(black(len(labels)), np.array(labels), np.array(sample_weight, float))
+    assert order.tolist() == visits
+    assert weight is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "sample_weight", "visits"),
+    [
+        ([0, 0, 0], [0.5, 1.5, 1.0], [0, 2, 1]),  # equal rows are sorted by weight
+        ([1, 0, 0], [0.5, 0.0, 1.5], [2, 0]),  # weight zero is dropped
+        ([0, 0], [20, 1], [1, 0]),  # Σw = 21 > 10 · n would cost too much memory
+        ([0, 0], [1e300, 1], [1, 0]),
+    ],
+)
+def test_other_weights_stay_weights(labels, sample_weight, visits):
+    sample_weight = np.array(sample_weight, float)
+    order, weight = arrange(black(len(labels)), np.array(labels), sample_weight)
+    assert order.tolist() == visits
+    np.testing.assert_array_equal(weight, sample_weight)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 2), st.sampled_from([0.0, 1.0, 2.0])), min_size=1, max_size=20
+    ),
+    st.sampled_from([1.0, 0.5]),
+    st.randoms(use_true_random=False),
+)
+@unhurried
+def test_the_order_does_not_depend_on_how_rows_come(rows, unit, random):
+    def visited(rows):
+        pixel, label, weight = map(np.array, zip(*rows, strict=True))
+        pixels = pixel.astype(np.uint8).reshape(-1, 1, 1, 1)
+        order, left = arrange(pixels, label, weight * unit)
+        return pixel[order].tolist(), label[order].tolist(), None if left is None else left[order].tolist()
+
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert visited(shuffled) == visited(rows)
+
+
+def test_the_memory_of_repetition_is_bounded():
+    n = 1_000
+    order, _ = arrange(np.zeros((n, 1, 1, 1), np.uint8), np.zeros(n, int), np.full(n, float(REPETITION_LIMIT)))
+    assert order.nbytes == 80 * n
+    order, _ = arrange(np.zeros((n, 1, 1, 1), np.uint8), np.zeros(n, int), np.full(n, 1e9))
+    assert order.nbytes == 8 * n
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 7), (1, 8, 8), (3, 3, 3), (1, 5, 13)])  # also no multiple of 8
+def test_a_hash_is_the_sum_of_its_words_times_odd_multipliers(dtype, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, *shape)).astype(dtype)
+
+    # With Python's integers of any size: little-endian words of 8 bytes, the last one filled up with zeros.
+    row_bytes = [row.tobytes() for row in pixels]
+    n_words = -(-len(row_bytes[0]) // 8)
+    multipliers = [2 * int(half) + 1 for half in np.random.default_rng(0).integers(0, 2**63, n_words, dtype=np.uint64)]
+    expected = [
+        sum(int.from_bytes(row[8 * i : 8 * i + 8], "little") * m for i, m in enumerate(multipliers)) % 2**64
+        for row in row_bytes
+    ]
+    assert hash_rows(pixels).tolist() == expected
+
+
+@given(st.lists(st.binary(min_size=11, max_size=11), min_size=1, max_size=12))
+@unhurried
+def test_equal_rows_have_equal_hashes_and_others_do_not(rows):
+    pixels = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 1, 1, 11)
+    hashes = hash_rows(pixels).tolist()
+    assert len(set(zip(rows, hashes, strict=True))) == len(set(rows)) == len(set(hashes))
+
+
+def test_a_hash_does_not_depend_on_the_other_rows():
+    # 2²² bytes of rows are hashed at a time: here 3 rows of 2²⁰ and then 1, or 4, or each alone.
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 1, 1024, 1024), dtype=np.uint8)
+    assert hash_rows(pixels).tolist() == [hash_rows(pixels[i : i + 1]).item() for i in range(5)]
+
+
+def test_transposed_images_have_different_hashes():
+    pixels = np.arange(9, dtype=np.uint8).reshape(1, 1, 3, 3)
+    both = np.concatenate([pixels, pixels.transpose(0, 1, 3, 2)])
+    assert len(set(hash_rows(both).tolist())) == 2
+
+
+# The first layer
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("n", [6, 5_000])  # the larger one is read in several slices
+def test_standardise_learns_mean_and_deviation_of_each_channel(dtype, n):
+    rng = np.random.default_rng(0)
+    pixels = (rng.integers(0, 256, (n, 3, 5, 16)) // [[[1]], [[3]], [[20]]]).astype(dtype)
+    order = rng.integers(0, n, 2 * n)  # repeated rows count repeatedly
+    layer = Standardise.learn(torch.from_numpy(pixels), torch.from_numpy(order))
+
+    visited = pixels[order].astype(np.float64)
+    np.testing.assert_allclose(layer.mean.flatten(), visited.mean(axis=(0, 2, 3)), rtol=1e-7)
+    np.testing.assert_allclose(layer.std.flatten(), visited.std(axis=(0, 2, 3)), rtol=1e-7)
+
+    standardised = layer(torch.from_numpy(pixels[order])).double().numpy()
+    np.testing.assert_allclose(standardised.mean(axis=(0, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(standardised.std(axis=(0, 2, 3)), 1, atol=1e-6)
+
+
+def test_standardise_by_hand():
+    # One channel holds 1, 3, 5, 7: mean 4, deviations −3, −1, 1, 3, variance (9 + 1 + 1 + 9) / 4 = 5.
+    pixels = torch.tensor([1, 3, 5, 7], dtype=torch.uint8).reshape(2, 1, 1, 2)
+    layer = Standardise.learn(pixels, torch.tensor([0, 1]))
+    expected = torch.tensor([-3, -1, 1, 3]).reshape(2, 1, 1, 2) / math.sqrt(5)
+    torch.testing.assert_close(layer(pixels), expected)
+
+
+def test_a_channel_that_never_varies_is_only_shifted():
+    pixels = torch.full((4, 2, 3, 3), 7, dtype=torch.uint8)
+    pixels[:, 1] = torch.arange(9).reshape(3, 3)
+    layer = Standardise.learn(pixels, torch.arange(4))
+    assert layer.std[0] == 1
+    assert (layer(pixels)[:, 0] == 0).all()
+
+
+# Weight averaging
+
+
+def test_the_average_is_that_of_the_definition():
+    network = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
+    average = WeightAverage(network, decay=0.9)
+    rng = np.random.default_rng(0)
+    floats = {name: t for name, t in network.state_dict().items() if t.is_floating_point()}
+    expected = {name: t.double().numpy().copy() for name, t in floats.items()}
+
+    for t in range(1, 201):
+        decay = min(0.9, (1 + t) / (10 + t))  # 2/11 first, 0.9 from t = 80 on
+        for name, live in floats.items():
+            new = rng.normal(size=tuple(live.shape))
+            live.copy_(torch.from_numpy(new))
+            expected[name] = decay * expected[name] + (1 - decay) * live.double().numpy()
+        average.update(network)
+
+    assert {"1.running_mean", "1.running_var", "3.weight"} <= set(floats)  # batch-norm statistics are averaged too
+    live = {name: t.clone() for name, t in network.state_dict().items()}
+    average.show(network, average=True)
+    for name, shown in network.state_dict().items():
+        if name in expected:
+            np.testing.assert_allclose(shown.double().numpy(), expected[name], rtol=1e-5, atol=1e-6)
+    average.show(network, average=True)  # already there
+    average.show(network, average=False)
+    assert all(torch.equal(t, live[name]) for name, t in network.state_dict().items())
+
+
+# The net, by hand
+
+
+def test_logits_by_hand():
+    # The image is standardised with mean 4 and deviation 2:
+    #     0 1 2        −2.0 −1.5 −1.0
+    #     3 4 5   →    −0.5  0.0  0.5
+    #     6 7 8         1.0  1.5  2.0
+    # First kernel [[1, 0], [0, −1]]: a pixel minus its lower right neighbour, −2 everywhere; + 3 = 1; its maximum is 1.
+    # Second kernel [[0, 1], [1, 0]]: right plus lower neighbour, −2, −1, 1, 2; ReLU gives 0, 0, 1, 2; its maximum is 2.
+    # Dense [[1, 1], [2, 0], [0, −1]] · (1, 2) + (0, −1, 3) = (3, 1, 1).
+    conv = nn.Conv2d(1, 2, 2)
+    dense = nn.Linear(2, 3)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([[[[1.0, 0], [0, -1]]], [[[0, 1], [1, 0]]]]))
+        conv.bias.copy_(torch.tensor([3.0, 0]))
+        dense.weight.copy_(torch.tensor([[1.0, 1], [2, 0], [0, -1]]))
+        dense.bias.copy_(torch.tensor([0.0, -1, 3]))
+    standardise = Standardise(torch.tensor([4.0]), torch.tensor([2.0]))
+    net = make_net(nn.Sequential(standardise, conv, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), dense), n_classes=3)
+    image = torch.arange(9, dtype=torch.uint8).reshape(1, 1, 3, 3)
+
+    assert net.logits(image).tolist() == [[3, 1, 1]]
+    assert net.logits(image.repeat(600, 1, 1, 1)).tolist() == [[3, 1, 1]] * 600  # more than one slice
+
+
+# Two rows of one pixel, 2 and 4, of the classes 0 and 1. Both logits are equal at first, so p = 1/2, the loss is ln 2
+# and its gradient with respect to a row's logits is (p − target) / 2: (−1/4, 1/4) for the first row, (1/4, −1/4) for
+# the second. Nesterov's first step with momentum 0.9 is 1.9 · lr · gradient = 0.19 · gradient.
+TWO_ROWS = (torch.tensor([2.0, 4.0]).reshape(2, 1, 1, 1), torch.tensor([0, 1]))
+
+
+def step_once(start=0.0, weight=None, **changes):
+    dense = nn.Linear(1, 2)
+    nn.init.constant_(dense.weight, start)
+    nn.init.constant_(dense.bias, start)
+    net = make_net(nn.Sequential(nn.Flatten(), dense), **changes)
+    net.train(Rows(*TWO_ROWS, weight=weight), None, epochs=1, schedule="constant")
+    return net, dense.weight.flatten().tolist(), dense.bias.tolist()
+
+
+def test_a_plain_step_by_hand():
+    # For weight 0: −1/4 · 2 + 1/4 · 4 = 1/2, so −0.19 / 2; the opposite for weight 1. For the biases: −1/4 + 1/4 = 0.
+    net, weights, biases = step_once()
+    assert weights == pytest.approx([-0.095, 0.095])
+    assert biases == pytest.approx([0, 0])
+    assert net.history[-1, "train_loss"] == pytest.approx(math.log(2))
+    assert net.history[-1, "train_accuracy"] == 0.5  # of two equal logits the first wins
+
+
+def test_a_weighted_step_by_hand():
+    # Weights 1.5 and 0.5: the rows' gradients are (−3/8, 3/8) and (1/8, −1/8).
+    # For weight 0: −3/8 · 2 + 1/8 · 4 = −1/4. For bias 0: −3/8 + 1/8 = −1/4. Times −0.19: 0.0475.
+    net, weights, biases = step_once(weight=torch.tensor([1.5, 0.5]))
+    assert weights == pytest.approx([0.0475, -0.0475])
+    assert biases == pytest.approx([0.0475, -0.0475])
+    assert net.history[-1, "train_loss"] == pytest.approx(math.log(2))
+
+
+def test_a_step_with_weight_decay_by_hand():
+    # From ones, decay 0.2 adds 0.2 · 1 to the gradients ±1/2 of the weights, 0.7 and −0.3, but nothing to the biases.
+    _, weights, biases = step_once(start=1.0, weight_decay=0.2)
+    assert weights == pytest.approx([1 - 0.19 * 0.7, 1 + 0.19 * 0.3])
+    assert biases == pytest.approx([1, 1])
+
+
+def test_a_step_with_label_smoothing_by_hand():
+    # Smoothing by 0.2 makes the targets 0.9 and 0.1: the gradients are (0.5 − 0.9) / 2 = ∓1/5.
+    # For weight 0: −1/5 · 2 + 1/5 · 4 = 2/5. At equal logits the loss is ln 2 whatever the targets are.
+    net, weights, _ = step_once(label_smoothing=0.2)
+    assert weights == pytest.approx([-0.19 * 0.4, 0.19 * 0.4])
+    assert net.history[-1, "train_loss"] == pytest.approx(math.log(2))
+
+
+def test_an_averaged_step_by_hand():
+    # The first update keeps 2/11 of the start, which is zero, and takes 9/11 of the plain step.
+    _, weights, _ = step_once(weight_averaging=True)
+    assert weights == pytest.approx([-0.095 * 9 / 11, 0.095 * 9 / 11])
+
+
+def test_validation_rows_are_measured_not_learnt():
+    dense = nn.Linear(1, 2)
+    nn.init.zeros_(dense.weight)
+    nn.init.zeros_(dense.bias)
+    net = make_net(nn.Sequential(nn.Flatten(), dense))
+    # One row of class 0 with pixel 10. After the step its logits are −0.95 and 0.95: the loss is ln(1 + e^1.9).
+    valid = Rows(torch.full((1, 1, 1, 1), 10.0), torch.tensor([0]))
+    net.train(Rows(*TWO_ROWS), valid, epochs=1, schedule="constant")
+
+    assert dense.weight.flatten().tolist() == pytest.approx([-0.095, 0.095])
+    assert net.history[-1, "valid_loss"] == pytest.approx(math.log(1 + math.exp(1.9)))
+    assert net.history[-1, "valid_accuracy"] == 0
+    # As many training rows are measured the same way, after the step: one of the two.
+    of_class_0, of_class_1 = math.log(1 + math.exp(0.19 * 2)), math.log(1 + math.exp(-0.19 * 4))
+    assert any(net.history[-1, "train_loss"] == pytest.approx(loss) for loss in (of_class_0, of_class_1))
+
+
+# Where and how it runs
+
+
+def test_a_session_leaves_threads_and_random_numbers_as_they_were():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        torch.manual_seed(1)
+        state = torch.get_rng_state()
+        with pytest.raises(KeyError) as failure, session("cpu", (1, 2)):  # also when it fails
+            raise KeyError(torch.get_num_threads(), torch.rand(3))
+        assert failure.value.args[0] == 1
+        assert torch.get_num_threads() == 3
+        assert torch.equal(torch.get_rng_state(), state)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def test_a_session_is_seeded_by_all_of_its_numbers():
+    def numbers(*seed):
+        with session("cpu", seed):
+            return torch.rand(4).tolist()
+
+    assert numbers(1, 2) == numbers(1, 2)
+    assert len({tuple(numbers(*seed)) for seed in [(1, 2), (2, 1), (1, 3), (1, 2, 3), (2**31 - 2, 0)]}) == 5
+
+
+def test_an_environment_variable_sets_the_number_of_threads(monkeypatch):
+    monkeypatch.setenv("CNNCLF_NUM_THREADS", "2")
+    with session("cpu"):
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
+        ({"avx2": True, "avx512_bf16": False}, "float32"),  # emulated bfloat16 is slower than float32
+        ({}, "float32"),
+    ],
+)
+def test_auto_precision_asks_the_processor(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert choose_precision("auto", "cpu") == precision
+    assert choose_precision("float32", "cpu") == "float32"
+    assert choose_precision("bfloat16", "cpu") == "bfloat16"
+
+
+@pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_device_is_a_gpu_where_there_is_one(monkeypatch, there, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert choose_device("auto") == device
+    assert choose_device("cpu") == "cpu"
+
+
+def test_predictions_come_in_slices_that_fit_a_cache():
+    sizes = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            return x.flatten(1)
+
+    net = make_net(nn.Sequential(Spy(), nn.Linear(2, 2)))
+    net.logits(torch.ones(2 * training.EVALUATION_BATCH + 1, 1, 1, 2))
+    assert sizes == [training.EVALUATION_BATCH, training.EVALUATION_BATCH, 1]
