@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.cnn"
 
-TRAINING = "What is left. The network learns from these."
+TRAINING = "All that is left. The network learns from these."
 VALIDATION = "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."
 TEST_USE = "Judged once, when all was done."
 

@@ -25,6 +25,7 @@ BLUE = "#2b7fc3"
 ORANGE = "#c97600"
 RED = "#c84e00"
 SMALL = 9  # points
+LETTERS = 12  # that fit an inch at this size
 STRONG = 2 / 3  # from here on a mistake's cell is so strongly coloured that its number is white
 
 Picture = NDArray[Any]
@@ -290,7 +291,7 @@ class ImageGridDisplay:
     images : ndarray of shape (n, height, width) or (n, height, width, channels)
         Grey pictures of any range, from the darkest to the brightest pixel of all; or RGB or RGBA, uint8 or 0..1.
     captions : sequence of str
-        One a picture.
+        One a picture; lines that are wider than it are cut.
     n_columns : int, default=10
         Pictures in a row.
 
@@ -324,7 +325,7 @@ class ImageGridDisplay:
     def from_mistakes(
         cls, images: Picture, mistakes: Sequence[Mistake], *, ax: Axes | None = None
     ) -> "ImageGridDisplay":
-        """Draw each mistake's picture with “true → predicted” and the confidence in it.
+        """Draw each mistake's picture with what it is, → what was said, and the confidence in that.
 
         Parameters
         ----------
@@ -340,7 +341,8 @@ class ImageGridDisplay:
         ImageGridDisplay
             The display, drawn.
         """
-        captions = [f"{m.true} → {m.predicted}\n{percent(m.confidence, 1)}" for m in mistakes]
+        gap = "\n" if any(len(f"{m.true}{m.predicted}") > 9 for m in mistakes) else " "
+        captions = [f"{m.true}{gap}→ {m.predicted}\n{percent(m.confidence, 1)}" for m in mistakes]
         return cls(images, captions, n_columns=6).plot(ax)
 
     @property
@@ -380,7 +382,7 @@ class ImageGridDisplay:
             ax.text(
                 x + 0.5,
                 extent[2] + 0.04 / inch,
-                caption,
+                "\n".join(cut(line, int(inch * LETTERS)) for line in caption.split("\n")),
                 ha="center",
                 va="top",
                 fontsize=SMALL,
@@ -403,6 +405,11 @@ def figure_of(ax: Axes) -> Figure:
     figure = ax.get_figure(root=True)
     assert figure is not None
     return figure
+
+
+def cut(line: str, length: int) -> str:
+    """Shorten a line to at most `length` letters."""
+    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def tidy(ax: Axes) -> None:

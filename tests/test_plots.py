@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -221,6 +222,15 @@ def test_mistakes_say_what_it_is_what_was_said_and_how_surely():
     mistakes = [Mistake(4, "ant", "bee", 0.987), Mistake(2, "bee", "cow", 0.99999)]
     display = ImageGridDisplay.from_mistakes(GREY[:2], mistakes)
     assert texts(display.ax_) == ["ant → bee\n98.7 %", "bee → cow\n99.9 %"]
+
+
+def test_long_names_go_on_lines_of_their_own_and_do_not_run_into_each_other():
+    mistakes = [Mistake(i, "a very long name indeed, longer than a picture", "Golden Retriever", 0.5) for i in range(5)]
+    display = ImageGridDisplay.from_mistakes(np.repeat(GREY, 2, axis=0)[:5], mistakes)
+    display.figure_.draw_without_rendering()
+    assert {text.count("\n") for text in texts(display.ax_)} == {2}
+    boxes = [text.get_window_extent() for text in display.ax_.texts]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_no_mistakes_are_an_empty_figure():
