@@ -26,6 +26,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.callbacks import Callback
 from skorch.history import History
 from torch import nn
 
@@ -252,8 +253,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         of_class = class_weights(self.class_weight, self.classes_, labels[order])
         rows = make_rows(pixels, labels, weight, of_class, order)
         valid = None if validation is None else make_rows(*validation, of_class)
-        if not going_on:
-            self._learn_and_build(rows)
+        batch_size = choose_batch_size(self.batch_size, len(order))
+        if going_on:
+            self._make_net(self.module_, batch_size, self.net_.history)
+        else:
+            self._make_net(self._make_module(measure(rows)), batch_size)
         return self._train(rows, valid, epochs=self.max_epochs, schedule=self.lr_schedule)
 
     def partial_fit(
@@ -294,7 +298,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows = make_rows(pixels, labels, weight, class_weights(self.class_weight, self.classes_, labels[order]), order)
         if first:
             self._draw_seed()
-            self._learn_and_build(rows)
+            self._make_net(self._make_module(measure(rows)), choose_batch_size(self.batch_size, len(order)))
         return self._train(rows, None, epochs=1, schedule="constant")
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -470,42 +474,41 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         pixels = self._check_images(X_val, reset=False)
         y_val = check_labels(y_val)
         check_consistent_length(pixels, y_val)
-        return pixels, encode(y_val, self.classes_), None
+        return pixels, encode(y_val, self.classes_, "y_val"), None
 
     def _draw_seed(self) -> None:
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-    def _learn_and_build(self, rows: Rows) -> None:
-        with session("cpu"):
-            standardise = Standardise.learn(rows.X, rows.order)
-        self._build(standardise, choose_batch_size(self.batch_size, len(rows.order)))
+    def _make_module(self, standardise: Standardise) -> nn.Sequential:
+        with session("cpu", (self._seed, 0)):
+            return build_module(self.architecture, self.image_shape_, len(self.classes_), standardise)
 
-    def _build(self, standardise: Standardise, batch_size: int) -> None:
-        n_classes = len(self.classes_)
+    def _make_net(self, module: nn.Sequential, batch_size: int, history: History | None = None) -> None:
+        """Put a network, new or trained, into a skorch net with the parameters that are set now."""
         device = choose_device(self.device)
         augment = [self.augment] if isinstance(self.augment, str) or callable(self.augment) else self.augment
         steps = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in augment or ()]
-        with session(device, (self._seed, 0)):
-            module = build_module(self.architecture, self.image_shape_, n_classes, standardise)
-            self.net_ = Net(
-                module,
-                n_classes=n_classes,
-                max_epochs=self.max_epochs,
-                batch_size=batch_size,
-                lr=self.lr,
-                optimizer=self.optimizer,
-                schedule=self.lr_schedule,
-                weight_decay=self.weight_decay,
-                label_smoothing=self.label_smoothing,
-                augment=Compose(steps) if steps else None,
-                weight_averaging=self.weight_averaging,
-                precision=choose_precision(self.precision, device),
-                patience=self.patience if self.early_stopping else None,
-                callbacks=self.callbacks or (),
-                device=device,
-                compile=self.compile,
-                verbose=int(self.verbose),
-            ).initialize()
+        self.net_ = Net(
+            module,
+            n_classes=len(self.classes_),
+            max_epochs=int(self.max_epochs),
+            batch_size=batch_size,
+            lr=float(self.lr),
+            optimizer=self.optimizer,
+            schedule=self.lr_schedule,
+            weight_decay=float(self.weight_decay),
+            label_smoothing=float(self.label_smoothing),
+            augment=Compose(steps) if steps else None,
+            weight_averaging=bool(self.weight_averaging),
+            precision=choose_precision(self.precision, device),
+            patience=int(self.patience) if self.early_stopping else None,
+            callbacks=self.callbacks or (),
+            device=device,
+            compile=bool(self.compile),
+            verbose=int(self.verbose),
+        ).initialize()
+        if history is not None:
+            self.net_.history = history
 
     def _fitted_state(self) -> dict[str, Any]:
         """All that fitting learnt, beside the tensors of the module."""
@@ -531,11 +534,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.feature_names_in_ = np.asarray(fitted["feature_names"], dtype=object)
         self._seed = fitted["seed"]
         self.history_ = fitted["history"]
-        self._build(Standardise(tensors["standardise.mean"], tensors["standardise.std"]), fitted["batch_size"])
-        self.module_.load_state_dict(tensors)
-        self.net_.history = History({"batches": [], **row, "dur": row["seconds"]} for row in self.history_)
+        module = self._make_module(Standardise(tensors["standardise.mean"], tensors["standardise.std"]))
+        module.load_state_dict(tensors)
+        history = History({"batches": [], **row, "dur": row["seconds"]} for row in self.history_)
+        self._make_net(module, fitted["batch_size"], history)
 
     def _train(self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str) -> Self:
+        self.net_.lr = float(self.lr)
         with session(self.net_.device, (self._seed, 1 + len(self.net_.history))):
             self.net_.train(rows, valid, epochs=epochs, schedule=schedule)
         self.history_ = tidy_history(self.net_.history)
@@ -564,11 +569,31 @@ def check_labels(y: Any) -> NDArray[Any]:
             "If y is one-hot encoded, pass y.argmax(axis=1)."
         )
     labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if labels.dtype == object:
+        labels = check_object_labels(labels)
     if labels.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: expected class labels, got y of dtype {labels.dtype}.")
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     return labels
+
+
+def check_object_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Keep strings as they are and give numbers their own dtype; refuse a mixture, which cannot be sorted."""
+    if all(isinstance(label, str) for label in labels):
+        return labels
+    if all(isinstance(label, numbers.Real | np.bool_) for label in labels):
+        return np.asarray(labels.tolist())
+    kinds = sorted({type(label).__name__ for label in labels})
+    raise ValueError(
+        f"Expected labels of one kind, all strings or all numbers; got {join_words(kinds)} in y. "
+        "Convert them, for example to strings."
+    )
+
+
+def join_words(words: list[str]) -> str:
+    """Write a list as in a sentence."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
@@ -582,14 +607,13 @@ def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDAr
     return known
 
 
-def encode(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+def encode(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
     """Turn labels into their positions in ``classes``, sorted."""
     positions = np.searchsorted(classes, y).clip(max=len(classes) - 1)
     unknown = classes[positions] != y
     if unknown.any():
-        raise ValueError(
-            f"y contains labels that are not among the classes {classes.tolist()}: {np.unique(y[unknown]).tolist()}."
-        )
+        strangers = np.unique(y[unknown]).tolist()
+        raise ValueError(f"{name} contains labels that are not among the classes {classes.tolist()}: {strangers}.")
     return positions.astype(np.int64)
 
 
@@ -641,9 +665,16 @@ def class_weights(
     """Resolve ``class_weight`` to one weight a class, for the labels that training visits."""
     if class_weight is None:
         return None
-    present, visited = classes[np.unique(labels)], classes[labels]
     weights = np.ones(len(classes))
-    weights[np.unique(labels)] = compute_class_weight(class_weight, classes=present, y=visited)
+    if isinstance(class_weight, dict):
+        unknown = [label for label in class_weight if label not in classes]
+        if unknown:
+            raise ValueError(f"class_weight names classes that y does not have: {unknown}; y has {classes.tolist()}.")
+        for label, weight in class_weight.items():
+            weights[classes == label] = weight
+    else:
+        present = np.unique(labels)
+        weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
     if not weights[labels].any():
         raise ValueError(f"class_weight={class_weight!r} gives every row weight 0; give some class more.")
     return weights
@@ -668,6 +699,12 @@ def make_rows(
     return Rows(as_tensor(pixels), torch.from_numpy(labels), None if order is None else torch.from_numpy(order), weight)
 
 
+def measure(rows: Rows) -> Standardise:
+    """Learn the first layer: mean and standard deviation of what training visits."""
+    with session("cpu"):
+        return Standardise.learn(rows.X, rows.order)
+
+
 def build_module(
     architecture: str | ArchitectureFunction, image_shape: ImageShape, n_classes: int, standardise: Standardise
 ) -> nn.Sequential:
@@ -676,6 +713,8 @@ def build_module(
     body = build(image_shape, n_classes)
     if not isinstance(body, nn.Module):
         raise TypeError(f"architecture must return an nn.Module; got {type(body).__name__}.")
+    if any(name == "standardise" for name, _ in list_layers(body)):
+        raise ValueError("architecture must not name a layer 'standardise': that is the first layer of every network.")
     module = nn.Sequential(OrderedDict([("standardise", standardise), *list_layers(body)]))
     with torch.no_grad():  # in evaluation mode: lazy layers take their shape, statistics stay as they are
         shape = tuple(module.eval()(torch.zeros(1, *image_shape)).shape)
@@ -719,6 +758,12 @@ def check_parameters(estimator: CNNClassifier) -> None:
     """Check every constructor parameter; the sentence names it, what was expected and what came."""
     if isinstance(estimator.architecture, str):
         find_architecture(estimator.architecture)
+    elif isinstance(estimator.architecture, nn.Module):
+        raise TypeError(
+            "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; "
+            f"got a {type(estimator.architecture).__name__}, which is a module already. "
+            "Pass a function that makes it, so that every fit starts from new weights."
+        )
     elif not callable(estimator.architecture):
         raise TypeError(
             "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; "
@@ -744,6 +789,18 @@ def _is_int(value: object) -> bool:
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not _is_bool(value) and math.isfinite(value)
+
+
+def _is_device(name: str) -> bool:
+    try:
+        return name == "auto" or torch.device(name).type != "meta"  # meta tensors hold no numbers
+    except RuntimeError:
+        return False
+
+
+def _is_callback(value: object) -> bool:
+    callback = value[1] if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) else value
+    return isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))
 
 
 def _names_augmentations(value: object) -> bool:
@@ -778,9 +835,12 @@ PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "image_shape": (lambda v: v is None or isinstance(v, Sequence), "None or (channels, height, width)"),
     "precision": (lambda v: isinstance(v, str) and v in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
-    "device": (lambda v: isinstance(v, str), "'auto' or the name of a torch device"),
+    "device": (lambda v: isinstance(v, str) and _is_device(v), "'auto' or the name of a torch device"),
     "compile": (lambda v: _is_bool(v), "True or False"),
     "warm_start": (lambda v: _is_bool(v), "True or False"),
-    "callbacks": (lambda v: v is None or isinstance(v, list | tuple), "None or a list of skorch callbacks"),
+    "callbacks": (
+        lambda v: v is None or (isinstance(v, list | tuple) and all(map(_is_callback, v))),
+        "None or a list of skorch callbacks",
+    ),
     "verbose": (lambda v: _is_bool(v) or (_is_int(v) and v >= 0), "an integer of at least 0"),
 }

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -198,9 +198,14 @@ def choose_batch_size(batch_size: int | str, n_rows: int) -> int:
 
 def choose_device(device: str) -> str:
     """Resolve ``"auto"``: a CUDA GPU when there is one, else the CPU."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    available = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if available else "cpu"
+    if torch.device(device).type == "cuda" and not available:
+        raise ValueError(
+            f"device={device!r} is not available: torch sees no CUDA GPU here. Pass device='auto' or 'cpu'."
+        )
+    return device
 
 
 def choose_precision(precision: str, device: str) -> str:
@@ -396,6 +401,9 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             verbose=verbose,
         )
 
+    # Beside modules and optimisers, what skorch packs into pickles so that it can be loaded on another device.
+    cuda_dependent_attributes_: ClassVar[list[str]] = ["average_"]
+
     @property
     def network(self) -> nn.Module:
         """The module itself, also when it is compiled."""
@@ -457,6 +465,26 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         self.average_ = WeightAverage(self.network) if self.weight_averaging else None
         return self
 
+    def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
+        """Compile the network alone: there is nothing to win in the criterion."""
+        compiled: nn.Module = super().torch_compile(module, name) if name == "module" else module
+        return compiled
+
+    def get_dataset(self, X: Any, y: Any = None) -> Rows:
+        """Wrap what a callback asks about; labels do not matter there."""
+        if isinstance(X, Rows):
+            return X
+        X = torch.as_tensor(X)
+        return Rows(X, torch.zeros(len(X), dtype=torch.int64) if y is None else torch.as_tensor(y))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # skorch packs module_ for a change of device; the parameter is the same object, and would go along unpacked.
+        return {**super().__getstate__(), "module": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.module = self.network
+
     def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
         """Slice memory; no worker, no per-sample call."""
         return Batches(dataset, self.batch_size if training else EVALUATION_BATCH, shuffle=training)
@@ -466,7 +494,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         x = (x["X"] if isinstance(x, dict) else x).to(self.device)
         training = self.module_.training
         if training and self.augment is not None:
-            x = self.augment(x)
+            shape, x = x.shape, self.augment(x)
+            if x.shape != shape:
+                raise ValueError(
+                    f"augment must give a batch of the shape it was given, {tuple(shape)}; got {tuple(x.shape)}."
+                )
         low = training and self.precision == "bfloat16"
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             logits: torch.Tensor = self.module_(x.contiguous(memory_format=torch.channels_last))
@@ -535,10 +567,15 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         """Measure training data as validation data is measured: in evaluation mode, on as many rows."""
         if dataset_train is not None and dataset_valid is not None:
             # The order is by hash, so its beginning is a sample.
-            batch = dataset_train.take(dataset_train.order[: len(dataset_valid)])
-            logits = self.logits(batch[0]["X"] if isinstance(batch[0], dict) else batch[0])
-            self.history.record("train_loss", float(self.get_loss(logits, batch[1].cpu(), batch[0])))
-            self.history.record("train_accuracy", float((logits.argmax(dim=1) == batch[1].cpu()).float().mean()))
+            X, y = dataset_train.take(dataset_train.order[: len(dataset_valid)])
+            logits, y = self.logits(X["X"] if isinstance(X, dict) else X), y.cpu()
+            self.history.record("train_loss", float(self.get_loss(logits, y, X)))
+            self.history.record("train_accuracy", int((logits.argmax(dim=1) == y).sum()) / len(y))
+            self.history.record("valid_acc", self.history[-1, "valid_accuracy"])  # as skorch's own classifier calls it
+        for name, sign in (("train_loss", 1), ("valid_loss", 1), ("valid_acc", -1)):
+            if name in self.history[-1]:  # what skorch's Checkpoint looks at
+                earlier = [sign * row[name] for row in self.history[:-1] if name in row]
+                self.history.record(f"{name}_best", sign * self.history[-1, name] < min(earlier, default=math.inf))
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         # From here on it is a callback's: that is how skorch's EarlyStopping ends training.
         self.interrupted_ = False
