@@ -89,12 +89,12 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "compact": Architecture(
         layers=(
-            *(Conv(24, kernel=5, bias=False), Pool(), Norm(), ReLU()),
-            *(Conv(32, bias=False), Pool(), Norm(), ReLU()),
+            *(Conv(16, kernel=5, bias=False), Pool(), Norm(), ReLU()),
+            *(Conv(32, kernel=5, bias=False), Pool(), Norm(), ReLU()),
             *(Flatten(), Dense(256), ReLU()),
         ),
         source="cnnclf: the fewest CPU seconds to 99 % on MNIST",
-        n_parameters=215_250,
+        n_parameters=147_194,
     ),
     "accurate": Architecture(
         layers=(

@@ -578,6 +578,11 @@ def check_labels(y: Any) -> NDArray[Any]:
     return labels
 
 
+def is_text(labels: NDArray[Any]) -> bool:
+    """Tell strings, objects that are strings included, from numbers."""
+    return labels.dtype.kind in "OSTU"
+
+
 def check_object_labels(labels: NDArray[Any]) -> NDArray[Any]:
     """Keep strings as they are and give numbers their own dtype; refuse a mixture, which cannot be sorted."""
     if all(isinstance(label, str) for label in labels):
@@ -601,6 +606,8 @@ def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDAr
     if known is None:
         if classes is None:
             raise ValueError("classes must be passed in the first call of partial_fit: all labels that will ever come.")
+        if np.size(classes) == 0:
+            raise ValueError("classes must hold at least one label; got [].")
         return np.unique(check_labels(classes))
     if classes is not None and not np.array_equal(np.unique(check_labels(classes)), known):
         raise ValueError(f"classes={classes!r} is not what the first call of partial_fit was given: {known.tolist()}.")
@@ -609,8 +616,11 @@ def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDAr
 
 def encode(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
     """Turn labels into their positions in ``classes``, sorted."""
-    positions = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-    unknown = classes[positions] != y
+    if is_text(y) == is_text(classes):
+        positions = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+        unknown = classes[positions] != y
+    else:  # strings and numbers have no order between them
+        unknown = np.ones(len(y), dtype=bool)
     if unknown.any():
         strangers = np.unique(y[unknown]).tolist()
         raise ValueError(f"{name} contains labels that are not among the classes {classes.tolist()}: {strangers}.")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cnnclf
+from cnnclf.architectures import ARCHITECTURES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -37,6 +38,11 @@ def test_first_block_on_digits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.acceptance
 def test_first_block_on_mnist() -> None:
     assert run(BLOCKS[0], {}) >= 0.99
+
+
+def test_architectures_are_all_there_with_their_parameters() -> None:
+    rows = re.findall(r"^\| `(\w+)`.*\| ([\d,]+) \|$", README, flags=re.MULTILINE)
+    assert rows == [(name, f"{architecture.n_parameters:,}") for name, architecture in ARCHITECTURES.items()]
 
 
 def test_other_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

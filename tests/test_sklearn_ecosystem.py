@@ -259,17 +259,17 @@ def test_bagging_of_rows_and_of_features(flat):
 
 def test_adaboost_gives_weight_to_what_was_wrong(few_digits):
     X, y, X_test, y_test = few_digits
-    weak = quick(max_epochs=1, batch_size=64)
-    boost = AdaBoostClassifier(weak, n_estimators=4, random_state=0).fit(X, y)
-    assert len(boost.estimators_) == 4
+    boost = AdaBoostClassifier(quick(max_epochs=2), n_estimators=3, random_state=0).fit(X, y)
+    assert len(boost.estimators_) == 3
     assert boost.estimator_errors_.max() < 0.9  # guessing among ten
-    assert boost.score(X_test, y_test) > weak.fit(X, y).score(X_test, y_test)
+    assert boost.score(X_test, y_test) > 0.75
     # SAMME: the second member's weights are those of the first one's mistakes, raised by its odds and normalised.
     first, second = boost.estimators_[:2]
-    wrong = first.predict(X) != y
-    weight = np.where(wrong, np.exp(boost.estimator_weights_[0]), 1) / len(y)
-    again = clone(second).fit(X, y, sample_weight=weight / weight.sum())
-    np.testing.assert_allclose(again.predict_proba(X_test), second.predict_proba(X_test), atol=1e-3)
+    weight = np.where(first.predict(X) != y, np.exp(boost.estimator_weights_[0]), 1)
+    weighted = clone(second).fit(X, y, sample_weight=weight / weight.sum())
+    np.testing.assert_allclose(weighted.predict_proba(X_test), second.predict_proba(X_test), atol=1e-2)
+    unweighted = clone(second).fit(X, y)
+    assert np.abs(unweighted.predict_proba(X_test) - second.predict_proba(X_test)).max() > 0.1
 
 
 def surprise(y, probabilities):
@@ -358,8 +358,10 @@ def through_joblib(clf, compress):
     return joblib.load(file)
 
 
-@pytest.mark.parametrize("form", COPIES)
-@pytest.mark.parametrize("parameters", [{}, {"weight_averaging": True}, {"early_stopping": True}])
+@pytest.mark.parametrize(
+    ("form", "parameters"),
+    [*((form, {}) for form in COPIES), ("pickle", {"weight_averaging": True}), ("pickle", {"early_stopping": True})],
+)
 def test_a_copy_predicts_and_goes_on_as_the_original(form, parameters, few_digits):
     X, y, X_test, _ = few_digits
     clf = quick(**parameters).fit(X, y)

@@ -411,12 +411,12 @@ def test_logits_by_hand():
 TWO_ROWS = (torch.tensor([2.0, 4.0]).reshape(2, 1, 1, 1), torch.tensor([0, 1]))
 
 
-def step_once(start=0.0, weight=None, **changes):
+def step_once(start=0.0, weight=None, epochs=1, **changes):
     dense = nn.Linear(1, 2)
     nn.init.constant_(dense.weight, start)
     nn.init.constant_(dense.bias, start)
     net = make_net(nn.Sequential(nn.Flatten(), dense), **changes)
-    net.train(Rows(*TWO_ROWS, weight=weight), None, epochs=1, schedule="constant")
+    net.train(Rows(*TWO_ROWS, weight=weight), None, epochs=epochs, schedule="constant")
     return net, dense.weight.flatten().tolist(), dense.bias.tolist()
 
 
@@ -457,6 +457,24 @@ def test_an_averaged_step_by_hand():
     # The first update keeps 2/11 of the start, which is zero, and takes 9/11 of the plain step.
     _, weights, _ = step_once(weight_averaging=True)
     assert weights == pytest.approx([-0.095 * 9 / 11, 0.095 * 9 / 11])
+
+
+def test_averaging_watches_training_and_leaves_it_alone():
+    class LiveWeights(Callback):
+        def on_train_begin(self, net, **kwargs):
+            self.seen = []
+
+        def on_batch_end(self, net, training=False, **kwargs):
+            if training:
+                self.seen.append(net.network[1].weight.detach().flatten().tolist())
+
+    plain, averaged = LiveWeights(), LiveWeights()
+    # Three epochs of one step each, 0, w₁, w₂, w₃; the average keeps 2/11, then 3/12, then 4/13 of itself.
+    step_once(epochs=3, callbacks=[plain])
+    _, weights, _ = step_once(epochs=3, callbacks=[averaged], weight_averaging=True)
+    assert averaged.seen == plain.seen
+    w1, w2, w3 = np.array(plain.seen)
+    assert weights == pytest.approx(4 / 13 * (3 / 12 * (9 / 11 * w1) + 9 / 12 * w2) + 9 / 13 * w3)
 
 
 def test_validation_rows_are_measured_not_learnt():
