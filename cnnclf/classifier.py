@@ -240,6 +240,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_parameters(self)
         going_on = self.warm_start and hasattr(self, "net_")
+        if going_on and (self.architecture, self.image_shape) != self._made_with:
+            raise ValueError(
+                "warm_start=True goes on with the network there is, made with "
+                f"architecture={self._made_with[0]!r} and image_shape={self._made_with[1]!r}; "
+                f"got architecture={self.architecture!r} and image_shape={self.image_shape!r}. "
+                "Set them back, or warm_start=False to start anew."
+            )
         pixels, labels, weight = self._check_training_data(
             X, y, sample_weight, classes=self.classes_ if going_on else None, reset=not going_on
         )
@@ -472,7 +479,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if X_val is None:
             return None
         pixels = self._check_images(X_val, reset=False)
-        y_val = check_labels(y_val)
+        y_val = check_labels(y_val, "y_val")
         check_consistent_length(pixels, y_val)
         return pixels, encode(y_val, self.classes_, "y_val"), None
 
@@ -480,6 +487,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _make_module(self, standardise: Standardise) -> nn.Sequential:
+        self._made_with = self.architecture, self.image_shape
         with session("cpu", (self._seed, 0)):
             return build_module(self.architecture, self.image_shape_, len(self.classes_), standardise)
 
@@ -546,7 +554,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.history_ = tidy_history(self.net_.history)
         if self.net_.interrupted_:
             warnings.warn(
-                f"Training interrupted by user after {len(self.history_)} whole epochs; the estimator is usable.",
+                f"Training interrupted by user in epoch {len(self.history_) + 1}; the estimator is usable.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -560,20 +568,20 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return logits
 
 
-def check_labels(y: Any) -> NDArray[Any]:
+def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     """Check that ``y`` is one finite label a row, of classes rather than of a regression."""
     shape = np.asarray(y).shape
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
-            f"Expected y of shape (n,), one label an image; got shape {shape}. "
-            "If y is one-hot encoded, pass y.argmax(axis=1)."
+            f"Expected {name} of shape (n,), one label an image; got shape {shape}. "
+            f"If {name} is one-hot encoded, pass {name}.argmax(axis=1)."
         )
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     if labels.dtype == object:
-        labels = check_object_labels(labels)
+        labels = check_object_labels(labels, name)
     if labels.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: expected class labels, got y of dtype {labels.dtype}.")
-    assert_all_finite(labels, input_name="y")
+        raise ValueError(f"Complex data not supported: expected class labels, got {name} of dtype {labels.dtype}.")
+    assert_all_finite(labels, input_name=name)
     check_classification_targets(labels)
     return labels
 
@@ -583,7 +591,7 @@ def is_text(labels: NDArray[Any]) -> bool:
     return labels.dtype.kind in "OSTU"
 
 
-def check_object_labels(labels: NDArray[Any]) -> NDArray[Any]:
+def check_object_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
     """Keep strings as they are and give numbers their own dtype; refuse a mixture, which cannot be sorted."""
     if all(isinstance(label, str) for label in labels):
         return labels
@@ -591,7 +599,7 @@ def check_object_labels(labels: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(labels.tolist())
     kinds = sorted({type(label).__name__ for label in labels})
     raise ValueError(
-        f"Expected labels of one kind, all strings or all numbers; got {join_words(kinds)} in y. "
+        f"Expected labels of one kind, all strings or all numbers; got {join_words(kinds)} in {name}. "
         "Convert them, for example to strings."
     )
 
@@ -702,6 +710,7 @@ def make_rows(
     if sample_weight is not None or of_class is not None:
         combined = np.ones(len(labels)) if sample_weight is None else sample_weight
         combined = combined if of_class is None else combined * of_class[labels]
+        combined = combined / max(combined.max(), np.finfo(np.float64).tiny)  # so that no sum overflows
         total = combined.sum() if order is None else combined[order].sum()
         if total > 0:  # validation data may hold nothing but classes of weight zero: it is measured all the same
             n_visits = len(labels) if order is None else len(order)
@@ -738,16 +747,13 @@ def build_module(
 
 def tidy_history(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep what is said of each whole epoch, under plain names."""
-    names = {
-        "epoch": "epoch",
-        "train_loss": "train_loss",
-        "train_accuracy": "train_accuracy",
-        "valid_loss": "valid_loss",
-        "valid_accuracy": "valid_accuracy",
-        "lr": "lr",
-        "dur": "seconds",
-    }
-    return [{new: row[old] for old, new in names.items() if old in row} for row in history if "dur" in row]
+    names = {name: name for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr")}
+    names["dur"] = "seconds"
+    whole = [row for row in history if "dur" in row]
+    return [
+        {"epoch": epoch} | {new: row[old] for old, new in names.items() if old in row}
+        for epoch, row in enumerate(whole, start=1)
+    ]
 
 
 def layers_html(module: nn.Module, image_shape: ImageShape) -> str:

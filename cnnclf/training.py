@@ -162,8 +162,9 @@ def arrange(
     keys = [labels, hash_rows(pixels)]
     if sample_weight is None:
         return np.lexsort(keys), None
+    limit = REPETITION_LIMIT * len(labels)
     whole = bool((sample_weight == np.floor(sample_weight)).all())
-    if whole and sample_weight.sum() <= REPETITION_LIMIT * len(labels):
+    if whole and sample_weight.max() <= limit and sample_weight.sum() <= limit:
         order = np.lexsort(keys)
         return np.repeat(order, sample_weight[order].astype(np.int64)), None
     order = np.lexsort([sample_weight, *keys])
@@ -198,13 +199,12 @@ def choose_batch_size(batch_size: int | str, n_rows: int) -> int:
 
 def choose_device(device: str) -> str:
     """Resolve ``"auto"``: a CUDA GPU when there is one, else the CPU."""
-    available = torch.cuda.is_available()
     if device == "auto":
-        return "cuda" if available else "cpu"
-    if torch.device(device).type == "cuda" and not available:
-        raise ValueError(
-            f"device={device!r} is not available: torch sees no CUDA GPU here. Pass device='auto' or 'cpu'."
-        )
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # what torch says depends on its build
+        raise ValueError(f"device={device!r} is not available here. Pass device='auto' or 'cpu'.") from error
     return device
 
 
@@ -576,6 +576,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             if name in self.history[-1]:  # what skorch's Checkpoint looks at
                 earlier = [sign * row[name] for row in self.history[:-1] if name in row]
                 self.history.record(f"{name}_best", sign * self.history[-1, name] < min(earlier, default=math.inf))
+        if not math.isfinite(self.history[-1, "train_loss"]):
+            raise ValueError(
+                f"Training diverged in epoch {len(self.history)}: the loss is {self.history[-1, 'train_loss']}. "
+                f"Lower lr, which is {self.lr:g}."
+            )
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         # From here on it is a callback's: that is how skorch's EarlyStopping ends training.
         self.interrupted_ = False

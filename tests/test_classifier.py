@@ -1135,7 +1135,7 @@ class Interrupt(Callback):
 def test_an_interrupted_fit_is_a_fit(whole_epochs, parameters, some):
     X, y = some
     clf = quick(max_epochs=9, batch_size=20, callbacks=[Interrupt(whole_epochs + 1)], **parameters)
-    sentence = f"Training interrupted by user after {whole_epochs} whole epochs; the estimator is usable."
+    sentence = f"Training interrupted by user in epoch {whole_epochs + 1}; the estimator is usable."
     with pytest.warns(UserWarning, match=exactly(sentence)) as caught:
         assert clf.fit(X, y) is clf
     assert [warning.filename for warning in caught] == [__file__]  # it points at the call of fit
@@ -1152,7 +1152,7 @@ def test_an_interrupted_fit_is_a_fit(whole_epochs, parameters, some):
 def test_after_an_interruption_training_goes_on_where_it_stood(some):
     X, y = some
     clf = quick(max_epochs=4, batch_size=20, warm_start=True, callbacks=[Interrupt(3)])
-    with pytest.warns(UserWarning, match=r"\ATraining interrupted by user after 2 whole epochs"):
+    with pytest.warns(UserWarning, match=r"\ATraining interrupted by user in epoch 3; "):
         clf.fit(X, y)
     loss = clf.history_[-1]["train_loss"]
     clf.set_params(callbacks=None).fit(X, y)
@@ -1270,11 +1270,10 @@ def test_numbers_of_numpy_are_as_good_as_pythons(name, some):
     assert same_bits(by_numpy, by_python, X)
 
 
-def test_an_unavailable_device_is_refused(some, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    sentence = "device='cuda' is not available: torch sees no CUDA GPU here. Pass device='auto' or 'cpu'."
+def test_an_unavailable_device_is_refused(some):
+    sentence = "device='cuda:99' is not available here. Pass device='auto' or 'cpu'."
     with pytest.raises(ValueError, match=exactly(sentence)):
-        quick(device="cuda").fit(*some)
+        quick(device="cuda:99").fit(*some)
 
 
 @pytest.mark.parametrize(
@@ -1579,3 +1578,28 @@ def test_no_warning_comes_from_an_ordinary_day(few_digits):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick(max_epochs=2, early_stopping=True, augment="affine").fit(X, y).score(X_test, y_test)
+
+
+def test_training_that_diverges_says_so(some):
+    with pytest.raises(
+        ValueError, match=exactly("Training diverged in epoch 1: the loss is nan. Lower lr, which is 1e+30.")
+    ):
+        quick(lr=1e30).fit(*some)
+
+
+@pytest.mark.parametrize("change", [{"architecture": "lenet5"}, {"image_shape": [1, 8, 8]}], ids=["layers", "shape"])
+def test_a_warm_start_refuses_another_network(change, some):
+    clf = quick(warm_start=True).fit(*some).set_params(**change)
+    sentence = (
+        "warm_start=True goes on with the network there is, made with architecture='compact' and image_shape=None; "
+        f"got architecture={clf.architecture!r} and image_shape={clf.image_shape!r}. "
+        "Set them back, or warm_start=False to start anew."
+    )
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        clf.fit(*some)
+
+
+def test_weights_near_the_largest_number_are_as_good_as_ones(some):
+    X, y = some
+    huge = quick().fit(X, y, sample_weight=np.full(len(y), 1e308))
+    assert same_bits(huge, quick().fit(X, y), X)

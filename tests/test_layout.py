@@ -132,7 +132,6 @@ def test_the_package_alone_loads_nothing_heavy():
     [
         ("from cnnclf import load_mnist, load_idx, load_image_folder", {"torch", "sklearn", "scipy", "PIL", "pooch"}),
         ("import cnnclf.images", {"torch", "sklearn", "scipy", "pandas"}),
-        ("from cnnclf import list_architectures", {"sklearn", "skorch", "pandas"}),
         ("from cnnclf import Evaluation", {"torch", "matplotlib"}),
         ("from cnnclf import CNNClassifier", {"onnx", "onnxruntime", "onnxscript", "pooch", "jinja2", "typer"}),
         ("import cnnclf.cli", {"torch", "sklearn", "matplotlib", "onnxruntime"}),
