@@ -258,11 +258,10 @@ class Progress(Callback):  # type: ignore[misc]
 
     def on_train_begin(self, net: "Net", **kwargs: Any) -> None:
         """Open the bar."""
-        self.bar_ = tqdm(disable=None, file=sys.stderr, unit=" batches", dynamic_ncols=True)
+        self.bar_ = tqdm(total=net.n_steps_, disable=None, file=sys.stderr, unit="batch", dynamic_ncols=True)
 
     def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
         """Name the epoch."""
-        self.bar_.total = net.n_steps_
         self.bar_.set_description(f"epoch {len(net.history)}", refresh=False)
 
     def on_batch_end(self, net: "Net", training: bool = False, **kwargs: Any) -> None:
