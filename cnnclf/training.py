@@ -14,7 +14,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
-from skorch.utils import noop
+from skorch.utils import TeeGenerator, noop
 from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -503,6 +503,10 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             logits: torch.Tensor = self.module_(x.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
+    def _set_training(self, training: bool = True) -> None:
+        if self.module_.training != training:  # walking through all layers costs as much as a small one
+            super()._set_training(training)
+
     def get_loss(self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False) -> Any:
         """Cross-entropy; smoothed in training, and Σ wᵢ lᵢ / n with weights of mean one."""
         loss = self.criterion_(y_pred, y_true) if training else cross_entropy(y_pred, y_true, reduction="none")
@@ -524,7 +528,12 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if schedule is not None:
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.lr * schedule(self.step_ / self.n_steps_)
-        step: dict[str, Any] = super().train_step(batch, **fit_params)
+        # None of our optimisers evaluates the loss twice, so there is no need for skorch's closure.
+        self._zero_grad_optimizer()
+        step: dict[str, Any] = self.train_step_single(batch, **fit_params)
+        named = TeeGenerator(self.get_all_learnable_params())
+        self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
+        self.optimizer_.step()
         self.step_ += 1
         if self.average_ is not None:
             self.average_.update(self.network)
