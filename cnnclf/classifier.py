@@ -758,15 +758,23 @@ def tidy_history(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def layers_html(module: nn.Module, image_shape: ImageShape) -> str:
     """List the layers of a fitted network as a table."""
+    cell = "padding:.15em .8em;text-align:"
+    head = "".join(
+        f'<th style="{cell}{side};border-bottom:1px solid">{name}</th>'
+        for name, side in (("layer", "left"), ("kind", "left"), ("output", "left"), ("parameters", "right"))
+    )
     rows = "".join(
-        f"<tr><td>{html.escape(layer.name)}</td><td>{html.escape(layer.kind)}</td>"
-        f"<td>{'×'.join(map(str, layer.output_shape))}</td><td>{layer.n_parameters:,}</td></tr>"
+        f'<tr><td style="{cell}left">{html.escape(layer.name)}</td>'
+        f'<td style="{cell}left">{html.escape(layer.kind)}</td>'
+        f'<td style="{cell}left">{" × ".join(map(str, layer.output_shape))}</td>'
+        f'<td style="{cell}right">{f"{layer.n_parameters:,}" if layer.n_parameters else "–"}</td></tr>'
         for layer in summarize(module, image_shape)
     )
     return (
-        f"<details><summary>Layers ({count_parameters(module):,} parameters)</summary><table>"
-        "<thead><tr><th>layer</th><th>kind</th><th>output</th><th>parameters</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></details>"
+        '<details style="margin:.5em;font-family:monospace">'
+        f'<summary style="cursor:pointer">Layers ({count_parameters(module):,} parameters)</summary>'
+        '<table style="border-collapse:collapse;margin:.4em 1em">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
     )
 
 

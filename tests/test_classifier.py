@@ -968,11 +968,11 @@ def test_predictions_of_many_rows_are_those_of_few(fitted, digits):
 def test_the_html_shows_the_layers_once_fitted(fitted):
     unfitted, page = CNNClassifier()._repr_html_(), fitted._repr_html_()
     assert "CNNClassifier" in unfitted
-    assert "<th>layer</th>" not in unfitted
+    assert ">layer</th>" not in unfitted
     assert f"Layers ({fitted.n_parameters_:,} parameters)" in page
     for name, _ in fitted.module_.named_children():
-        assert f"<td>{name}</td>" in page
-    assert "<th>layer</th>" in fitted._repr_mimebundle_()["text/html"]  # what a notebook asks for
+        assert f">{name}</td>" in page
+    assert ">layer</th>" in fitted._repr_mimebundle_()["text/html"]  # what a notebook asks for
 
 
 def test_the_html_escapes_names():
@@ -981,8 +981,8 @@ def test_the_html_escapes_names():
 
     X, y = load_digits()
     page = quick(architecture).fit(X[:50], y[:50])._repr_html_()
-    assert "<td>&lt;b&gt;</td>" in page
-    assert "<td><b></td>" not in page
+    assert ">&lt;b&gt;</td>" in page
+    assert "<b></td>" not in page
 
 
 @pytest.mark.parametrize(
