@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +157,7 @@ def _load_mnist_file(file: _MnistFile, places: Sequence[Path], home: Path | None
             try:
                 return _download(f"{mirror}{file.name}.gz", home / "mnist" / f"{file.name}.gz", file)
             except requests.ConnectionError:
-                failures.append(f"{mirror} (no connection)")
+                failures.append(f"{urlsplit(mirror).hostname} (no connection)")
             except (OSError, ValueError) as error:
                 failures.append(f"{mirror} ({error})")
     raise FileNotFoundError(

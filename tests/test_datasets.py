@@ -540,6 +540,13 @@ def test_the_next_mirror_is_asked_when_one_serves_garbage(mirror, published, tmp
     ]
 
 
+def test_without_a_network_the_reason_is_short(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "_MIRRORS", ("http://127.0.0.1:9/mnist/",))  # port 9: nobody listens
+    sentence = "found neither, and no mirror supplied it: 127.0.0.1 (no connection); set CNNCLF_DATA or pass data_home"
+    with pytest.raises(FileNotFoundError, match=re.escape(sentence)):
+        load_mnist()
+
+
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 def test_a_failed_download_leaves_no_file(mirror, tmp_path, garbage):
     for folder in ("bad", "good"):
