@@ -85,11 +85,15 @@ def build(name, image_shape, n_classes=10):
 # The table
 
 
-def test_the_classics_are_there_and_the_default_comes_first():
+def test_our_own_come_first_and_the_classics_are_there():
     names = list_architectures()
-    assert names[0] == "compact"
-    assert set(BY_HAND) <= set(names)
+    assert names[:3] == ["compact", "accurate", "tiny"]
+    assert set(names[3:]) == set(BY_HAND)
     assert names == list(ARCHITECTURES)
+
+
+def test_tiny_is_tiny():
+    assert find_architecture("tiny").n_parameters < 10_000
 
 
 @every_architecture
