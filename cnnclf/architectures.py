@@ -284,6 +284,39 @@ class Standardise(nn.Module):
         return (x.to(self.mean.dtype) - self.mean) / self.std
 
 
+class Residual(nn.Module):
+    """A residual block, ``body(x) + shortcut(x)``: one layer of an ``nn.Sequential`` that a trace can enter.
+
+    Parameters
+    ----------
+    body : nn.Sequential
+        The named layers of the long way.
+    shortcut : nn.Module, optional
+        What brings ``x`` to the shape that leaves the body, such as a 1×1 convolution; ``x`` itself without it.
+
+    References
+    ----------
+    He et al. 2016, Deep residual learning for image recognition, section 3.2.
+
+    Examples
+    --------
+    >>> block = Residual(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)))
+    >>> block(torch.zeros(2, 1, 5, 5)).shape
+    torch.Size([2, 1, 5, 5])
+    """
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add the long way and the short one."""
+        shortcut: torch.Tensor = x if self.shortcut is None else self.shortcut(x)
+        body: torch.Tensor = self.body(x)
+        return body + shortcut
+
+
 def build_sequential(layers: tuple[Layer, ...], image_shape: ImageShape, n_classes: int) -> nn.Sequential:
     """Turn a literal list of layers into torch modules that fit the image.
 

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -52,6 +52,9 @@ from cnnclf.training import (
     choose_precision,
     session,
 )
+
+if TYPE_CHECKING:
+    from cnnclf.tracing import Trace
 
 Pixels = NDArray[np.uint8 | np.float32]
 Labelled = tuple[Pixels, NDArray[np.int64], NDArray[np.float64] | None]  # pixels, encoded labels, sample weights
@@ -422,6 +425,34 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         loaded: Self = load_estimator(cls, path, architecture)
         return loaded
+
+    def trace(self, image: Any) -> "Trace":
+        """Record what every layer makes of one image.
+
+        Parameters
+        ----------
+        image : array-like
+            One image, as a row of ``X`` was given to :meth:`fit`, without the first axis.
+
+        Returns
+        -------
+        Trace
+            One :class:`~cnnclf.tracing.Step` a layer; nothing in the estimator changes.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
+        >>> trace = clf.trace(X[5])
+        >>> int(trace.label), trace["conv1"].output.shape
+        (5, (16, 4, 4))
+        """
+        from cnnclf.tracing import Trace
+
+        check_is_fitted(self)
+        pixels = self._check_images(np.asarray(image)[np.newaxis], reset=False)
+        return Trace.record(self.module_, pixels[0], self.classes_)
 
     @property
     def module_(self) -> nn.Sequential:

@@ -7,7 +7,6 @@ in the JSON, so that a flipped bit is found.
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+
+from cnnclf.files import decode_labels, encode_labels, write_atomically
 
 SCHEMA = 1
 KEY = "cnnclf"
@@ -104,7 +104,7 @@ def write_model(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor
     """
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = {"schema": SCHEMA, "sha256": digest(contiguous), "state": state}
-    write_atomically(Path(path), save(contiguous, {KEY: json.dumps(header, ensure_ascii=False, allow_nan=True)}))
+    write_atomically(path, save(contiguous, {KEY: json.dumps(header, ensure_ascii=False, allow_nan=True)}))
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -162,56 +162,3 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
         sha256.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         sha256.update(array.tobytes())
     return sha256.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the new one is there."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder to write {path.name} into; there is none.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the new name, too, must survive a power cut
-        folder_descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(folder_descriptor)
-        finally:
-            os.close(folder_descriptor)
-
-
-def encode_labels(labels: NDArray[Any]) -> dict[str, Any]:
-    """Turn an array of labels into JSON-able values, type included.
-
-    Raises
-    ------
-    ValueError
-        For object labels that are not all str, int, float or bool.
-
-    Examples
-    --------
-    >>> encode_labels(np.array(["cat", "dog"]))
-    {'dtype': '<U3', 'values': ['cat', 'dog']}
-    """
-    values = labels.tolist()
-    if not all(isinstance(value, str | int | float | bool) for value in values):
-        raise ValueError(f"Expected class labels that are text, numbers or bools; got {values}. Use such labels.")
-    return {"dtype": "object" if labels.dtype == object else labels.dtype.str, "values": values}
-
-
-def decode_labels(encoded: Mapping[str, Any]) -> NDArray[Any]:
-    """Turn the result of :func:`encode_labels` back into the array.
-
-    Examples
-    --------
-    >>> decode_labels({"dtype": "<U3", "values": ["cat", "dog"]})
-    array(['cat', 'dog'], dtype='<U3')
-    """
-    return np.array(encoded["values"], dtype=np.dtype(encoded["dtype"]))

@@ -18,19 +18,22 @@ ANY = set(MODULES) - {"__init__", "__main__", "cli"}
 MAY_IMPORT = {
     "__init__": (set(), set()),
     "images": (set(), set()),
+    "files": (set(), set()),
     "datasets": (set(), set()),
     "architectures": (set(), set()),
     "augment": (set(), set()),
     "training": ({"augment"}, set()),
-    "persistence": (set(), set()),
-    "tracing": ({"images"}, set()),
-    "onnx_classifier": ({"images"}, set()),
-    "onnx_export": ({"onnx_classifier"}, set()),
+    "persistence": ({"files"}, set()),
+    "tracing": ({"architectures", "training"}, {"onnx_export"}),  # the third engine of Trace.verify
+    "onnx_classifier": ({"images", "files"}, set()),
+    "onnx_export": ({"files", "onnx_classifier"}, set()),
     "classifier": (
         {"images", "architectures", "augment", "training"},
         {"persistence", "onnx_export", "tracing"},  # behind save, load, to_onnx and trace
     ),
-    "walkthrough": ({"tracing"}, set()),
+    "walkthrough": ({"tracing", "files"}, set()),
+    "walkthrough_html": ({"tracing", "files"}, set()),
+    "walkthrough_xlsx": ({"tracing", "files"}, set()),
     "evaluation": (set(), set()),
     "plots": ({"evaluation", "tracing"}, set()),
     "report": ({"evaluation", "plots", "walkthrough"}, set()),

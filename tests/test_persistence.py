@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.persistence import decode_labels, encode_labels, read_model, write_model
+from cnnclf.files import decode_labels, encode_labels
+from cnnclf.persistence import read_model, write_model
 
 LABELS = {
     "int": np.array([3, 7]),
