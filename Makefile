@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+READY_TO_SERVE := .venv/.ready-to-serve
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
@@ -18,8 +19,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-acceptance: $(READY)
-	$(BIN)/pytest -m acceptance
+acceptance: $(READY_TO_SERVE)
+	$(BIN)/pytest -m acceptance -n 2 --dist loadfile
 
 clean:
 	rm -rf .venv report build dist
@@ -27,4 +28,9 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# The servers of docs/serving.md are half a gigabyte, which only the acceptance tests need.
+$(READY_TO_SERVE): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve]'
 	touch $@

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from cnnclf.classifier import CNNClassifier
     from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
     from cnnclf.evaluation import Evaluation
+    from cnnclf.onnx_classifier import ONNXClassifier
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CNNClassifier",
     "Evaluation",
+    "ONNXClassifier",
     "list_architectures",
     "load_digits",
     "load_idx",
@@ -28,6 +30,7 @@ __all__ = [
 _MODULE_OF = {
     "CNNClassifier": "classifier",
     "Evaluation": "evaluation",
+    "ONNXClassifier": "onnx_classifier",
     "list_architectures": "architectures",
     "load_digits": "datasets",
     "load_idx": "datasets",

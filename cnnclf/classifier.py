@@ -50,6 +50,7 @@ from cnnclf.training import (
     choose_batch_size,
     choose_device,
     choose_precision,
+    fingerprint,
     session,
 )
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from cnnclf.tracing import Trace
 
 Pixels = NDArray[np.uint8 | np.float32]
+N_EXAMPLES = 32  # training images that are kept while the program runs, to compare an exported file on
 Labelled = tuple[Pixels, NDArray[np.int64], NDArray[np.float64] | None]  # pixels, encoded labels, sample weights
 
 
@@ -255,6 +257,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         validation = self._check_validation_data(X_val, y_val)
         order, weight = arrange(pixels, labels, weight)
+        self._training_data: str = fingerprint(pixels, labels, weight, order, self._training_data)
         if not going_on:
             self._draw_seed()
         if self.early_stopping and validation is None:
@@ -305,6 +308,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = check_classes(classes, None if first else self.classes_)
         pixels, labels, weight = self._check_training_data(X, y, sample_weight, classes=classes, reset=first)
         order, weight = arrange(pixels, labels, weight)
+        self._training_data = fingerprint(pixels, labels, weight, order, self._training_data)
         rows = make_rows(pixels, labels, weight, class_weights(self.class_weight, self.classes_, labels[order]), order)
         if first:
             self._draw_seed()
@@ -426,6 +430,56 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         loaded: Self = load_estimator(cls, path, architecture)
         return loaded
 
+    def to_onnx(
+        self, path: str | os.PathLike[str], quantize: str | None = None, calibration: ArrayLike | None = None
+    ) -> None:
+        """Write one ONNX file that takes what :meth:`fit` took and gives labels and probabilities.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced, if it exists, whole or not at all.
+        quantize : {"int8"} or None, default=None
+            "int8" makes a smaller and faster file of slightly other probabilities.
+        calibration : array-like, optional
+            Images as they were given to :meth:`fit`, a few hundred. int8 measures the range of every layer on them.
+
+        Raises
+        ------
+        ValueError
+            If int8 is asked for without calibration images or of a network too small for it.
+        RuntimeError
+            If the file would say something else than the network; nothing is written then.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        cnnclf.ONNXClassifier : A classifier from such a file, without torch.
+
+        Notes
+        -----
+        Input ``X`` is uint8 or float32, of the shape that :meth:`fit` was given, with any number of rows. Outputs are
+        ``label`` and ``probabilities``, named as scikit-learn's converters name them. Before it is written the file is
+        run by ONNX Runtime and by ONNX's reference implementation and compared with torch.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from cnnclf import CNNClassifier, ONNXClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.to_onnx(f"{folder}/digits.onnx")
+        ...     served = ONNXClassifier(f"{folder}/digits.onnx")
+        >>> bool((served.predict(X) == clf.predict(X)).all())
+        True
+        """
+        from cnnclf.onnx_export import export
+
+        check_is_fitted(self)
+        export(self, path, quantize=quantize, calibration=calibration)
+
     def trace(self, image: Any) -> "Trace":
         """Record what every layer makes of one image.
 
@@ -465,6 +519,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Number of trainable parameters."""
         return count_parameters(self.module_)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Training images have no business in a pickle: whoever gets the model need not get the data.
+        return {**super().__getstate__(), "_examples": None} if hasattr(self, "_examples") else super().__getstate__()
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
@@ -487,6 +545,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         if reset:
             self._layout: ImageLayout = layout
+            self._input_dtype = str(pixels.dtype)
+            self._training_data = ""
+            self._examples: Pixels | None = pixels[:N_EXAMPLES].copy()
             self.image_shape_ = layout.image_shape
             self.n_features_in_ = math.prod(layout.input_shape)
         return pixels
@@ -556,6 +617,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "input_shape": self._layout.input_shape,
             "image_shape": self._layout.image_shape,
             "channels_last": self._layout.channels_last,
+            "input_dtype": self._input_dtype,
+            "training_data": self._training_data,
             "feature_names": getattr(self, "feature_names_in_", None),
             "batch_size": self.net_.batch_size,
             "seed": self._seed,
@@ -567,6 +630,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_parameters(self)
         self.classes_ = fitted["classes"]
         self._layout = ImageLayout(tuple(fitted["input_shape"]), tuple(fitted["image_shape"]), fitted["channels_last"])
+        self._input_dtype = fitted["input_dtype"]
+        self._training_data = fitted["training_data"]
+        self._examples = None
         self.image_shape_ = self._layout.image_shape
         self.n_features_in_ = math.prod(self._layout.input_shape)
         if fitted["feature_names"] is not None:

@@ -3,16 +3,20 @@
 Results go to stdout, progress and errors to stderr. It exits with 0, 1 (failed), 2 (bad usage) or 130 (interrupted).
 """
 
+import math
 import shlex
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
+import numpy as np
 import typer
 from numpy.typing import NDArray
 
@@ -20,6 +24,7 @@ from cnnclf import __version__
 
 if TYPE_CHECKING:
     from cnnclf.classifier import CNNClassifier
+    from cnnclf.onnx_classifier import ONNXClassifier
 
 MODEL_FILE = "model.cnn"
 
@@ -27,8 +32,13 @@ TRAINING = "All that is left. The network learns from these."
 VALIDATION = "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."
 TEST_USE = "Judged once, when all was done."
 
+N_CALIBRATION = 500  # images that int8 ranges are measured on
+N_TOP = 3
+TRACE_FORMATS = (".html", ".md", ".tex", ".txt", ".xlsx")
+
 Images = NDArray[Any]
 Labels = NDArray[Any]
+Classifier: TypeAlias = "CNNClassifier | ONNXClassifier"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -71,7 +81,7 @@ def cnnclf(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Train and judge convolutional classifiers of small images."""
+    """Train, judge, look into and ship convolutional classifiers of small images."""
 
 
 @app.command()
@@ -96,12 +106,127 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON document.")] = False,
 ) -> None:
     """Train a network, judge it on images it has never seen, and write the report."""
-    with clear_errors():
-        check_dataset_name(dataset)
+    with clear_errors("nothing was judged"):
+        check_dataset_name(dataset, "auto", "mnist", "digits")
         clf = make_classifier(architecture, epochs, seed)
         prepare_folder(out)
         summary = train_and_judge(clf, load(dataset, seed), seed, out)
         typer.echo((out / "metrics.json").read_text(encoding="utf-8") if json else summary)
+
+
+MODEL = typer.Argument(metavar="MODEL", help="File of CNNClassifier.save (.cnn).", show_default=False)
+EITHER_MODEL = typer.Argument(metavar="MODEL", help="File of to_onnx (.onnx) or of save (.cnn).", show_default=False)
+JSON = typer.Option("--json", help="Print JSON.")
+LABELLED = typer.Option(
+    metavar="mnist|digits|DIR",
+    help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a folder with one "
+    "sub-folder of images a class.",
+    show_default="digits for a network of 8×8 pixels, else mnist",
+)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, MODEL],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.", show_default=False)],
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise to int8, which is smaller and faster.")] = False,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mnist|digits|DIR",
+            help="Training images, of which --int8 measures the range of every layer.",
+            show_default=False,
+        ),
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Put it into a model repository for Triton, too, under its name.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write a trained network to one ONNX file that takes raw pixels and gives labels."""
+    with clear_errors("nothing was exported"):
+        if int8 != (calibration is not None):
+            raise BadUsageError("--int8 and --calibration go together; give both or neither")
+        if calibration is not None:
+            check_dataset_name(calibration, "mnist", "digits", option="--calibration")
+        typer.echo(export_checked(model, out, calibration))
+        if triton is not None:
+            from cnnclf.triton import write_repository
+
+            typer.echo(write_repository(out, triton))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, EITHER_MODEL],
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PICTURE",
+            help="Image files, folders of them, or - for one on standard input.",
+            show_default=False,
+        ),
+    ],
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Say what is in pictures of any size and colour."""
+    with clear_errors("nothing was predicted"):
+        predictions, errors = classify(open_model(model), find_pictures(pictures))
+        if json:
+            typer.echo(dumps([asdict(prediction) for prediction in predictions], indent=2, ensure_ascii=False))
+        elif predictions:
+            show_predictions(predictions)
+        for sentence in errors:
+            typer.echo(f"error: {sentence}", err=True)
+        if errors:
+            raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, EITHER_MODEL],
+    dataset: Annotated[str | None, LABELLED] = None,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Judge a trained network on labelled images."""
+    with clear_errors("nothing was judged"):
+        if dataset is not None:
+            check_dataset_name(dataset, "mnist", "digits")
+        judge(open_model(model), dataset, json=json)
+
+
+@app.command()
+def trace(
+    model: Annotated[Path, MODEL],
+    digit: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Trace a test image of this class.", show_default=False)
+    ] = None,
+    index: Annotated[int, typer.Option(min=0, metavar="N", help="Which of them, counted from 0.")] = 0,
+    dataset: Annotated[str | None, LABELLED] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Trace the picture in this file.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What to write: .html is a page to explore, .xlsx a workbook with live formulas, .md, .tex and .txt "
+            "are for reading.",
+            show_default="text on standard output",
+        ),
+    ] = None,
+) -> None:
+    """Show every step from the pixels of one image to its prediction."""
+    with clear_errors("nothing was traced"):
+        if (digit is None) == (image is None):
+            raise BadUsageError("give either --digit or --image")
+        if dataset is not None:
+            check_dataset_name(dataset, "mnist", "digits")
+        if out is not None and out.suffix not in TRACE_FORMATS:
+            raise BadUsageError(f"--out must end in {', '.join(TRACE_FORMATS)}; got {str(out)!r}")
+        typer.echo(write_trace(model, digit, index, dataset, image, out))
 
 
 def main() -> None:
@@ -110,16 +235,18 @@ def main() -> None:
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def clear_errors(nothing: str) -> Iterator[None]:
     """Turn what a user can cause into one sentence on stderr and an exit code."""
     try:
         yield
     except BadUsageError as error:
         fail(str(error), 2)
-    except (ValueError, OSError) as error:
+    except typer.Exit:  # which is a RuntimeError
+        raise
+    except (ValueError, OSError, RuntimeError) as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
-        fail("interrupted; nothing was judged", 130)
+        fail(f"interrupted; {nothing}", 130)
 
 
 def fail(sentence: str, code: int) -> NoReturn:
@@ -139,11 +266,11 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def check_dataset_name(dataset: str) -> None:
+def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> None:
     """Refuse what is neither a known dataset nor a folder."""
-    if dataset not in ("auto", "mnist", "digits") and not Path(dataset).is_dir():
+    if dataset not in names and not Path(dataset).is_dir():
         raise BadUsageError(
-            f"--dataset must be auto, mnist, digits or a folder with one sub-folder of images a class; "
+            f"{option} must be {', '.join(names)} or a folder with one sub-folder of images a class; "
             f"{dataset!r} is none of these"
         )
 
@@ -254,6 +381,7 @@ def train_and_judge(clf: "CNNClassifier", data: Data, seed: int, out: Path) -> s
     clf.save(out / MODEL_FILE)
 
     evaluation = Evaluation.from_estimator(clf, data.test.X, data.test.y)
+    example = reports.Example.from_evaluation(evaluation)
     pixels = {name: check_images(part.X)[0] for name, part in parts.items()}
     page = reports.write(
         reports.Report.of(
@@ -270,6 +398,8 @@ def train_and_judge(clf: "CNNClassifier", data: Data, seed: int, out: Path) -> s
             ),
             evaluation,
             pixels["test"],
+            example=example,
+            trace=clf.trace(data.test.X[example.index]),
             reproduction=reports.Reproduction.here(command_line(clf, data, seed), seed),
             run=reports.Run.of(clf, seconds),
         ),
@@ -288,3 +418,248 @@ def command_line(clf: "CNNClassifier", data: Data, seed: int) -> str:
     return shlex.join(
         ["cnnclf", "report", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
     )
+
+
+def open_model(path: Path) -> Classifier:
+    """Load a network; torch is needed for a .cnn file only."""
+    if path.suffix == ".onnx":
+        from cnnclf.onnx_classifier import ONNXClassifier
+
+        return ONNXClassifier(path)
+    from cnnclf.classifier import CNNClassifier
+
+    return CNNClassifier.load(path)
+
+
+def describe_input(clf: Classifier) -> dict[str, Any]:
+    """Tell what pictures a network takes, in the arguments of ``read_picture``."""
+    from cnnclf.images import ImageLayout
+    from cnnclf.onnx_classifier import ONNXClassifier
+
+    if isinstance(clf, ONNXClassifier):
+        told = clf.metadata_
+        layout = ImageLayout(tuple(told["input_shape"]), tuple(told["image_shape"]), told["channels_last"])
+        return {"layout": layout, "dtype": told["input_dtype"], **told["scaling"]}
+    tensors = clf.module_.state_dict()
+    scaling = {name: tensors[f"standardise.{name}"].flatten().tolist() for name in ("mean", "std")}
+    return {"layout": clf._layout, "dtype": clf._input_dtype, **scaling}
+
+
+def images_of(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int]:
+    """Load training or test images: what to call them, X, y and the number that is white in them."""
+    from cnnclf.datasets import load_image_folder, load_mnist
+
+    if dataset == "mnist":
+        return ("MNIST", *load_mnist("train" if training else "test"), 255)
+    if dataset == "digits":
+        data = digits("", seed=0)
+        part = data.training if training else data.test
+        return data.name, part.X, part.y, 16
+    return (f"“{Path(dataset).resolve().name}”", *load_image_folder(dataset), 255)
+
+
+def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, Labels]:
+    """Load test images as a network takes them, and their labels as it gives them."""
+    if dataset is None:
+        dataset = "digits" if clf.image_shape_ == (1, 8, 8) else "mnist"
+    name, X, y, white = images_of(dataset, training=False)
+    if dataset == "digits":
+        typer.echo(
+            "The test images are the fifth of each class that `cnnclf report` holds out; "
+            "a network that was trained in another way may have seen them.",
+            err=True,
+        )
+    return name, as_taken(X, white, clf), as_given(y, clf)
+
+
+def as_taken(X: Images, white: int, clf: Classifier) -> Images:
+    """Bring images (n, height, width, …) to the shape and the unit that a network takes."""
+    from cnnclf.pictures import white_level
+
+    takes = describe_input(clf)
+    shape: tuple[int, ...] = takes["layout"].input_shape
+    if X[0].size == math.prod(shape) and len(shape) != X.ndim - 1:  # flat rows, or grey with an axis of one channel
+        X = X.reshape(len(X), *shape)
+    return X / white if white_level(takes["mean"], takes["std"]) == 1 and X.max() > 1 else X
+
+
+def as_given(y: Labels, clf: Classifier) -> Labels:
+    """Take the names of folders for the labels that a network gives, such as 7 for "7"."""
+    label_of = {str(label): label for label in clf.classes_.tolist()}
+    if y.dtype.kind == "U" and clf.classes_.dtype.kind not in "OU" and label_of.keys() >= set(y.tolist()):
+        return np.array([label_of[name] for name in y.tolist()])
+    return y
+
+
+def export_checked(model: Path, out: Path, calibration: str | None) -> str:
+    """Export a network, load what was written, and say what it takes and gives."""
+    from cnnclf.classifier import CNNClassifier
+    from cnnclf.onnx_classifier import ONNXClassifier
+
+    clf = CNNClassifier.load(model)
+    if calibration is None:
+        clf.to_onnx(out)
+    else:
+        _, X, _, white = images_of(calibration, training=True)
+        spread = np.linspace(0, len(X) - 1, min(len(X), N_CALIBRATION)).astype(int)  # as they may be sorted by class
+        clf.to_onnx(out, quantize="int8", calibration=as_taken(X[spread], white, clf))
+    metadata, n_classes = ONNXClassifier(out).metadata_, len(clf.classes_)
+    shape = ", ".join(["n", *map(str, metadata["input_shape"])])
+    return (
+        f"{out}\n{out.stat().st_size:,} bytes; X: {metadata['input_dtype']} ({shape}) → "
+        f"label (n), probabilities (n, {n_classes})"
+    )
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A label and its probability."""
+
+    label: Any
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction(Guess):
+    """What a network says about one picture, and the likeliest labels, that one the first."""
+
+    picture: str
+    top: tuple[Guess, ...]
+
+
+def find_pictures(arguments: Sequence[str]) -> list[str]:
+    """List the pictures that are meant: a folder stands for all in it and in its sub-folders, by name."""
+    from cnnclf.pictures import EXTENSIONS
+
+    found: list[str] = []
+    for argument in arguments:
+        folder = Path(argument)
+        if not folder.is_dir():
+            found.append(argument)
+            continue
+        inside = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in EXTENSIONS and file.is_file()]
+        if not inside:
+            raise ValueError(f"{folder}: expected pictures ({', '.join(EXTENSIONS)}) in this folder; there are none.")
+        found += map(str, inside)
+    return found
+
+
+def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction], list[str]]:
+    """Say what is in each picture, and why the others cannot be read."""
+    from cnnclf.pictures import read_picture
+
+    takes = describe_input(clf)
+    rows, names, errors = [], [], []
+    for picture in pictures:
+        try:
+            rows.append(read_picture(sys.stdin.buffer.read() if picture == "-" else picture, **takes))
+            names.append(picture)
+        except (ValueError, OSError) as error:
+            errors.append(str(error))
+    if not rows:
+        return [], errors
+    classes = clf.classes_.tolist()
+    predictions = []
+    for name, row in zip(names, clf.predict_proba(np.stack(rows)), strict=True):
+        top = tuple(Guess(classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:N_TOP])
+        predictions.append(Prediction(top[0].label, top[0].probability, name, top))
+    return predictions, errors
+
+
+def show_predictions(predictions: Sequence[Prediction]) -> None:
+    """Print a table of what pictures are and what else they could be; on a terminal the eye sees probabilities."""
+    rows = []
+    for prediction in predictions:
+        probability = f"{prediction.probability:.4f}"
+        if sys.stdout.isatty():
+            probability += " " + "█" * round(10 * prediction.probability)
+        others = "   ".join(f"{other.label} {other.probability:.4f}" for other in prediction.top[1:])
+        rows.append((prediction.picture, str(prediction.label), probability, others))
+    show_table(("picture", "label", "probability", "else"), rows)
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: aligned on a terminal, elsewhere with tabs, for other programs."""
+    if not sys.stdout.isatty():
+        for row in (head, *rows):
+            typer.echo("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for name, column in zip(head, zip(*rows, strict=True), strict=True):
+        whole_numbers = all(cell.replace(",", "").isdecimal() for cell in column)
+        table.add_column(name, justify="right" if whole_numbers else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
+    """Judge a network on test images and print the figures."""
+    from cnnclf.evaluation import Evaluation
+    from cnnclf.plots import percent
+
+    name, X, y = images_to_judge(dataset, clf)
+    evaluation = Evaluation.from_estimator(clf, X, y)
+    labels = evaluation.classes.tolist()
+    if json:
+        record = {
+            "dataset": name,
+            "n_images": evaluation.n_samples,
+            "accuracy": evaluation.accuracy,
+            "accuracy_interval_95": evaluation.accuracy_interval,
+            "log_loss": evaluation.log_loss,
+            "per_class": [
+                {"class": label} | asdict(scores) for label, scores in zip(labels, evaluation.per_class, strict=True)
+            ],
+            "confusion_matrix": evaluation.confusion_matrix.tolist(),
+        }
+        typer.echo(dumps(record, indent=2, ensure_ascii=False))
+        return
+    low, high = (percent(bound) for bound in evaluation.accuracy_interval)
+    typer.echo(
+        f"accuracy {percent(evaluation.accuracy)} (95 % interval {low} to {high}) "
+        f"on {evaluation.n_samples:,} images of {name}"
+    )
+    show_table(
+        ("class", "precision", "recall", "F1", "images"),
+        [
+            (str(label), f"{s.precision:.4f}", f"{s.recall:.4f}", f"{s.f1:.4f}", f"{s.support:,}")
+            for label, s in zip([*labels, "mean"], [*evaluation.per_class, evaluation.macro_mean], strict=True)
+        ],
+    )
+
+
+def write_trace(
+    model: Path, digit: str | None, index: int, dataset: str | None, image: Path | None, out: Path | None
+) -> str:
+    """Trace one image; give the text to print, which is the trace itself where there is no file to write."""
+    from cnnclf.classifier import CNNClassifier
+    from cnnclf.files import write_atomically
+    from cnnclf.pictures import read_picture
+
+    clf = CNNClassifier.load(model)
+    if image is not None:
+        row, what = read_picture(image, **describe_input(clf)), str(image)
+    else:
+        name, X, y = images_to_judge(dataset, clf)
+        found = np.flatnonzero([str(label) == digit for label in y.tolist()])
+        if index >= len(found):
+            raise BadUsageError(f"--digit {digit} --index {index}: {name} has {len(found)} such test images")
+        row, what = X[found[index]], f"test image {found[index]} of {name}, a {digit}"
+    trace = clf.trace(row)
+    if out is None:
+        return trace.to_text().rstrip("\n")
+    match out.suffix:
+        case ".html":
+            trace.to_html(out)
+        case ".xlsx":
+            trace.to_xlsx(out)
+        case suffix:
+            text = {".md": trace.to_markdown, ".tex": trace.to_latex, ".txt": trace.to_text}[suffix]()
+            write_atomically(out, text.encode())
+    return f"{out}\n{what}: the network says {trace.label} with probability {trace.probabilities.max():.4f}"

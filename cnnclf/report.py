@@ -1,4 +1,4 @@
-"""Records of one training and its judgement → ``index.html``, ``report.md``, ``figures/`` and ``metrics.json``.
+"""Records of one training, its judgement and one traced image → web pages, Markdown, figures and ``metrics.json``.
 
 The renderers see records only. The same records give the same bytes; what differs from run to run (time, date,
 hardware) is kept in :class:`Run` and stands in one place of each file.
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -34,14 +34,22 @@ from cnnclf.plots import (
     ConfusionMatrixDisplay,
     ImageGridDisplay,
     TrainingCurvesDisplay,
+    as_maps,
     new_figure,
     percent,
+    signed_colours,
 )
+from cnnclf.walkthrough import Beside, Matrix, Paragraph, Picture, hold, tell
+
+if TYPE_CHECKING:
+    from cnnclf.tracing import Trace
 
 N_MISTAKES = 24
 N_SAMPLES = 10  # of each class
 N_SAMPLE_CLASSES = 30
 LARGEST_PICTURE = 96  # pixels; a larger one is shrunk, so that the page stays small
+N_MAPS = 8  # feature maps of a layer
+LARGEST_MAP = 48  # pixels
 
 VERSIONS_OF = ("cnnclf", "torch", "skorch", "scikit-learn", "numpy")
 
@@ -308,6 +316,67 @@ class Run:
         )
 
 
+@dataclass(frozen=True)
+class Example:
+    """The test image that the report follows through the network.
+
+    Attributes
+    ----------
+    index : int
+        Its place among the test images.
+    label : label
+        What it is.
+    title : str
+        What to call its walkthrough.
+    reason : str
+        Why it is this one.
+    """
+
+    index: int
+    label: Any
+    title: str
+    reason: str
+
+    @classmethod
+    def from_evaluation(cls, evaluation: Evaluation) -> "Example":
+        """Choose the first 5 that the network gets right; where there are no digits, one of the commonest class.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+            What the network said about the test images.
+
+        Returns
+        -------
+        Example
+            An image that it gets right, if there is one of this class.
+
+        Examples
+        --------
+        >>> proba = [[0.9, 0.1], [0.7, 0.3], [0.4, 0.6]]
+        >>> Example.from_evaluation(Evaluation.from_predictions(["cat", "dog", "dog"], proba, ["cat", "dog"])).index
+        2
+        """
+        labels = evaluation.classes.tolist()
+        counts = [scores.support for scores in evaluation.per_class]
+        is_five = [str(label) for label in labels] == list("0123456789") and counts[5] > 0
+        chosen = 5 if is_five else int(np.argmax(counts))
+        label = labels[chosen]
+        of_class = np.flatnonzero(evaluation.y_true == evaluation.classes[chosen])
+        right = of_class[evaluation.y_pred[of_class] == evaluation.classes[chosen]]
+        index = int(right[0] if len(right) else of_class[0])
+        first, commonest = ("5", "") if is_five else (f"of class {label}", "; no class has more test images")
+        return cls(
+            index,
+            label,
+            "How the network reads a 5" if is_five else "How the network reads one image",
+            f"Test image {index} is the first {first} that the network names correctly{commonest}."
+            if len(right)
+            else f"Test image {index} is the first {first}{commonest}. The network is wrong about it, as it is about "
+            "every image of this class.",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """Everything the report shows.
@@ -324,6 +393,12 @@ class Report:
         The surest of its mistakes.
     mistake_pictures : ndarray of shape (n_mistakes, height, width[, channels]), uint8
         The picture of each.
+    example : Example
+        The test image that is followed through the network.
+    trace : Trace
+        What it is in every layer.
+    example_picture : ndarray of shape (height, width[, channels]), uint8
+        The image itself.
     reproduction : Reproduction
         How to do it again.
     run : Run
@@ -335,6 +410,9 @@ class Report:
     evaluation: Evaluation
     mistakes: tuple[Mistake, ...]
     mistake_pictures: NDArray[np.uint8]
+    example: Example
+    trace: "Trace"
+    example_picture: NDArray[np.uint8]
     reproduction: Reproduction
     run: Run
 
@@ -346,14 +424,16 @@ class Report:
         evaluation: Evaluation,
         X_test: NDArray[Any],
         *,
+        example: Example,
+        trace: "Trace",
         reproduction: Reproduction,
         run: Run,
     ) -> "Report":
-        """Put the records together with the pictures of the surest mistakes.
+        """Put the records together with the pictures of the surest mistakes and of the example.
 
         Parameters
         ----------
-        data, model, evaluation, reproduction, run
+        data, model, evaluation, example, trace, reproduction, run
             As the attributes.
         X_test : ndarray of shape (n, channels, height, width)
             The images that were judged.
@@ -364,8 +444,8 @@ class Report:
             Ready for :func:`write`.
         """
         mistakes = evaluation.mistakes(N_MISTAKES)
-        shown = pictures(X_test[[mistake.index for mistake in mistakes]], data.pixel_range)
-        return cls(data, model, evaluation, mistakes, shown, reproduction, run)
+        shown = pictures(X_test[[*(mistake.index for mistake in mistakes), example.index]], data.pixel_range)
+        return cls(data, model, evaluation, mistakes, shown[:-1], example, trace, shown[-1], reproduction, run)
 
 
 def write(report: Report, folder: str | os.PathLike[str]) -> Path:
@@ -376,8 +456,9 @@ def write(report: Report, folder: str | os.PathLike[str]) -> Path:
     report : Report
         What to show.
     folder : path
-        Gets ``index.html``, ``report.md``, ``metrics.json`` and ``figures/``; made where it is missing. Each file
-        appears whole or not at all.
+        Gets ``index.html``, ``report.md``, ``metrics.json`` and ``figures/``, and of the walkthrough
+        ``walkthrough.html``, where every number can be pointed at, and ``walkthrough.md``; made where it is missing.
+        Each file appears whole or not at all.
 
     Returns
     -------
@@ -392,13 +473,15 @@ def write(report: Report, folder: str | os.PathLike[str]) -> Path:
     for name, png in picture_grids(report).items():
         write_whole(folder / "figures" / f"{name}.png", png)
     write_whole(folder / "metrics.json", json.dumps(metrics(report), indent=2, ensure_ascii=False, allow_nan=False))
+    report.trace.to_html(folder / "walkthrough.html")
+    write_whole(folder / "walkthrough.md", report.trace.to_markdown())
     write_whole(folder / "report.md", to_markdown(report))
     write_whole(folder / "index.html", to_html(report, drawings))
     return folder / "index.html"
 
 
 def metrics(report: Report) -> dict[str, Any]:
-    """Give every number of the report in a form that JSON can hold."""
+    """Give the numbers of the report in a form that JSON can hold; of the walkthrough, what goes in and comes out."""
     data, model, evaluation = report.data, report.model, report.evaluation
     return {
         "dataset": {
@@ -428,6 +511,12 @@ def metrics(report: Report) -> dict[str, Any]:
             "weighted_mean": asdict(evaluation.weighted_mean),
             "confusion_matrix": evaluation.confusion_matrix.tolist(),
         },
+        "walkthrough": {
+            "test_image": report.example.index,
+            "class": report.example.label,
+            "predicted": report.trace.ranking.tolist()[0],
+            "probabilities": report.trace.probabilities.tolist(),
+        },
         "reproduction": asdict(report.reproduction),
         "run": asdict(report.run),
     }
@@ -435,9 +524,12 @@ def metrics(report: Report) -> dict[str, Any]:
 
 def to_html(report: Report, drawings: Mapping[str, str]) -> str:
     """Render the page, self-contained, with the SVG of each of :func:`figures` inside."""
-    return templates().get_template("index.html.j2").render(
-        report=report, figures={name: Markup(svg) for name, svg in drawings.items()}
-    )  # fmt: skip
+    title, image, *sections = tell(report.trace)
+    maps = [feature_maps(step.output) for step in report.trace.walk()]
+    layers, decision = sections[: len(maps)], sections[len(maps) :]
+    story = {"title": title, "image": image, "layers": zip(layers, maps, strict=True), "decision": decision}
+    inline = {name: Markup(svg) for name, svg in drawings.items()}
+    return templates().get_template("index.html.j2").render(report=report, figures=inline, story=story)
 
 
 def to_markdown(report: Report) -> str:
@@ -498,14 +590,56 @@ def pictures(X: NDArray[Any], pixel_range: tuple[float, float]) -> NDArray[np.ui
     X = X if X.shape[1] in (3, 4) else X.mean(axis=1, keepdims=True)
     scaled = np.clip((X.astype(np.float64) - low) / ((high - low) or 1), 0, 1)
     levels = np.moveaxis(np.rint(scaled * 255).astype(np.uint8), 1, -1)
-    if X.shape[1] == 1:
-        levels = levels[..., 0]
-    height, width = X.shape[2:]
-    factor = LARGEST_PICTURE / max(height, width)
+    return shrink(levels[..., 0] if X.shape[1] == 1 else levels, LARGEST_PICTURE)
+
+
+def shrink(levels: NDArray[np.uint8], largest: int) -> NDArray[np.uint8]:
+    """Bring pictures (n, height, width[, channels]) to sides of at most so many pixels, proportions kept."""
+    height, width = levels.shape[1:3]
+    factor = largest / max(height, width)
     if factor >= 1 or not len(levels):
         return levels
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return np.stack([np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BOX)) for level in levels])
+
+
+def feature_maps(values: NDArray[Any]) -> dict[str, NDArray[np.uint8]]:
+    """Draw the most active channels of a layer on one scale, RGBA; a row of features is one picture without a name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnclf.report import feature_maps
+    >>> feature_maps(np.array([0.0, -2.0]))[""].tolist()  # nothing for zero, blue below
+    [[[201, 118, 0, 0], [43, 127, 195, 255]]]
+    """
+    maps = as_maps(values)
+    chosen = np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:N_MAPS]
+    drawn = np.rint(255 * signed_colours(maps[chosen])).astype(np.uint8)
+    if maps.shape != values.shape:
+        return {"": drawn[0]}
+    return {f"channel {channel}": picture for channel, picture in zip(chosen, shrink(drawn, LARGEST_MAP), strict=True)}
+
+
+def ink(picture: Picture) -> NDArray[np.uint8]:
+    """Draw a picture in black on nothing, so that a dark page can invert it: grey and opacity (height, width, 2)."""
+    opacity = np.rint(255 * np.array(picture.ink)).astype(np.uint8)
+    return np.stack([np.zeros_like(opacity), opacity], axis=-1)
+
+
+def strengths(matrix: Matrix) -> tuple[tuple[float, ...], ...]:
+    """Measure how strongly to colour each cell of a matrix, from -1 to 1: its number as a share of the largest.
+
+    Examples
+    --------
+    >>> from cnnclf.report import strengths
+    >>> from cnnclf.walkthrough import Matrix
+    >>> strengths(Matrix("", (("·", "-0.50", "2.00"),), ("0",), ("0", "1", "2")))
+    ((0.0, -0.25, 1.0),)
+    """
+    values = [[0.0 if cell in ("·", "") else float(cell) for cell in row] for row in matrix.cells]
+    largest = max(abs(value) for row in values for value in row) or 1.0
+    return tuple(tuple(round(value / largest, 2) for value in row) for row in values)
 
 
 def to_svg(figure: Figure, name: str) -> str:
@@ -617,11 +751,19 @@ def templates() -> Templates:
         "percent": percent,
         "duration": duration,
         "data_uri": data_uri,
+        "kind": lambda record: type(record).__name__,
+        "hold": hold,
+        "ink": ink,
+        "strengths": strengths,
         "number": lambda value: f"{value:,}",
         "shape": lambda shape: " × ".join(map(str, shape)),
         "md": lambda value: re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(value).split())),
     }
-    environment.globals |= {"meaning": HYPERPARAMETERS, "ln": np.log}
+    environment.tests |= {
+        "sentences": lambda item: isinstance(item, Paragraph),
+        "pictures": lambda item: isinstance(item, Beside) and isinstance(item.blocks[0], Picture),
+    }
+    environment.globals |= {"meaning": HYPERPARAMETERS, "ln": np.log, "n_maps": N_MAPS}
     return environment
 
 

@@ -1,10 +1,13 @@
 """One image on its way through a fitted network: every layer's values, recorded once, proved three times."""
 
 import copy
+import functools
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+import operator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +15,28 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cnnclf.architectures import Residual, Standardise, count_parameters, describe, list_layers
+from cnnclf.architectures import Residual, Standardise, count_parameters, describe
+from cnnclf.explaining import Cell, Explanation, check_cell, explain, unravel
+from cnnclf.folding import Pass, fold_to_softmax, in_order, is_forward_of
+from cnnclf.readonly import ReadOnly
+from cnnclf.recomputing import Recomputed, recompute
 from cnnclf.training import session
+from cnnclf.verifying import Verification, same_bits, verify
 
 Array = NDArray[np.float32]
+Region = tuple[tuple[int, int], ...]  # one half-open interval an axis: rows and columns of maps, or features of a row
 
 KINDS = (
     *("standardise", "conv", "norm", "relu", "max_pool", "avg_pool", "global_avg_pool"),
     *("dropout", "flatten", "dense", "softmax", "block", "residual", "unknown"),
 )
 
+CHUNK = 256  # images of one batch
+IMAGE = ""  # stands for the image where names of layers are expected; no layer has an empty name
+
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(ReadOnly):
     """What one layer made of one image.
 
     Attributes
@@ -48,23 +60,152 @@ class Step:
     n_multiply_adds : int
         Multiplications that are added up, for one image.
     steps : tuple of Step
-        What happened inside a block; empty for a single layer.
+        What happened inside a block; empty for a single layer. In a residual block the last one is the short way.
+    conv : Step or None
+        For a batch norm, the convolution before it, into whose kernels it can be folded.
     """
 
     name: str
     kind: str
     description: str
-    input: NDArray[Any]
-    output: NDArray[Any]
-    weights: Mapping[str, Array]
+    input: NDArray[Any] = field(repr=False)
+    output: NDArray[Any] = field(repr=False)
+    weights: Mapping[str, Array] = field(repr=False)
     settings: Mapping[str, Any]
     n_parameters: int
     n_multiply_adds: int
-    steps: tuple["Step", ...] = ()
+    steps: tuple["Step", ...] = field(default=(), repr=False)
+    conv: "Step | None" = field(default=None, repr=False)
+
+    @functools.cached_property
+    def recomputed(self) -> Recomputed | None:
+        """The output once more, by NumPy in float64 from the recorded input; None for an unknown layer."""
+        return recompute(self)
+
+    def explain(self, *cell: int) -> Explanation:
+        """Take one number of the output apart.
+
+        Parameters
+        ----------
+        *cell : int
+            Channel, row and column in maps; the feature in a row of features.
+
+        Returns
+        -------
+        Explanation
+            Every product, bias and sum behind it.
+
+        Raises
+        ------
+        ValueError
+            For a cell that the output does not have, and for a layer that cannot be recomputed.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> explanation = trace["conv1"].explain(3, 0, 2)
+        >>> explanation.shape, explanation.terms[7].source
+        ((1, 5, 5), (0, 1, 4))
+        """
+        return explain(self, cell)
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The part of the image, or of an earlier layer's maps, that a unit sees.
+
+    Attributes
+    ----------
+    top, left, bottom, right : int
+        Rows top to bottom − 1 and columns left to right − 1. A row of features counts as one row of a map.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@dataclass(frozen=True)
+class StepDiff:
+    """How far one layer's outputs are apart in two traces.
+
+    Attributes
+    ----------
+    name : str
+        Of the layer.
+    max_abs, mean_abs : float
+        The largest and the mean distance of two numbers.
+    relative : float
+        ‖b − a‖ / ‖a‖, Euclidean.
+    n_changed : int
+        Numbers that are not the same.
+    """
+
+    name: str
+    max_abs: float
+    mean_abs: float
+    relative: float
+    n_changed: int
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one feature brings to a logit.
+
+    Attributes
+    ----------
+    feature : int
+        Its position in the input of the last dense layer.
+    cell : tuple of int or None
+        (channel, row, column) before flattening; None where the features are no flattened maps.
+    value, weight, product : float
+        The feature, its weight and what the two make.
+    """
+
+    feature: int
+    cell: Cell | None
+    value: float
+    weight: float
+    product: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a logit, or the difference of two, is what it is: top + rest + bias = logit.
+
+    Attributes
+    ----------
+    label : label
+        Whose logit it is.
+    against : label or None
+        Whose logit is taken off.
+    top : tuple of Contribution
+        The strongest, either sign, strongest first.
+    rest : float
+        What the other features bring.
+    n_rest : int
+        How many those are.
+    bias, logit : float
+        In float64; the sum of all products, rest and bias is the logit exactly.
+    recorded : float
+        The logit as torch computed it.
+    """
+
+    label: Any
+    against: Any
+    top: tuple[Contribution, ...]
+    rest: float
+    n_rest: int
+    bias: float
+    logit: float
+    recorded: float
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(ReadOnly):
     """The values of every layer of a fitted network for one image.
 
     Attributes
@@ -75,24 +216,56 @@ class Trace:
         The labels, in the order of the logits.
     steps : tuple of Step
         One a layer, in the order in which the image passes them; the last one is the softmax.
+
+    Notes
+    -----
+    A member of a search is traced with ``search.best_estimator_.trace(image)``, the last step of a pipeline with
+    ``pipe[-1].trace(pipe[:-1].transform(X[:1])[0])``.
     """
 
-    image: NDArray[Any]
+    image: NDArray[Any] = field(repr=False)
     classes: NDArray[Any]
     steps: tuple[Step, ...]
-    _module: nn.Sequential
+    _module: nn.Sequential = field(repr=False)
 
     @classmethod
     def record(cls, module: nn.Sequential, image: NDArray[Any], classes: NDArray[Any]) -> "Trace":
         """Send one image (channels, height, width) through a copy of a network and keep what every layer gives."""
         module = copy.deepcopy(module).cpu().eval()
-        with session("cpu"), torch.inference_mode():
-            x = torch.from_numpy(np.array(image)[np.newaxis]).contiguous(memory_format=torch.channels_last)
-            steps, logits = run(module, x)
-            softmax = Step(
-                "softmax", "softmax", "Softmax", as_array(logits), as_array(logits.softmax(dim=1)), {}, {}, 0, 0
+        return cls(image, classes, record_steps(module, image), module)
+
+    def follow(self, image: NDArray[Any]) -> "Trace":
+        """Trace another image through the same copy of the network; verifying both exports the network once.
+
+        Parameters
+        ----------
+        image : ndarray of shape (channels, height, width)
+            Raw pixels, laid out as :attr:`image`.
+
+        Returns
+        -------
+        Trace
+            Of the other image.
+
+        Raises
+        ------
+        ValueError
+            For another shape.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> trace.diff(trace.follow(trace.image))[-1].n_changed
+        0
+        """
+        if np.shape(image) != self.image.shape:
+            raise ValueError(
+                f"Expected an image of shape {self.image.shape}, (channels, height, width) as this trace's; "
+                f"got {np.shape(image)}."
             )
-        return cls(frozen(image), frozen(classes), (*steps, softmax), module)
+        return Trace(image, self.classes, record_steps(self._module, image), self._module)
 
     @property
     def logits(self) -> Array:
@@ -109,13 +282,368 @@ class Trace:
         """The predicted class."""
         return self.classes[self.logits.argmax()]
 
+    @property
+    def ranking(self) -> NDArray[Any]:
+        """The classes, likeliest first."""
+        ranked: NDArray[Any] = self.classes[np.argsort(-self.logits, kind="stable")]
+        return ranked
+
+    @property
+    def coverage(self) -> float:
+        """Share of the recorded numbers that NumPy recomputes: 1 where no layer is unknown."""
+        innermost = [step for step in self.walk() if not step.steps]
+        known = sum(step.output.size for step in innermost if step.kind != "unknown")
+        return known / sum(step.output.size for step in innermost)
+
     def __getitem__(self, name: str) -> Step:
         """Find a step by its layer's name; those inside blocks too."""
-        for step in walk(self.steps):
+        for step in self.walk():
             if step.name == name:
                 return step
-        names = ", ".join(step.name for step in walk(self.steps))
+        names = ", ".join(step.name for step in self.walk())
         raise KeyError(f"Expected the name of a layer, one of {names}; got {name!r}.")
+
+    def walk(self) -> Iterator[Step]:
+        """Give every step, a block before what is inside it."""
+        return walk(self.steps)
+
+    def verify(self) -> Verification:
+        """Prove every recorded number by three engines.
+
+        - torch computes the whole way again, from the image: every output and weight has the same bits.
+        - NumPy recomputes each layer in float64 from its recorded input: convolutions and dense layers are within
+          γₙ·Σ|w·x|, γₙ = n·u / (1 − n·u), u = 2⁻²⁴, of n products; what rounds less is held to less, and what does not
+          round (ReLU, max pooling, flatten, dropout) is equal.
+        - onnxruntime runs the exported graph, without any optimisation, and gives every layer's output within
+          1e-5·max(1, max|a|).
+
+        Returns
+        -------
+        Verification
+            One check a layer; ``passed``, ``failed``, and a table when printed.
+
+        Raises
+        ------
+        RuntimeError
+            If torch cannot export the network.
+
+        References
+        ----------
+        Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. 2002, section 3.1.
+        """
+        return verify(self.steps, record_steps(self._module, self.image), self._module, self.image)
+
+    def receptive_field(self, name: str, *cell: int, within: str | None = None) -> ReceptiveField:
+        """Find what a unit sees of the image, or of an earlier layer's output.
+
+        Changing anything outside leaves the unit as it is, to the bit. An unknown layer is taken to see everything.
+
+        Parameters
+        ----------
+        name : str
+            The unit's layer.
+        *cell : int
+            Row and column in maps; the feature in a row of features.
+        within : str, optional
+            A layer before it; without it, the field is in the image.
+
+        Returns
+        -------
+        ReceptiveField
+            Without the part that lies in the padding.
+
+        Raises
+        ------
+        KeyError
+            For a name that no layer has.
+        ValueError
+            For a unit that is not there, or a layer that the unit does not depend on.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> trace.receptive_field("pool1", 0, 1)
+        ReceptiveField(top=0, left=2, bottom=6, right=8)
+        >>> trace.receptive_field("pool1", 0, 1, within="conv1")
+        ReceptiveField(top=0, left=2, bottom=2, right=4)
+        """
+        unit = check_cell(name, axes(self[name].output.shape), cell)
+        goal = IMAGE if within is None else self[within].name
+        regions: dict[str, Region] = {name: tuple((i, i + 1) for i in unit)}
+        for step, inputs in reversed(list(wire(self.steps, IMAGE))):
+            if step.name in regions:
+                seen = look_back(step, regions[step.name])
+                for source in inputs:
+                    regions[source] = unite(regions.get(source, seen), seen)
+        if goal not in regions:
+            raise ValueError(f"Expected within to name a layer that {name!r} is computed from; got {within!r}.")
+        (top, bottom), (left, right) = ((0, 1), *regions[goal])[-2:]
+        return ReceptiveField(top, left, bottom, right)
+
+    def diff(self, other: "Trace") -> tuple[StepDiff, ...]:
+        """Compare with the trace of another image, or of another network of the same architecture.
+
+        Parameters
+        ----------
+        other : Trace
+            Layers of the same names and shapes.
+
+        Returns
+        -------
+        tuple of StepDiff
+            One a layer, in the order of :meth:`walk`.
+
+        Raises
+        ------
+        ValueError
+            If the layers differ in name or shape.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+        >>> [diff.n_changed for diff in clf.trace(X[5]).diff(clf.trace(X[5]))][:3]
+        [0, 0, 0]
+        """
+        mine, theirs = ([(step.name, step.output.shape) for step in trace.walk()] for trace in (self, other))
+        if mine != theirs:
+            raise ValueError(
+                f"Expected two traces whose layers have the same names and shapes; got {show_layers(mine)} and "
+                f"{show_layers(theirs)}. Compare networks of one architecture."
+            )
+        return tuple(map(compare_steps, self.walk(), other.walk()))
+
+    def evidence(self, label: Any = None, against: Any = None, k: int = 10) -> Evidence:
+        """Tell which features made the logit of a class, or set it apart from another's.
+
+        Parameters
+        ----------
+        label : label, optional
+            The class; the predicted one without it.
+        against : label, optional
+            A class whose logit is taken off. ``trace.evidence(against=trace.ranking[1])`` tells what separates the
+            first class from the second.
+        k : int, default=10
+            How many features are told one by one.
+
+        Returns
+        -------
+        Evidence
+            top + rest + bias = logit.
+
+        Raises
+        ------
+        ValueError
+            For an unknown label, or if the logits do not come from a dense layer.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> evidence = trace.evidence(against=trace.ranking[1], k=3)
+        >>> len(evidence.top), evidence.n_rest
+        (3, 253)
+        """
+        if k < 0:
+            raise ValueError(f"Expected k of at least 0; got {k}.")
+        dense = find_last_dense(self)
+        chosen = [self._position(self.label if label is None else label)]
+        chosen += [] if against is None else [self._position(against)]
+        weights, biases = dense.weights["weight"], dense.weights.get("bias", np.zeros(len(self.classes)))
+        weight, bias, recorded = (
+            functools.reduce(operator.sub, array.astype(np.float64)[chosen]) for array in (weights, biases, self.logits)
+        )
+        products = weight * dense.input
+        order = np.argsort(-np.abs(products), kind="stable")
+        shape = flattened_shape(self, dense)
+        top = tuple(
+            Contribution(
+                int(i),
+                None if shape is None else unravel(i, shape),
+                dense.input[i].item(),
+                weight[i].item(),
+                products[i].item(),
+            )
+            for i in order[:k]
+        )
+        rest = math.fsum(products[order[k:]])
+        logit = math.fsum([*(contribution.product for contribution in top), rest, bias])
+        return Evidence(
+            self.classes[chosen[0]],
+            None if against is None else self.classes[chosen[1]],
+            top,
+            rest,
+            len(products) - len(top),
+            float(bias),
+            logit,
+            float(recorded),
+        )
+
+    def occlusion(self, size: int | None = None, label: Any = None) -> Array:
+        """Measure how much each part of the image matters, by covering it.
+
+        A square of the training images' mean grey (or colour) is laid on the image, centred at every pixel in turn.
+
+        Parameters
+        ----------
+        size : int, optional
+            Side of the square in pixels, an odd number; about a quarter of the image's shorter side without it.
+        label : label, optional
+            The class; the predicted one without it.
+
+        Returns
+        -------
+        ndarray of shape (height, width), float32
+            By how much the class's logit drops. The reference shows the probability, which hardly moves where a
+            network is sure.
+
+        Raises
+        ------
+        ValueError
+            For an even or a negative size, and for an unknown label.
+
+        References
+        ----------
+        Zeiler and Fergus 2014, Visualizing and understanding convolutional networks, section 4.2.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> trace.occlusion().shape
+        (8, 8)
+        """
+        position = self._position(self.label if label is None else label)
+        _, height, width = self.image.shape
+        size = min(height, width) // 4 | 1 if size is None else size
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"Expected size to be an odd number of pixels, so that a square has a centre; got {size}.")
+        covered = cover(self.image, self.steps[0].weights["mean"], size)
+        with session("cpu"), torch.inference_mode():
+            logits = torch.cat([self._module(part) for part in torch.split(torch.from_numpy(covered), CHUNK)])
+        drop: Array = self.logits[position] - logits[:, position].numpy()
+        return drop.reshape(height, width)
+
+    def gradient(self, label: Any = None) -> Array:
+        """Differentiate a class's logit with respect to the raw pixels.
+
+        Parameters
+        ----------
+        label : label, optional
+            The class; the predicted one without it.
+
+        Returns
+        -------
+        ndarray of shape (channels, height, width), float32
+            By how much the logit rises with each pixel, per unit of the pixels.
+
+        Raises
+        ------
+        ValueError
+            For an unknown label.
+
+        References
+        ----------
+        Simonyan et al. 2013, Deep inside convolutional networks, section 3.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> trace.gradient().shape
+        (1, 8, 8)
+        """
+        position = self._position(self.label if label is None else label)
+        with session("cpu"):
+            x = as_batch(self.image.astype(np.float32)).requires_grad_()
+            (gradient,) = torch.autograd.grad(self._module(x)[0, position], x)
+        return gradient[0].numpy()
+
+    def to_text(self) -> str:
+        """Tell the whole way as plain text, for the terminal."""
+        from cnnclf.walkthrough import to_text
+
+        return to_text(self)
+
+    def to_markdown(self) -> str:
+        """Tell the whole way as Markdown."""
+        from cnnclf.walkthrough import to_markdown
+
+        return to_markdown(self)
+
+    def to_latex(self) -> str:
+        """Tell the whole way as a LaTeX document."""
+        from cnnclf.walkthrough import to_latex
+
+        return to_latex(self)
+
+    def to_xlsx(self, path: str | os.PathLike[str], layers: Sequence[str] | None = None) -> Path:
+        """Write a workbook with live formulas: change a pixel and watch the prediction change.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced if it exists.
+        layers : sequence of str, optional
+            Only these layers, their inputs as plain numbers; the way for large networks.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        ValueError
+            For a network that is too large for a workbook, or has an unknown layer.
+        """
+        from cnnclf.walkthrough_xlsx import write
+
+        return write(self, path, layers)
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write one page that works offline: every cell shows its arithmetic and what it sees.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced if it exists.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        from cnnclf.walkthrough_html import write
+
+        return write(self, path)
+
+    def _position(self, label: Any) -> int:
+        """Find a label among the classes."""
+        classes: list[Any] = self.classes.tolist()
+        if label not in classes:
+            raise ValueError(f"Expected a label among the classes {classes}; got {label!r}.")
+        return classes.index(label)
+
+
+# Recording: what the fold over the layers gives, taken out of torch.
+
+
+def record_steps(module: nn.Module, image: NDArray[Any]) -> tuple[Step, ...]:
+    """Send one image (channels, height, width) through a network and keep every layer's numbers."""
+    with session("cpu"), torch.inference_mode():
+        return to_steps(fold_to_softmax(module, as_batch(image)))
+
+
+def as_batch(image: NDArray[Any]) -> torch.Tensor:
+    """Make a batch of one, laid out as for prediction."""
+    return torch.from_numpy(np.array(image)[np.newaxis]).contiguous(memory_format=torch.channels_last)
 
 
 def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
@@ -125,50 +653,50 @@ def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
         yield from walk(step.steps)
 
 
-def run(module: nn.Module, x: torch.Tensor, prefix: str = "") -> tuple[tuple[Step, ...], torch.Tensor]:
-    """Fold an ``nn.Sequential`` over a batch of one image: the steps, and what leaves the last layer."""
-    steps = []
-    for name, layer in list_layers(module):
-        step, x = run_layer(prefix + name, layer, x)
+def to_steps(passes: tuple[Pass, ...]) -> tuple[Step, ...]:
+    """Take tensors out of torch; show each batch norm the convolution before it."""
+    steps: list[Step] = []
+    conv = None
+    for each in passes:
+        step = to_step(each, conv)
+        if step.kind == "conv":
+            conv = step
+        elif step.kind not in ("max_pool", "avg_pool", "global_avg_pool", "dropout"):  # what a kernel folds through
+            conv = None
         steps.append(step)
-    return tuple(steps), x
+    return tuple(steps)
 
 
-def run_layer(name: str, layer: nn.Module, x: torch.Tensor) -> tuple[Step, torch.Tensor]:
-    """Send a batch of one image through one layer."""
-    kind, settings = recognise(layer, x)
-    inner: tuple[Step, ...] = ()
-    if kind == "block":
-        inner, y = run(layer, x, f"{name}.")
-    elif kind == "residual":
-        inner, y = run(layer.body, x, f"{name}.")
-        if layer.shortcut is not None:
-            step, shortcut = run_layer(f"{name}.shortcut", layer.shortcut, x)
-            inner = (*inner, step)
-        else:
-            shortcut = x
-        y = y + shortcut
-    else:
-        y = layer(x)
-    tensors = {} if inner else {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
-    weights = {key: as_weights(value) for key, value in tensors.items() if value.is_floating_point()}
-    step = Step(
-        name,
+def to_step(each: Pass, conv: Step | None) -> Step:
+    """Take one layer's tensors out of torch."""
+    kind, settings = recognise(each.layer, each.input)
+    inner = to_steps(each.steps)
+    weights = {} if inner else read_weights(each.layer, kind)
+    return Step(
+        each.name,
         kind,
-        describe(layer),
-        as_array(x),
-        as_array(y),
-        MappingProxyType(weights),
-        MappingProxyType(settings),
-        count_parameters(layer),
-        sum(step.n_multiply_adds for step in inner) if inner else count_multiply_adds(kind, weights, y),
+        describe(each.layer),
+        each.input[0].numpy(),
+        each.output[0].numpy(),
+        weights,
+        settings,
+        count_parameters(each.layer),
+        sum(step.n_multiply_adds for step in inner) if inner else count_multiply_adds(kind, weights, each.output),
         inner,
+        conv if kind == "norm" else None,
     )
-    return step, y
+
+
+RECOGNISED = (
+    *(Standardise, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Softmax),
+    *(nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten, nn.Linear, Residual, nn.Sequential),
+)
 
 
 def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
     """Tell what kind of layer this is, and its settings; "unknown" for whatever we could not recompute."""
+    if not any(isinstance(layer, kind) and is_forward_of(layer, kind) for kind in RECOGNISED):
+        return "unknown", {}
     match layer:
         case Standardise():
             return "standardise", {}
@@ -196,9 +724,13 @@ def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
             return "flatten", {}
         case nn.Linear() if x.ndim == 2:
             return "dense", {}
+        case nn.Softmax() if x.ndim == 2 and layer.dim in (1, -1):
+            return "softmax", {}
         case Residual():
             return "residual", {}
-    return ("block", {}) if type(layer).forward is nn.Sequential.forward else ("unknown", {})
+        case nn.Sequential():
+            return ("block" if len(layer) else "dropout"), {}  # an empty one changes nothing
+    return "unknown", {}
 
 
 def conv_padding(layer: nn.Conv2d) -> tuple[int, int] | None:
@@ -225,6 +757,22 @@ def pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
+WEIGHTS = ("weight", "bias", "running_mean", "running_var", "mean", "std")
+
+
+def read_weights(layer: nn.Module, kind: str) -> dict[str, Array]:
+    """Take a layer's numbers out of torch, those that a parametrisation computes included."""
+    if kind == "unknown":
+        tensors: dict[str, Any] = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+    else:
+        tensors = {name: getattr(layer, name, None) for name in WEIGHTS}
+    return {
+        name: tensor.detach().numpy()
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    }
+
+
 def count_multiply_adds(kind: str, weights: Mapping[str, Array], y: torch.Tensor) -> int:
     """Count the products of a convolution or dense layer: one weight matrix for every place it is laid on."""
     if kind not in ("conv", "dense"):
@@ -233,18 +781,114 @@ def count_multiply_adds(kind: str, weights: Mapping[str, Array], y: torch.Tensor
     return weights["weight"].size * n_places
 
 
-def as_array(x: torch.Tensor) -> NDArray[Any]:
-    """Copy a batch of one out of torch, C-contiguous, read-only, without the batch axis."""
-    return frozen(x[0].numpy())
+# Looking further.
 
 
-def as_weights(tensor: torch.Tensor) -> Array:
-    """Copy a parameter or buffer out of torch, C-contiguous and read-only."""
-    return frozen(tensor.detach().numpy())
+def wire(steps: Sequence[Step], before: str) -> Iterator[tuple[Step, tuple[str, ...]]]:
+    """Give every step in the order of computation, with the names of those whose outputs it takes."""
+    for step in steps:
+        inputs: tuple[str, ...] = (before,)
+        if step.kind == "residual":
+            *body, shortcut = step.steps
+            yield from wire(body, before)
+            yield from wire([shortcut], before)
+            inputs = (body[-1].name if body else before, shortcut.name)
+        elif step.steps:
+            yield from wire(step.steps, before)
+            inputs = (step.steps[-1].name,)
+        yield step, inputs
+        before = step.name
 
 
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """Copy an array, C-contiguous and read-only."""
-    copied = np.array(array, order="C")
-    copied.flags.writeable = False
-    return copied
+def axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop the channels: the rows and columns of maps, or the features of a row."""
+    return shape[1:] or shape
+
+
+def look_back(step: Step, region: Region) -> Region:
+    """Find the part of a layer's input that a part of its output is computed from."""
+    sizes = axes(step.input.shape)
+    s = step.settings
+    if any(start == stop for start, stop in region):  # nothing but padding is seen
+        return ((0, 0),) * len(sizes)
+    if step.kind in ("conv", "max_pool", "avg_pool"):
+        kernel, dilation = (s["kernel"], s["dilation"]) if step.kind == "conv" else (s["window"], (1, 1))
+        seen = zip(region, kernel, s["stride"], s["padding"], dilation, sizes, strict=True)
+        return tuple(
+            clip(start * stride - pad, (stop - 1) * stride - pad + d * (k - 1) + 1, size)
+            for (start, stop), k, stride, pad, d, size in seen
+        )
+    if step.kind == "flatten" and region != ((0, step.output.size),):
+        ((feature, _),) = region
+        return tuple((i, i + 1) for i in axes(unravel(feature, step.input.shape)))
+    if step.kind in ("flatten", "global_avg_pool", "dense", "softmax", "unknown"):
+        return tuple((0, size) for size in sizes)
+    return region
+
+
+def clip(start: int, stop: int, size: int) -> tuple[int, int]:
+    """Cut an interval off at both ends of an axis."""
+    start = min(max(start, 0), size)
+    return start, max(min(stop, size), start)
+
+
+def unite(a: Region, b: Region) -> Region:
+    """Find the smallest region that holds two; one of nothing adds nothing."""
+    regions = [region for region in (a, b) if all(start < stop for start, stop in region)] or [a]
+    return tuple(
+        (min(starts), max(stops)) for starts, stops in (zip(*axis, strict=True) for axis in zip(*regions, strict=True))
+    )
+
+
+def compare_steps(a: Step, b: Step) -> StepDiff:
+    """Measure how far two outputs of one layer are apart."""
+    x = a.output.astype(np.float64)
+    distance = np.abs(b.output - x)
+    norms = np.linalg.norm(distance), np.linalg.norm(x)
+    relative = 0.0 if norms[0] == 0 else float(norms[0] / norms[1]) if norms[1] else math.inf
+    return StepDiff(
+        a.name,
+        distance.max(initial=0).item(),
+        distance.mean().item(),
+        relative,
+        int(np.count_nonzero(distance)),
+    )
+
+
+def show_layers(layers: list[tuple[str, tuple[int, ...]]]) -> str:
+    """List layers with their shapes in a sentence."""
+    return ", ".join(f"{name} {shape}" for name, shape in layers)
+
+
+def find_last_dense(trace: Trace) -> Step:
+    """Find the dense layer that gives the logits."""
+    *_, last, _ = (step for step in in_order(trace.steps) if not step.steps)
+    if last.kind != "dense" or not same_bits(last.output, trace.logits):
+        raise ValueError(
+            f"Expected logits that come from a dense layer, whose products are the evidence; got {last.name!r} "
+            f"({last.description}) as the last layer. Use occlusion or gradient, which need none."
+        )
+    return last
+
+
+def flattened_shape(trace: Trace, dense: Step) -> tuple[int, ...] | None:
+    """Find the shape of the maps that a dense layer's features were flattened from, if they were."""
+    wired = {step.name: (step, inputs) for step, inputs in wire(trace.steps, IMAGE)}
+    _, inputs = wired[dense.name]
+    while inputs[0] != IMAGE:
+        step, inputs = wired[inputs[0]]
+        if step.kind == "flatten":
+            return step.input.shape
+        if step.kind not in ("dropout", "relu", "norm", "block"):  # these keep every feature in its place
+            return None
+    return None
+
+
+def cover(image: NDArray[Any], mean: Array, size: int) -> Array:
+    """Lay a square of the mean on an image, once for each of its pixels: (height · width, channels, height, width)."""
+    _, height, width = image.shape
+    covered = np.repeat(image[np.newaxis].astype(np.float32), height * width, axis=0)
+    reach = size // 2
+    for i, (row, column) in enumerate(np.ndindex(height, width)):
+        covered[i, :, max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1] = mean
+    return covered

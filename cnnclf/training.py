@@ -1,5 +1,6 @@
 """The skorch net: in-memory batches, learning-rate schedule, precision, weight averaging, callbacks."""
 
+import hashlib
 import math
 import os
 import sys
@@ -169,6 +170,21 @@ def arrange(
         return np.repeat(order, sample_weight[order].astype(np.int64)), None
     order = np.lexsort([sample_weight, *keys])
     return order[sample_weight[order] > 0], sample_weight
+
+
+def fingerprint(
+    pixels: np.ndarray, labels: np.ndarray, weight: np.ndarray | None, order: np.ndarray, before: str = ""
+) -> str:
+    """Name training data by its content: SHA-256 of images, class indices and weights in the order of `arrange`.
+
+    Data that came in several calls is named by all of them: `before` is the name of what came earlier.
+    """
+    sha256 = hashlib.sha256(f"{before} {pixels.dtype.str} {pixels.shape[1:]}\n".encode())
+    for array in (pixels, labels, *([] if weight is None else [weight])):
+        step = max(1, 2**22 // array[:1].nbytes)
+        for start in range(0, len(order), step):
+            sha256.update(array[order[start : start + step]].tobytes())
+    return sha256.hexdigest()
 
 
 def hash_rows(pixels: np.ndarray) -> np.ndarray:

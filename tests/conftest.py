@@ -1,6 +1,7 @@
 """What several test modules share: scikit-learn's digits, whole and in a small part."""
 
 import os
+import shutil
 
 # scikit-learn checks dispatch on array namespaces only where SciPy's switch is on, and skips that check otherwise.
 # SciPy reads the switch once, when it is imported: hence here, before anything that imports SciPy.
@@ -11,6 +12,10 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from cnnclf import load_digits
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rewrite-golden", action="store_true", help="write the files in tests/golden anew")
 
 
 def read_only(*arrays):
@@ -40,3 +45,27 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A headless Chromium that has no network."""
+    from selenium import webdriver
+
+    binary, driver_binary = shutil.which("chromium"), shutil.which("chromedriver")
+    assert binary, "this test needs chromium: install Debian's chromium and chromium-driver"
+    assert driver_binary, "this test needs chromedriver: install Debian's chromium and chromium-driver"
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
+        options.add_argument(f"--{flag}")
+    options.add_argument("--disable-ipc-flooding-protection")  # else only 200 addresses in 10 s are gone to
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(driver_binary))
+    driver.set_script_timeout(300)
+    driver.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield driver
+    driver.quit()

@@ -2,16 +2,15 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from cnnclf import CNNClassifier, load_mnist
 
@@ -31,25 +30,23 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["wide", "phone"])
-def browser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium that has no network."""
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium, "this test needs chromium: install Debian's chromium and chromium-driver"
-    assert chromedriver, "this test needs chromedriver: install Debian's chromium and chromium-driver"
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+def browser(request: pytest.FixtureRequest, chromium: webdriver.Chrome) -> webdriver.Chrome:
+    """The browser on an empty page, as wide as a desk's or a phone's; what happened before is not in its logs."""
     width, height = request.param
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
-    )
-    yield driver
-    driver.quit()
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    chromium.get("about:blank")
+    for log in ("browser", "performance"):
+        chromium.get_log(log)
+    return chromium
+
+
+def asked_for(browser: webdriver.Chrome, page: str) -> list[str]:
+    """Every address that a page has asked for since the log was last read."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    urls = [r["request"]["url"] for r in requests if r["documentURL"] == page]
+    return [url for url in urls if not url.startswith("data:")]
 
 
 def test_accuracy_of_the_defaults(report: Path) -> None:
@@ -63,14 +60,45 @@ def test_the_page_in_a_browser(report: Path, browser: webdriver.Chrome, tmp_path
     browser.get(page)
     assert browser.find_element(By.ID, "test-accuracy").text == f"{accuracy:.2%}".replace("%", " %")
     assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    asked_for = [r["request"]["url"] for r in requests if r["documentURL"] == page]
-    assert [url for url in asked_for if not url.startswith("data:")] == [page]  # itself, and nothing else
+    assert asked_for(browser, page) == [page]  # itself, and nothing else
+    assert (report / "index.html").stat().st_size < 2_500_000
+    browser.execute_script("for (const layer of document.querySelectorAll('details')) layer.open = true")
     # Nothing sticks out sideways, and every picture has loaded.
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert browser.save_screenshot(str(tmp_path / "report.png"))
+
+
+def test_the_page_shows_how_the_network_reads_a_5(report: Path, browser: webdriver.Chrome) -> None:
+    clf = CNNClassifier.load(report / "model.cnn")
+    X, y = load_mnist("test")
+    trace = clf.trace(X[np.flatnonzero((y == 5) & (clf.predict(X) == 5))[0]])
+    browser.get((report / "index.html").as_uri())
+    assert browser.find_element(By.ID, "walkthrough").text == "5How the network reads a 5"
+    story = browser.find_element(By.ID, "story")
+    assert f"The network takes this image for 5 and is {100 * trace.probabilities[5]:.2f} % sure" in story.text
+    rows = story.find_elements(By.CSS_SELECTOR, ".pixels tbody tr")
+    pixels = [[cell.text.replace("·", "0") for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows]
+    assert np.array_equal(np.array(pixels, dtype=int), trace.image[0])
+    layers = story.find_elements(By.TAG_NAME, "details")
+    assert len(layers) == len(trace.steps)
+    folded = next(layer for layer in layers if not layer.get_attribute("open"))
+    assert "worked out:" not in folded.text
+    folded.find_element(By.TAG_NAME, "summary").click()
+    assert "worked out:" in folded.text
+
+
+def test_the_link_leads_to_the_page_to_explore(report: Path, browser: webdriver.Chrome) -> None:
+    page = (report / "walkthrough.html").as_uri()
+    browser.get((report / "index.html").as_uri())
+    browser.get_log("performance")  # what the report asked for is not counted
+    browser.find_element(By.CSS_SELECTOR, '#story a[href="walkthrough.html"]').click()
+    WebDriverWait(browser, 10).until(lambda driver: driver.current_url.startswith(page))
+    assert browser.find_element(By.TAG_NAME, "h1").text.startswith("How this network reads an image: 5 with ")
+    WebDriverWait(browser, 10).until(lambda driver: driver.find_element(By.ID, "value").text)
+    assert browser.get_log("browser") == []
+    assert asked_for(browser, page) == [page]
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_the_model_file_predicts_what_the_report_says(report: Path) -> None:

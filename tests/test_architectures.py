@@ -15,6 +15,7 @@ from cnnclf.architectures import (
     LayerSummary,
     Pool,
     ReLU,
+    Residual,
     build_sequential,
     count_parameters,
     find_architecture,
@@ -305,3 +306,28 @@ def test_frozen_parameters_are_not_counted():
     assert count_parameters(dense) == 10
     dense.weight.requires_grad = False
     assert count_parameters(dense) == 2
+
+
+# Residual blocks
+
+
+def constant(factor):
+    conv = nn.Conv2d(1, 1, 1, bias=False)
+    nn.init.constant_(conv.weight, factor)
+    return conv
+
+
+def test_a_residual_block_adds_what_came_in_or_its_shortcut():
+    x = torch.arange(4.0).reshape(1, 1, 2, 2)
+    # the ReLU leaves nothing of −2·x; 2·x + x = 3·x; 2·x + 5·x = 7·x
+    assert torch.equal(Residual(nn.Sequential(constant(-2.0), nn.ReLU()))(x), x)
+    assert torch.equal(Residual(nn.Sequential(constant(2.0)))(x), 3 * x)
+    assert torch.equal(Residual(nn.Sequential(constant(2.0)), constant(5.0))(x), 7 * x)
+
+
+def test_a_residual_block_is_one_layer_of_a_sequence():
+    network = nn.Sequential(OrderedDict(block1=Residual(nn.Sequential(constant(2.0)), constant(5.0))))
+    (row,) = summarize(network, (1, 2, 2))
+    assert row == LayerSummary("block1", "Residual", (1, 2, 2), 2)
+    assert set(network.state_dict()) == {"block1.body.0.weight", "block1.shortcut.weight"}
+    assert set(Residual(nn.Sequential(constant(2.0))).state_dict()) == {"body.0.weight"}

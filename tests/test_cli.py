@@ -1,6 +1,7 @@
 """What the command promises: results on stdout, all else on stderr, exit codes, and a report that can be made again."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -8,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
-from cnnclf import CNNClassifier, __version__, cli, datasets, load_digits
+from cnnclf import CNNClassifier, ONNXClassifier, __version__, cli, datasets, load_digits
 
 DIGITS = ("report", "--dataset", "digits", "--epochs", "1")
 
@@ -50,6 +51,8 @@ def test_writes_the_report_the_numbers_and_the_model(digits):
     assert {path.name for path in folder.iterdir()} == {
         "index.html",
         "report.md",
+        "walkthrough.html",
+        "walkthrough.md",
         "metrics.json",
         "figures",
         "model.cnn",
@@ -76,6 +79,24 @@ def test_the_saved_model_scores_what_the_report_says(digits):
     _, _, test = cli.divide(X, y, seed=0)
     accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
     assert CNNClassifier.load(folder / "model.cnn").score(test.X, test.y) == accuracy
+
+
+def test_the_report_follows_the_first_5_that_the_model_gets_right(digits):
+    _, folder = digits
+    _, _, test = cli.divide(*load_digits(), seed=0)
+    clf = CNNClassifier.load(folder / "model.cnn")
+    index = np.flatnonzero((test.y == 5) & (clf.predict(test.X) == 5))[0]
+    trace = clf.trace(test.X[index])
+    assert json.loads((folder / "metrics.json").read_text())["walkthrough"] == {
+        "test_image": index,
+        "class": 5,
+        "predicted": 5,
+        "probabilities": trace.probabilities.tolist(),
+    }
+    assert (folder / "walkthrough.md").read_text() == trace.to_markdown()
+    page = (folder / "index.html").read_text()
+    assert "</span>How the network reads a 5</h2>" in page
+    assert f"Test image {index} is the first 5 that the network names correctly." in page
 
 
 def test_the_command_in_the_report_makes_the_same_report_but_for_the_run(digits, tmp_path):
@@ -181,6 +202,7 @@ def test_a_folder_of_images(pets, tmp_path):
     assert numbers["dataset"]["classes"] == ["cat", "dog"]
     assert numbers["dataset"]["images"] == {"training": 43, "validation": 5, "test": 12}
     assert str(pets) in shlex.split(numbers["reproduction"]["command"])
+    assert "</span>How the network reads one image</h2>" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_too_few_images_to_divide(pets, untrained, tmp_path):
@@ -304,3 +326,335 @@ def test_the_installed_command(tmp_path):
     assert accuracy.startswith("test accuracy ")
     assert result.stderr.splitlines()[1:] == ["training compact, 1 epoch"]
     assert (tmp_path / where).exists()
+
+
+def test_export_for_triton(digits, tmp_path):
+    _, folder = digits
+    result = cnnclf("export", folder / "model.cnn", "--out", tmp_path / "eight.onnx", "--triton", tmp_path / "models")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "models" / "eight")
+    served = tmp_path / "models" / "eight" / "1" / "model.onnx"
+    assert served.read_bytes() == (tmp_path / "eight.onnx").read_bytes()
+    assert (tmp_path / "models" / "eight" / "config.pbtxt").exists()
+
+
+def test_export_for_triton_under_a_name_that_triton_cannot_have(digits, tmp_path):
+    _, folder = digits
+    result = cnnclf("export", folder / "model.cnn", "--out", tmp_path / "my 8.onnx", "--triton", tmp_path / "models")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: Expected a model name of letters, digits, '.', '_' and '-' that begins with a letter or digit; "
+        "got 'my 8'. Rename the file, or pass another name.\n"
+    )
+    assert not (tmp_path / "models").exists()
+
+
+# What is done with a trained network
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a network that was trained on all digits but the test images: model.cnn and model.onnx."""
+    folder = tmp_path_factory.mktemp("trained")
+    training = cli.images_of("digits", training=True)
+    clf = CNNClassifier(max_epochs=5, random_state=0).fit(training[1], training[2])
+    clf.save(folder / "model.cnn")
+    clf.to_onnx(folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture
+def drawings(tmp_path):
+    """A folder with a drawing, another in a sub-folder, and a note that is no picture."""
+    folder = tmp_path / "drawings"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "note.txt").touch()
+    for name, draw in (
+        ("one.png", lambda pen: pen.line((150, 60, 150, 340), fill="black", width=24)),
+        ("sub/zero.jpg", lambda pen: pen.ellipse((80, 80, 220, 320), outline="black", width=24)),
+    ):
+        image = Image.new("L", (300, 400), "white")
+        draw(ImageDraw.Draw(image))
+        image.save(folder / name)
+    return folder
+
+
+def test_export_writes_a_file_that_says_the_same(trained, tmp_path):
+    result = cnnclf("export", trained / "model.cnn", "--out", tmp_path / "out.onnx")
+    size = (tmp_path / "out.onnx").stat().st_size
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        f"{tmp_path / 'out.onnx'}\n{size:,} bytes; X: uint8 (n, 8, 8) → label (n), probabilities (n, 10)\n"
+    )
+    X, _ = load_digits()
+    clf = CNNClassifier.load(trained / "model.cnn")
+    assert ONNXClassifier(tmp_path / "out.onnx").predict(X).tolist() == clf.predict(X).tolist()
+
+
+def test_export_to_int8(trained, tmp_path):
+    out = tmp_path / "out.onnx"
+    result = cnnclf("export", trained / "model.cnn", "--out", out, "--int8", "--calibration", "digits")
+    assert result.exit_code == 0, result.stderr
+    assert out.stat().st_size < (trained / "model.onnx").stat().st_size
+    assert ONNXClassifier(out).metadata_["quantize"] == "int8"
+
+
+def test_calibration_images_are_spread_over_a_folder_that_is_sorted_by_class(trained, tmp_path, monkeypatch):
+    for label in range(10):
+        (tmp_path / "data" / str(label)).mkdir(parents=True)
+        for i in range(60):
+            Image.fromarray(np.full((8, 8), label, dtype=np.uint8)).save(tmp_path / "data" / str(label) / f"{i}.png")
+    given = {}
+
+    def to_onnx(self, path, quantize=None, calibration=None):
+        given.update(quantize=quantize, calibration=calibration)
+        Path(path).write_bytes((trained / "model.onnx").read_bytes())
+
+    monkeypatch.setattr(CNNClassifier, "to_onnx", to_onnx)
+    result = cnnclf(
+        *("export", trained / "model.cnn", "--out", tmp_path / "out.onnx"),
+        *("--int8", "--calibration", tmp_path / "data"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert given["quantize"] == "int8"
+    assert given["calibration"].shape == (500, 8, 8)
+    assert np.bincount(given["calibration"][:, 0, 0]).tolist() == [50] * 10
+
+
+def test_predict_takes_pictures_and_folders_and_says_what_they_are(trained, drawings):
+    result = cnnclf("predict", trained / "model.onnx", drawings)
+    assert (result.exit_code, result.stderr) == (0, "")
+    head, one, zero = (line.split("\t") for line in result.stdout.splitlines())
+    assert head == ["picture", "label", "probability", "else"]
+    assert one[:2] == [str(drawings / "one.png"), "1"]
+    assert zero[:2] == [str(drawings / "sub" / "zero.jpg"), "0"]
+    assert 0.1 < float(one[2]) <= 1
+    assert len(one[3].split()) == 4  # two more labels with their probabilities
+
+
+def test_predict_as_json_is_the_same_for_both_kinds_of_file_and_for_standard_input(trained, drawings):
+    file = drawings / "one.png"
+    (onnx,) = json.loads(cnnclf("predict", trained / "model.onnx", file, "--json").stdout)
+    assert onnx["picture"] == str(file)
+    assert onnx["top"][0] == {"label": onnx["label"], "probability": onnx["probability"]}
+    assert len({guess["label"] for guess in onnx["top"]}) == 3
+    (cnn,) = json.loads(cnnclf("predict", trained / "model.cnn", file, "--json").stdout)
+    assert [guess["label"] for guess in cnn["top"]] == [guess["label"] for guess in onnx["top"]]
+    assert cnn["probability"] == pytest.approx(onnx["probability"], abs=1e-5)
+    piped = CliRunner().invoke(
+        cli.app, ["predict", str(trained / "model.onnx"), "-", "--json"], input=file.read_bytes()
+    )
+    assert json.loads(piped.stdout) == [onnx | {"picture": "-"}]
+
+
+def test_predict_goes_on_after_a_bad_picture_and_fails_at_the_end(trained, drawings):
+    (drawings / "bad.png").write_text("no picture")
+    result = cnnclf("predict", trained / "model.onnx", drawings / "bad.png", drawings / "one.png", drawings / "no.png")
+    assert result.exit_code == 1
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["picture", str(drawings / "one.png")]
+    assert result.stderr == (
+        f"error: {drawings / 'bad.png'}: expected a picture, BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; it is of another "
+        f"kind, or damaged. Save it as PNG.\nerror: {drawings / 'no.png'}: expected an image file; there is none.\n"
+    )
+
+
+def test_predict_needs_neither_torch_nor_scikit_learn(trained, drawings):
+    program = (
+        "import sys; from typer.testing import CliRunner; from cnnclf import cli\n"
+        f"result = CliRunner().invoke(cli.app, ['predict', {str(trained / 'model.onnx')!r}, {str(drawings)!r}])\n"
+        "print(result.exit_code, *{'torch', 'sklearn', 'skorch', 'scipy', 'matplotlib', 'onnx'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "0\n"
+
+
+def test_on_a_terminal_predictions_are_an_aligned_table(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    prediction = cli.Prediction(1, 0.98, "one.png", (cli.Guess(1, 0.98), cli.Guess(7, 0.02)))
+    cli.show_predictions([prediction])
+    cli.show_table(("class", "images"), [("[b]", "10"), ("b", "1,000")])
+    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)  # without bold type
+    assert [line.rstrip() for line in shown.splitlines()] == [
+        "",
+        " picture   label   probability         else",
+        " ──────────────────────────────────────────────",
+        " one.png       1   0.9800 ██████████   7 0.0200",
+        "",
+        "",
+        " class   images",
+        " ──────────────",
+        " [b]         10",
+        " b        1,000",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("model", ["model.onnx", "model.cnn"])
+def test_evaluate_judges_on_the_images_that_the_report_holds_out(trained, model):
+    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    accuracy = CNNClassifier.load(trained / "model.cnn").score(X_test, y_test)
+    result = cnnclf("evaluate", trained / model)  # digits, as the network takes 8×8 pixels
+    assert result.exit_code == 0
+    first, *table = result.stdout.splitlines()
+    assert first.startswith(f"accuracy {100 * accuracy:.2f} % (95 % interval ")
+    assert first.endswith(" on 360 images of scikit-learn’s bundled digits")
+    rows = [line.split("\t") for line in table]
+    assert rows[0] == ["class", "precision", "recall", "F1", "images"]
+    assert [row[0] for row in rows[1:]] == [*map(str, range(10)), "mean"]
+    assert [int(row[4]) for row in rows[1:-1]] == np.bincount(y_test).tolist()
+    assert result.stderr == (
+        "The test images are the fifth of each class that `cnnclf report` holds out; "
+        "a network that was trained in another way may have seen them.\n"
+    )
+
+
+def test_evaluate_as_json(trained):
+    result = cnnclf("evaluate", trained / "model.onnx", "--dataset", "digits", "--json")
+    numbers = json.loads(result.stdout)
+    assert numbers["n_images"] == 360
+    assert np.trace(numbers["confusion_matrix"]) == numbers["accuracy"] * 360
+    assert [row["class"] for row in numbers["per_class"]] == list(range(10))
+
+
+def test_evaluate_on_a_folder_whose_names_are_the_labels(trained, tmp_path):
+    X, y = load_digits()
+    for i, (image, label) in enumerate(zip(X[:50], y[:50], strict=True)):
+        (tmp_path / "data" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "data" / str(label) / f"{i}.png")
+    result = cnnclf("evaluate", trained / "model.onnx", "--dataset", tmp_path / "data", "--json")
+    numbers = json.loads(result.stdout)
+    assert (numbers["dataset"], numbers["n_images"]) == ("“data”", 50)
+    assert numbers["accuracy"] == ONNXClassifier(trained / "model.onnx").score(X[:50], y[:50])
+
+
+def test_networks_of_flat_rows_of_floats_are_judged_on_images_all_the_same(tmp_path):
+    _, X, y, _ = cli.images_of("digits", training=True)
+    flat = (X / 16).reshape(-1, 64)
+    CNNClassifier(max_epochs=5, random_state=0).fit(flat, y).save(tmp_path / "flat.cnn")
+    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    accuracy = CNNClassifier.load(tmp_path / "flat.cnn").score((X_test / 16).reshape(-1, 64), y_test)
+    assert accuracy > 0.9
+    result = cnnclf("evaluate", tmp_path / "flat.cnn", "--dataset", "digits", "--json")
+    assert json.loads(result.stdout)["accuracy"] == accuracy
+
+
+def test_mnist_is_judged_on_its_own_test_set(trained, monkeypatch):
+    X = np.zeros((20, 8, 8), dtype=np.uint8)
+    monkeypatch.setattr(datasets, "load_mnist", lambda split: {"test": (X, np.arange(20) % 10)}[split])
+    result = cnnclf("evaluate", trained / "model.onnx", "--dataset", "mnist", "--json")
+    assert json.loads(result.stdout)["dataset"] == "MNIST"
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(".html", b"<!doctype html"), (".md", b"# "), (".tex", b"\\documentclass"), (".txt", b"From")]
+)
+def test_trace_writes_what_the_name_asks_for(trained, tmp_path, suffix, start):
+    out = tmp_path / f"five{suffix}"
+    result = cnnclf("trace", trained / "model.cnn", "--digit", 5, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert out.read_bytes().lower().startswith(start.lower())
+    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    first = int(np.flatnonzero(y_test == 5)[0])
+    trace = CNNClassifier.load(trained / "model.cnn").trace(X_test[first])
+    assert result.stdout == (
+        f"{out}\ntest image {first} of scikit-learn’s bundled digits, a 5: "
+        f"the network says {trace.label} with probability {trace.probabilities.max():.4f}\n"
+    )
+
+
+def test_trace_without_a_file_prints_the_text(trained):
+    result = cnnclf("trace", trained / "model.cnn", "--digit", 3, "--index", 2)
+    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    image = X_test[np.flatnonzero(y_test == 3)[2]]
+    assert result.stdout == CNNClassifier.load(trained / "model.cnn").trace(image).to_text().rstrip("\n") + "\n"
+
+
+def test_trace_of_a_picture(trained, drawings, tmp_path):
+    result = cnnclf("trace", trained / "model.cnn", "--image", drawings / "one.png", "--out", tmp_path / "one.txt")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[1].startswith(f"{drawings / 'one.png'}: the network says 1 with probability ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("export", "CNN", "--out", "x.onnx", "--int8"), "--int8 and --calibration go together; give both or neither"),
+        (
+            ("export", "CNN", "--out", "x.onnx", "--calibration", "digits"),
+            "--int8 and --calibration go together; give both or neither",
+        ),
+        (
+            ("export", "CNN", "--out", "x.onnx", "--int8", "--calibration", "nmist"),
+            (
+                "--calibration must be mnist, digits or a folder with one sub-folder of images a class; "
+                "'nmist' is none of these"
+            ),
+        ),
+        (
+            ("evaluate", "CNN", "--dataset", "auto"),
+            (
+                "--dataset must be mnist, digits or a folder with one sub-folder of images a class; "
+                "'auto' is none of these"
+            ),
+        ),
+        (("trace", "CNN"), "give either --digit or --image"),
+        (("trace", "CNN", "--digit", "5", "--image", "x.png"), "give either --digit or --image"),
+        (
+            ("trace", "CNN", "--digit", "5", "--out", "x.pdf"),
+            "--out must end in .html, .md, .tex, .txt, .xlsx; got 'x.pdf'",
+        ),
+        (
+            ("trace", "CNN", "--digit", "5", "--index", "99"),
+            "--digit 5 --index 99: scikit-learn’s bundled digits has 37 such test images",
+        ),
+        (
+            ("trace", "CNN", "--digit", "ten"),
+            "--digit ten --index 0: scikit-learn’s bundled digits has 0 such test images",
+        ),
+    ],
+)
+def test_bad_usage_of_a_trained_network(trained, arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cnnclf(*(trained / "model.cnn" if argument == "CNN" else argument for argument in arguments))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == f"error: {sentence}"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("predict", "no.onnx", "1.png"),
+            "no.onnx: expected an ONNX file written by CNNClassifier.to_onnx; there is none.",
+        ),
+        (("evaluate", "no.cnn"), "no.cnn: expected a model file written by CNNClassifier.save; there is none."),
+        (
+            ("predict", "MODEL", "empty"),
+            (
+                "empty: expected pictures (.bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp) in this "
+                "folder; there are none."
+            ),
+        ),
+        (("predict", "MODEL", "no.png"), "no.png: expected an image file; there is none."),
+        (
+            ("export", "CNN", "--out", "no/x.onnx"),
+            "no: expected a folder to write x.onnx into; there is none.",
+        ),
+    ],
+)
+def test_files_that_are_not_there(trained, arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    files = {"MODEL": trained / "model.onnx", "CNN": trained / "model.cnn"}
+    result = cnnclf(*(files.get(argument, argument) for argument in arguments))
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {sentence}\n")
+
+
+@pytest.mark.parametrize("command", ["export", "predict", "evaluate", "trace"])
+def test_help_of_every_command(command):
+    result = cnnclf(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout

@@ -24,16 +24,29 @@ MAY_IMPORT = {
     "augment": (set(), set()),
     "training": ({"augment"}, set()),
     "persistence": ({"files"}, set()),
-    "tracing": ({"architectures", "training"}, {"onnx_export"}),  # the third engine of Trace.verify
+    "readonly": (set(), set()),
+    "folding": ({"architectures"}, set()),
+    "recomputing": (set(), set()),
+    "explaining": ({"readonly", "recomputing"}, set()),
+    "verifying": ({"folding", "recomputing", "training"}, {"onnx_export"}),  # the third engine
+    "tracing": (
+        {"architectures", "explaining", "folding", "readonly", "recomputing", "training", "verifying"},
+        {"walkthrough", "walkthrough_html", "walkthrough_xlsx"},  # behind to_text and the like, to_html and to_xlsx
+    ),
     "onnx_classifier": ({"images", "files"}, set()),
-    "onnx_export": ({"files", "onnx_classifier"}, set()),
+    "pictures": ({"images"}, set()),
+    "onnx_graph": (set(), set()),
+    "onnx_int8": ({"onnx_graph"}, set()),
+    "onnx_export": ({"files", "onnx_classifier", "onnx_graph", "onnx_int8"}, set()),
     "classifier": (
         {"images", "architectures", "augment", "training"},
         {"persistence", "onnx_export", "tracing"},  # behind save, load, to_onnx and trace
     ),
-    "walkthrough": ({"tracing", "files"}, set()),
-    "walkthrough_html": ({"tracing", "files"}, set()),
-    "walkthrough_xlsx": ({"tracing", "files"}, set()),
+    "triton": ({"files", "onnx_classifier"}, set()),
+    "skl2onnx_converter": ({"classifier", "onnx_export"}, set()),
+    "walkthrough": (set(), set()),
+    "walkthrough_html": ({"files"}, set()),
+    "walkthrough_xlsx": ({"files"}, set()),
     "evaluation": (set(), set()),
     "plots": ({"evaluation", "tracing"}, set()),
     "report": ({"evaluation", "plots", "walkthrough"}, set()),
@@ -137,7 +150,9 @@ def test_the_package_alone_loads_nothing_heavy():
         ("import cnnclf.images", {"torch", "sklearn", "scipy", "pandas"}),
         ("from cnnclf import Evaluation", {"torch", "matplotlib"}),
         ("from cnnclf import CNNClassifier", {"onnx", "onnxruntime", "onnxscript", "pooch", "jinja2", "typer"}),
-        ("import cnnclf.cli", {"torch", "sklearn", "matplotlib", "onnxruntime"}),
+        ("from cnnclf import ONNXClassifier", {"torch", "sklearn", "skorch", "scipy", "onnx", "pandas", "PIL"}),
+        ("import cnnclf.pictures", {"torch", "sklearn", "scipy", "onnxruntime"}),
+        ("import cnnclf.cli", {"torch", "sklearn", "matplotlib", "onnxruntime", "PIL"}),
     ],
 )
 def test_a_name_loads_what_it_needs_and_no_more(statement, unneeded):

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_hex, to_rgb
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
+from torch import nn
 
 from cnnclf.evaluation import Evaluation, Mistake
 from cnnclf.plots import (
@@ -19,11 +21,17 @@ from cnnclf.plots import (
     INK,
     ORANGE,
     ClassDistributionDisplay,
+    ClassScoresDisplay,
     ConfusionMatrixDisplay,
+    FeatureMapsDisplay,
     ImageGridDisplay,
+    KernelsDisplay,
+    TraceDisplay,
     TrainingCurvesDisplay,
     confusion_colours,
+    signed_colours,
 )
+from cnnclf.tracing import Trace
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.8, "valid_loss": 0.6, "valid_accuracy": 0.7},
@@ -33,11 +41,31 @@ HISTORY = [
 MATRIX = np.array([[1000, 1, 0], [40, 7, 0], [0, 3, 0]])
 GREY = np.arange(5 * 4 * 6).reshape(5, 4, 6)
 
+
+def trace_of(n_channels=1, n_maps=20, classes=("ant", "bee"), size=(6, 9)):
+    """A trace of random pixels through a convolution, global pooling and a dense layer."""
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    net.add_module("conv1", nn.Conv2d(n_channels, n_maps, (min(3, size[0]), 3)))
+    net.add_module("pool1", nn.AdaptiveAvgPool2d(1))
+    net.add_module("flatten1", nn.Flatten())
+    net.add_module("dropout1", nn.Dropout())
+    net.add_module("output", nn.Linear(n_maps, len(classes)))
+    image = np.random.default_rng(0).random((n_channels, *size), dtype=np.float32)
+    return Trace.record(net, image, np.array(classes))
+
+
+TRACE = trace_of()
+
 DISPLAYS = {
     "curves": lambda ax=None: TrainingCurvesDisplay(HISTORY).plot(ax),
     "confusion": lambda ax=None: ConfusionMatrixDisplay(MATRIX, ["ant", "bee", "cow"]).plot(ax),
     "classes": lambda ax=None: ClassDistributionDisplay(["ant", "bee"], {"training": [3, 4], "test": [1, 1]}).plot(ax),
     "images": lambda ax=None: ImageGridDisplay(GREY, list("abcde"), n_columns=3).plot(ax),
+    "maps": lambda ax=None: FeatureMapsDisplay.from_trace(TRACE, "conv1", ax=ax),
+    "kernels": lambda ax=None: KernelsDisplay.from_trace(TRACE, "conv1", ax=ax),
+    "scores": lambda ax=None: ClassScoresDisplay.from_trace(TRACE, ax=ax),
+    "trace": lambda ax=None: TraceDisplay.from_trace(TRACE, ax=ax),
 }
 ONE_AXES = [name for name in DISPLAYS if name != "curves"]
 
@@ -248,3 +276,146 @@ def test_labels_are_written_as_they_are(label):
         display.figure_.draw_without_rendering()
     assert matrix.ax_.get_xticklabels()[0].get_text() == label
     assert bars.ax_.get_yticklabels()[0].get_text() == label
+
+
+def test_numbers_are_orange_above_zero_blue_below_and_zero_is_the_page():
+    colours = signed_colours(np.array([-2.0, 0.0, 1.0, 4.0, np.nan]))
+    assert [to_hex(colour) for colour in colours[[0, 2, 3]]] == [BLUE, ORANGE, ORANGE]
+    alpha = colours[:, 3]
+    assert alpha[3] == 1  # the farthest from zero
+    assert alpha[3] > alpha[0] > alpha[2] > alpha[1] == alpha[4] == 0
+
+
+def test_numbers_that_are_all_zero_are_the_page():
+    assert (signed_colours(np.zeros((2, 3)))[..., 3] == 0).all()
+
+
+def test_every_map_is_drawn_with_its_number_on_a_scale_they_share():
+    maps = np.array([[[-1.0, 2.0], [0.0, 1.0]], [[-0.25, 0.0], [0.0, 0.5]]])
+    ax = FeatureMapsDisplay(maps, "conv1").plot().ax_
+    assert texts(ax) == ["0", "1"]
+    for image, expected in zip(ax.images, signed_colours(maps), strict=True):
+        np.testing.assert_array_equal(image.get_array(), expected)
+    assert ax.get_title(loc="left") == "conv1: −1 (blue) … 0 … 2 (orange)"
+    assert len(ax.patches) == 2  # a frame around each, or an empty one would not be seen
+
+
+@pytest.mark.parametrize(
+    ("values", "title"),
+    [([0.0, 3.0], "0 … 3 (orange)"), ([-3.0, -1.0], "−3 (blue) … 0"), ([0.0, 0.0], "0")],
+)
+def test_the_title_names_the_colours_that_are_there(values, title):
+    assert FeatureMapsDisplay(np.array(values), "relu1").plot().ax_.get_title(loc="left") == f"relu1: {title}"
+
+
+@pytest.mark.parametrize(
+    ("shape", "drawn"),
+    [
+        ((5, 4, 3), [(4, 3)] * 5),
+        ((10,), [(1, 10)]),
+        ((100,), [(2, 50)]),  # rows of at most 64, as even as can be
+        ((16, 1, 1), [(1, 16)]),
+        ((16, 1, 30), [(16, 30)]),  # a row for each channel
+        ((16, 30, 1), [(16, 30)]),
+        ((1, 1, 130), [(3, 44)]),
+        ((1, 1, 1), [(1, 1)]),
+    ],
+)
+def test_what_has_no_height_or_width_is_a_strip(shape, drawn):
+    display = FeatureMapsDisplay(np.arange(np.prod(shape), dtype=float).reshape(shape), "layer").plot()
+    display.figure_.draw_without_rendering()
+    assert [image.get_array().shape[:2] for image in display.ax_.images] == drawn
+
+
+def test_kernels_are_in_the_column_of_their_output_and_the_row_of_their_input():
+    weight = np.arange(-12.0, 12.0).reshape(2, 3, 2, 2)
+    ax = KernelsDisplay(weight, "conv1").plot().ax_
+    colours = signed_colours(weight)
+    assert len(ax.images) == 6
+    for image in ax.images:
+        left, right, bottom, top = image.get_extent()
+        np.testing.assert_array_equal(image.get_array(), colours[round((left + right) / 2), round((bottom + top) / 2)])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("output channel", "input channel")
+
+
+def test_of_many_kernels_an_even_choice_is_drawn_and_said():
+    ax = DISPLAYS["kernels"]().ax_
+    assert len(ax.images) == 16
+    # 20 channels: 0, 19 and 14 between them, 19/15 apart
+    chosen = [0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 13, 14, 15, 16, 18, 19]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [str(k) for k in chosen]
+    assert ax.get_xlabel() == "output channel (16 of 20)"
+    assert ax.get_ylabel() == "input channel"
+
+
+def test_only_a_convolution_has_kernels():
+    sentence = r"\AExpected a convolution; 'output' is Linear\. Choose a layer of kind 'conv'\.\Z"
+    with pytest.raises(ValueError, match=sentence):
+        KernelsDisplay.from_trace(TRACE, "output")
+
+
+def test_the_prediction_is_bold_and_every_class_has_its_bar():
+    ax = ClassScoresDisplay(["ant", "bee", "cow"], [0.25, 0.7, 0.05]).plot().ax_
+    assert [bar.get_width() for bar in ax.patches] == [0.25, 0.7, 0.05]
+    assert texts(ax) == ["25.00 %", "70.00 %", "5.00 %"]
+    assert [label.get_fontweight() for label in ax.get_yticklabels()] == ["normal", "bold", "normal"]
+    assert [to_hex(bar.get_facecolor()) for bar in ax.patches] == [INK, BLUE, INK]
+    assert ax.yaxis_inverted()  # the first class on top
+
+
+def test_of_many_classes_the_most_probable_are_drawn():
+    probabilities = np.arange(40) / np.arange(40).sum()
+    ax = ClassScoresDisplay(range(40), probabilities).plot().ax_
+    assert [label.get_text() for label in ax.get_yticklabels()] == [str(k) for k in range(39, 19, -1)]
+    assert ax.get_xlabel() == "probability (20 of 40)"
+    assert ax.get_yticklabels()[0].get_fontweight() == "bold"
+
+
+def test_a_trace_shows_every_layer_that_changes_something_and_says_how_large_it_is():
+    ax = DISPLAYS["trace"]().ax_
+    # A map of 4×7 pixels is 0.56 inches high and 0.98 wide; with gaps of 0.06 there is room for 5 on 5.74 inches.
+    assert texts(ax) == [
+        "image\n1 × 6×9",
+        "conv1\n5 of 20 × 4×7",
+        "pool1\n20×1×1",
+        "flatten1\n20",
+        "output\n2",
+        "softmax\n2",
+    ]
+    (scores,) = ax.child_axes
+    assert [label.get_text() for label in scores.get_yticklabels()] == ["ant", "bee"]
+
+
+def test_the_rows_of_a_trace_do_not_overlap_and_stay_on_the_page():
+    display = DISPLAYS["trace"]()
+    display.figure_.draw_without_rendering()
+    boxes = [image.get_extent() for image in display.ax_.images]  # left, right, bottom, top; y grows downwards
+    for (left, right, bottom, top), (next_left, _, _, next_top) in pairwise(boxes):
+        assert next_left > right if next_top == top else next_top > bottom
+        assert left < right
+    assert max(right for _, right, _, _ in boxes) <= display.ax_.get_xlim()[1]
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "size", "n_pictures"), [(1, (6, 9), 1), (2, (6, 9), 2), (3, (6, 9), 1), (1, (1, 70), 1)]
+)
+def test_the_image_is_drawn_in_its_own_colours(n_channels, size, n_pictures):
+    trace = trace_of(n_channels, n_maps=1, size=size)
+    ax = TraceDisplay.from_trace(trace).ax_
+    top = ax.images[0].get_extent()[3]
+    pictures = [image.get_array() for image in ax.images if image.get_extent()[3] == top]
+    assert len(pictures) == n_pictures
+    # Float pixels are drawn from the lowest to the highest, as grey or as red, green and blue.
+    low, high = trace.image.min(), trace.image.max()
+    expected = ((trace.image - low) / (high - low)).reshape(n_channels, -1)
+    drawn = np.stack([picture[..., :3].reshape(-1, 3) for picture in pictures])
+    shown = drawn[0].T if n_channels == 3 else drawn[..., 0]
+    np.testing.assert_allclose(shown, expected, atol=1e-6)
+
+
+def test_long_labels_stay_beside_their_bars_and_off_the_names_of_layers():
+    display = TraceDisplay.from_trace(trace_of(classes=("a very long name indeed, longer than a line", "$x_1")))
+    display.figure_.draw_without_rendering()
+    (scores,) = display.ax_.child_axes
+    softmax = display.ax_.texts[-1].get_window_extent()
+    assert all(label.get_window_extent().x0 > softmax.x1 for label in scores.get_yticklabels())

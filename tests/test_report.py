@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import OrderedDict
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,31 +10,44 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, log_loss
+from torch import nn
 
 from cnnclf import CNNClassifier
+from cnnclf.architectures import Residual, Standardise
 from cnnclf.evaluation import Evaluation
 from cnnclf.report import (
     HYPERPARAMETERS,
     DataRecord,
+    Example,
     ModelRecord,
     Report,
     Reproduction,
     Run,
+    feature_maps,
     figures,
+    ink,
     metrics,
     pictures,
     readable,
+    strengths,
     to_html,
     to_markdown,
     write,
     write_whole,
 )
+from cnnclf.tracing import Trace
+from cnnclf.walkthrough import Arithmetic, Beside, Matrix, Paragraph, Picture, tell
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FILES = {
     "index.html",
     "report.md",
+    "walkthrough.html",
+    "walkthrough.md",
     "metrics.json",
     *(f"figures/{name}.svg" for name in ("loss", "accuracy", "classes", "confusion")),
     *(f"figures/{name}.png" for name in ("samples", "mistakes")),
@@ -44,6 +58,21 @@ HISTORY = [
     {"epoch": 2, "train_loss": 0.2, "train_accuracy": 0.9, "valid_loss": 0.4, "valid_accuracy": 0.85, "lr": 0.001},
 ]
 PARAMETERS = {"unheard_of": None, "lr": 0.003, "architecture": "compact", "batch_size": "auto", "max_epochs": 2}
+
+
+def make_net(channels, n_classes):
+    """Make a random net with a convolution, layers inside a block, a layer that is not known and a dense one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = {
+            "standardise": Standardise(torch.full((channels,), 100.0), torch.full((channels,), 50.0)),
+            "conv1": nn.Conv2d(channels, 3, 3),
+            "res1": Residual(nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 3, 1)))),
+            "tanh1": nn.Tanh(),
+            "flatten1": nn.Flatten(),
+            "output": nn.Linear(36, n_classes),
+        }
+    return nn.Sequential(OrderedDict(layers)).eval()
 
 
 def make_report(classes=("ant", "bee", "cow"), *, note="", channels=1, history=HISTORY, perfect=False):
@@ -68,13 +97,17 @@ def make_report(classes=("ant", "bee", "cow"), *, note="", channels=1, history=H
         SimpleNamespace(name="relu1", kind="ReLU", output_shape=(8, 4, 3), n_parameters=0),
         SimpleNamespace(name="output", kind="Linear", output_shape=(3,), n_parameters=1_234),
     ]
+    evaluation = Evaluation.from_predictions(y_test, proba, classes)
+    example = Example.from_evaluation(evaluation)
     return Report.of(
         DataRecord.from_splits(
             "Insects", note=note, splits={name: (f"{name} origin", X[part], y[part]) for name, part in splits.items()}
         ),
         ModelRecord.from_estimator(clf, layers, source="a book", file="model.cnn"),
-        Evaluation.from_predictions(y_test, proba, classes),
+        evaluation,
         X[splits["test"]],
+        example=example,
+        trace=Trace.record(make_net(channels, len(classes)), X[splits["test"]][example.index], classes),
         reproduction=Reproduction("cnnclf report --dataset insects", 7, {"Python": "3.99"}),
         run=RUN,
     )
@@ -83,7 +116,7 @@ def make_report(classes=("ant", "bee", "cow"), *, note="", channels=1, history=H
 class Page(HTMLParser):
     """What a browser would see: tags, ids, links, tables and the text inside whatever has an id."""
 
-    VOID = ("meta", "link", "img", "br")
+    VOID = ("meta", "link", "img", "br")  # ends where it begins
 
     def __init__(self, html):
         super().__init__()
@@ -174,7 +207,7 @@ def test_what_differs_between_runs_stands_in_one_place(report, html):
 def test_the_page_asks_for_nothing_from_outside(html, page):
     assert "script" not in page.tags
     for link in page.links:
-        assert re.match(r"data:|#|(model\.cnn|metrics\.json|report\.md)$", link), link
+        assert re.match(r"data:|#|(model\.cnn|metrics\.json|report\.md|walkthrough\.(html|md))$", link), link
     assert all(reference.startswith("#") for reference in re.findall(r"url\(['\"]?([^)]*)\)", html))
     assert "@import" not in html
     # names of XML vocabularies, which nobody fetches
@@ -269,6 +302,197 @@ def test_a_note_comes_first_on_page_and_in_markdown():
     assert to_markdown(make_report()).startswith("# ")
 
 
+STEPS = ("standardise", "conv1", "res1", "res1.conv", "res1.shortcut", "tanh1", "flatten1", "output", "softmax")
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def records(trace, kind):
+    return [item for section in tell(trace) for item in section.items if isinstance(item, kind)]
+
+
+def test_the_walkthrough_tells_every_layer_in_order(report, page):
+    assert tuple(step.name for step in report.trace.walk()) == STEPS
+    story = page.text_of["story"]
+    places = [story.index(f"{i}. {name}") for i, name in enumerate(STEPS, start=1)]
+    assert places == sorted(places)
+    assert "Not recomputed: the arithmetic of this layer is not known here." in words(story)
+    first, second = report.trace.ranking[:2]
+    assert story.index("The image: raw pixels") < places[0] < places[-1] < story.index(f"Why {first} and not {second}")
+
+
+def test_every_equation_of_the_walkthrough_is_on_the_page(report, page):
+    lines = [line for item in records(report.trace, Arithmetic) for line in item.lines]
+    assert len(lines) > 20
+    story = words(page.text_of["story"])
+    for line in lines:
+        assert line in story
+
+
+def test_every_sentence_of_the_walkthrough_is_on_the_page(report, page):
+    story = words(page.text_of["story"])
+    for paragraph in records(report.trace, Paragraph):
+        assert paragraph.text in story
+
+
+def test_the_pixels_are_there_as_a_matrix_with_the_largest_marked(report, html):
+    (table,) = re.findall(r'<table class="numbers"[^>]*>.*?</table>', html.split("raw pixels</h3>")[1], re.DOTALL)[:1]
+    rows = re.findall(r"<tr><th>\d+</th>(.*?)</tr>", table)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    image = report.trace.image[0]
+    assert np.array_equal([[int(cell.replace("·", "0")) for cell in row] for row in cells], image)
+    assert re.findall(r'<td class="[^"]*marked"[^>]*>(\d+)<', table) == [str(image.max())]
+
+
+def test_the_probabilities_are_the_traces(report, page):
+    story = words(page.text_of["story"])
+    for label, logit, share in zip(("ant", "bee", "cow"), report.trace.logits, report.trace.probabilities, strict=True):
+        e = np.exp(np.float64(logit) - np.float64(report.trace.logits.max()))
+        assert f"{label} {logit:.4f} {e:.4f} {100 * share:.2f} %" in story
+    assert f"is {100 * report.trace.probabilities.max():.2f} % sure" in story
+
+
+def test_matrices_are_coloured_by_sign_and_size_and_keep_their_numbers(report, html):
+    matrices = [block for item in records(report.trace, Beside) for block in item.blocks if isinstance(block, Matrix)]
+    tables = re.findall(r'<table class="numbers"[^>]*>.*?</table>', html, re.DOTALL)
+    assert len(tables) == len(matrices) > 5
+    for matrix, table in zip(matrices, tables, strict=True):
+        cells = re.findall(r"<td([^>]*)>([^<]*)</td>", table.split("<tbody>")[1])
+        assert [cell for _, cell in cells] == [cell for row in matrix.cells for cell in row]
+        numbers = [float(cell.replace("·", "0") or 0) for _, cell in cells]
+        for (look, _), number in zip(cells, numbers, strict=True):
+            share = round(number / max(map(abs, numbers)), 2)
+            assert re.findall(r"below|above|--v:[0-9.]+", look) == (
+                ["below" if share < 0 else "above", f"--v:{abs(share)}"] if share else []
+            )
+
+
+def test_strengths_are_shares_of_the_largest_number():
+    matrix = Matrix("", (("4", "·"), ("-8", "")), ("0", "1"), ("0", "1"))
+    assert strengths(matrix) == ((0.5, 0.0), (-1.0, 0.0))
+    assert strengths(Matrix("", (("·", "·"),), ("0",), ("0", "1"))) == ((0.0, 0.0),)
+
+
+def test_feature_maps_are_the_most_active_channels_on_one_scale():
+    values = np.zeros((10, 2, 3), np.float32)
+    values[7, 0, 0], values[2, 1, 2], values[4, 0, 1] = 4, 1, -4
+    maps = feature_maps(values)
+    assert list(maps) == [f"channel {i}" for i in (7, 2, 0, 1, 3, 4, 5, 6)]  # the others do not fit
+    orange, blue = [201, 118, 0], [43, 127, 195]
+    assert maps["channel 7"][0, 0].tolist() == [*orange, 255]
+    assert maps["channel 2"][1, 2].tolist() == [*orange, round(255 * 0.25**0.75)]
+    assert maps["channel 4"][0, 1].tolist() == [*blue, 255]
+    assert maps["channel 0"][..., 3].tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_a_row_of_features_is_one_picture_and_large_maps_shrink():
+    assert {name: picture.shape for name, picture in feature_maps(np.ones(128)).items()} == {"": (2, 64, 4)}
+    assert feature_maps(np.ones((1, 96, 48)))["channel 0"].shape == (48, 24, 4)
+
+
+def test_ink_is_black_where_there_is_much_and_nothing_where_there_is_none():
+    assert ink(Picture("", ((0.0, 0.2), (1.0, 0.0)))).tolist() == [[[0, 0], [0, 51]], [[0, 255], [0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "y_true", "y_pred", "index", "title", "reason"),
+    [
+        (
+            list(range(10)),
+            [1, 5, 5, 1, 1],
+            [1, 6, 5, 1, 1],
+            2,
+            "How the network reads a 5",
+            "Test image 2 is the first 5 that the network names correctly.",
+        ),
+        (
+            list("0123456789"),
+            ["5", "5", "1"],
+            ["6", "6", "1"],
+            0,
+            "How the network reads a 5",
+            "Test image 0 is the first 5. The network is wrong about it, as it is about every image of this class.",
+        ),
+        (
+            list(range(10)),
+            [1, 7, 7],
+            [1, 1, 7],
+            2,
+            "How the network reads one image",
+            "Test image 2 is the first of class 7 that the network names correctly; no class has more test images.",
+        ),
+        (
+            ["cat", "dog"],
+            ["cat", "dog", "dog"],
+            ["cat", "cat", "dog"],
+            2,
+            "How the network reads one image",
+            "Test image 2 is the first of class dog that the network names correctly; no class has more test images.",
+        ),
+        (
+            ["cat", "dog"],
+            ["cat", "dog", "dog"],
+            ["cat", "cat", "cat"],
+            1,
+            "How the network reads one image",
+            (
+                "Test image 1 is the first of class dog; no class has more test images. The network is wrong about it, "
+                "as it is about every image of this class."
+            ),
+        ),
+    ],
+    ids=["first 5 got right", "no 5 got right", "no 5 at all", "commonest class", "commonest class always wrong"],
+)
+def test_which_image_is_followed(classes, y_true, y_pred, index, title, reason):
+    proba = (np.array(classes) == np.array(y_pred)[:, np.newaxis]).astype(float)
+    example = Example.from_evaluation(Evaluation.from_predictions(y_true, proba, classes))
+    assert example == Example(index, y_true[index], title, reason)
+
+
+def test_the_reader_learns_which_image_it_is_and_where_to_explore_it(report, page, tmp_path):
+    assert report.example.reason in words(page.text_of["story"])
+    assert np.array_equal(report.trace.image, make_report().trace.image)
+    assert {"#walkthrough", "walkthrough.html", "walkthrough.md"} <= set(page.links)
+    write(report, tmp_path)
+    assert (tmp_path / "walkthrough.md").read_text() == report.trace.to_markdown()
+    assert "How this network reads an image" in (tmp_path / "walkthrough.html").read_text()
+    markdown = (tmp_path / "report.md").read_text()
+    assert "## 5 How the network reads one image\n" in markdown
+    assert "[walkthrough.md](walkthrough.md)" in markdown
+    assert "[walkthrough.html](walkthrough.html)" in markdown
+
+
+def test_metrics_json_tells_which_image_was_followed_and_what_came_out(report):
+    told = metrics(report)["walkthrough"]
+    index = told.pop("test_image")
+    assert report.evaluation.y_true[index] == told.pop("class")
+    assert told == {
+        "predicted": report.trace.label,
+        "probabilities": [float(share) for share in report.trace.probabilities],
+    }
+
+
+def test_a_colour_image_is_shown_in_its_colours_and_channel_by_channel():
+    story = render(make_report(channels=3)).split('id="story"')[1]
+    opening, pixels = (re.findall(r'<img[^>]* alt="([^"]*)"', part) for part in story.split("<h3>")[:2])
+    assert (opening, sorted(pixels)) == (["the image"], ["channel 0", "channel 1", "channel 2"])
+    assert '<img class="true"' not in render(make_report())
+
+
+def test_a_row_of_numbers_has_no_picture_of_itself(report):
+    trace = Trace.record(
+        nn.Sequential(OrderedDict({"<u>flatten</u>": nn.Flatten(), "output": nn.Linear(5, 3)})),
+        np.zeros((1, 1, 5), np.float32),
+        report.trace.classes,
+    )
+    story = render(replace(report, trace=trace)).split('id="story"')[1]
+    assert "<img" not in story.split("<h3>")[0]
+    assert story.count("<details") == 3
+    assert "<b>1. &lt;u&gt;flatten&lt;/u&gt;</b>" in story
+
+
 def test_a_perfect_classifier_has_no_gallery(tmp_path):
     report = make_report(perfect=True)
     assert "There are none: every test image was named correctly." in Page(render(report)).text
@@ -290,8 +514,13 @@ def test_grey_and_colour_pictures(channels, tmp_path):
 
 def test_names_are_shown_as_they_are_whatever_they_hold(tmp_path):
     classes = ["</td><script>alert(1)</script>", "a|b", "$x_1^", "{{ 7 * 7 }}", "猫", "&amp;"]
-    page = Page(write(make_report(classes), tmp_path).read_text())
+    report = make_report(classes)
+    page = Page(write(report, tmp_path).read_text())
     assert "script" not in page.tags
+    story = words(page.text_of["story"])
+    assert f"is the first of class {report.example.label}" in story
+    for label in classes:
+        assert f" {label} " in story  # in the table of probabilities
     rows = page.rows("classes")[1:]
     for label, row in zip(classes, rows, strict=False):
         assert row.startswith(f"{label} ")

@@ -1,0 +1,532 @@
+"""``ONNXClassifier``: a classifier from one ``.onnx`` file, with NumPy and ONNX Runtime and nothing heavier.
+
+The file carries all that a caller has to know in its metadata, as JSON under ``KEY``, and the SHA-256 of itself, as 64
+hexadecimal digits under ``DIGEST_KEY``, so that a flipped bit is found.
+"""
+
+import hashlib
+import json
+import math
+import numbers
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike, NDArray
+
+from cnnclf.files import decode_labels
+from cnnclf.images import ImageLayout, check_images
+
+FORMAT = 1
+KEY = "cnnclf"
+DIGEST_KEY = "cnnclf.sha256"
+PLACEHOLDER = "0" * 64  # what stands in the digest's place while it is computed
+
+# A protobuf string is a tag, its length in bytes and its bytes; a metadata entry's value has the tag 0x12.
+_DIGEST = re.compile(re.escape(DIGEST_KEY.encode()) + rb"\x12\x40([0-9a-f]{64})")
+
+# The one thing that a file may ask of the session it is loaded into.
+_DISABLED_OPTIMIZERS = "optimization.disable_specified_optimizers"
+
+
+class ONNXClassifier:
+    """A fitted classifier from a file that :meth:`cnnclf.CNNClassifier.to_onnx` wrote.
+
+    It takes the ``X`` that the exported estimator took, and gives the same labels. The file is read and checked when
+    the classifier is made, so that a bad file is an error there and not at the first prediction.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``.onnx`` file.
+    n_threads : int, default=None
+        Threads within one prediction; None is one. They sleep while they wait and leave the processor to others. To
+        serve many requests, several threads or processes with one classifier of one thread each do more.
+    batch_size : int, default=32
+        Images that go through the network at once. More need no fewer operations each, but more cache: for networks
+        of MNIST's size, 16 to 32 images are within a few per cent of the fastest.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    n_features_in_ : int
+        Numbers in one row of ``X``.
+    image_shape_ : tuple of int
+        (channels, height, width) of the images.
+    metadata_ : dict
+        What the file says of itself: classes, input, scaling, versions, training data.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If the file is damaged, incomplete or not written by ``to_onnx``, or for a parameter that cannot be used.
+
+    Notes
+    -----
+    One classifier may be used by several threads at once. A pickle carries the file's content, so that it can be
+    loaded where the file is not.
+
+    scikit-learn takes it for a fitted classifier, without being imported here. Where something would fit it, as
+    ``VotingClassifier`` does with its members, wrap it in ``sklearn.frozen.FrozenEstimator``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cnnclf import CNNClassifier, ONNXClassifier, load_digits
+    >>> X, y = load_digits()
+    >>> clf = CNNClassifier(max_epochs=1, random_state=0).fit(X[:100], y[:100])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     clf.to_onnx(f"{folder}/digits.onnx")
+    ...     served = ONNXClassifier(f"{folder}/digits.onnx")
+    >>> bool((served.predict(X) == clf.predict(X)).all())
+    True
+    >>> served.predict_proba(X[:2]).shape
+    (2, 10)
+    """
+
+    _estimator_type = "classifier"  # how scikit-learn before 1.6, and others still, tell
+
+    def __init__(self, path: str | os.PathLike[str], *, n_threads: int | None = None, batch_size: int = 32) -> None:
+        self.path = path
+        self.n_threads = n_threads
+        self.batch_size = batch_size
+        self._open(read_file(path))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict the label of each image.
+
+        Parameters
+        ----------
+        X : array-like
+            Images of the shape that the exported estimator was fitted with, apart from their number, which may be 0.
+            Where that were whole numbers 0 to 255 (uint8), any dtype will do that holds such.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Members of ``classes_``.
+
+        Raises
+        ------
+        ValueError
+            If the images do not have that shape, or hold values that the network cannot take.
+        TypeError
+            If X is sparse, or holds objects that are not numbers.
+        """
+        pixels = self._check_images(X)
+        return self._run("label", pixels, np.empty(len(pixels), dtype=self.classes_.dtype))
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float32
+            Columns in the order of ``classes_``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`predict`.
+        """
+        pixels = self._check_images(X)
+        return self._run("probabilities", pixels, np.empty((len(pixels), len(self.classes_)), dtype=np.float32))
+
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Measure the accuracy.
+
+        Parameters
+        ----------
+        X : array-like
+            At least one image, as for :meth:`predict`.
+        y : array-like of shape (n,)
+            True labels.
+        sample_weight : array-like of shape (n,), optional
+            How much each image counts.
+
+        Returns
+        -------
+        float
+            Share of images whose predicted label is the true one, 0..1.
+
+        Raises
+        ------
+        ValueError
+            If there is not one label an image, and as :meth:`predict`.
+        """
+        predicted, true = self.predict(X), np.asarray(y)
+        if true.shape != predicted.shape or len(true) == 0:
+            raise ValueError(
+                f"Expected one image or more, and y of shape (n,) with one label each; "
+                f"got {len(predicted)} images and y of shape {true.shape}."
+            )
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        return float(np.average(predicted == true, weights=weights))
+
+    def fit(self, X: Any, y: Any = None) -> NoReturn:
+        """Refuse: the network in the file is finished.
+
+        Raises
+        ------
+        NotImplementedError
+            Always. The method is there because scikit-learn takes nothing for an estimator that has none.
+        """
+        raise NotImplementedError(
+            "ONNXClassifier cannot be fitted: the network in its file is finished. Fit a CNNClassifier and export it, "
+            "or wrap this classifier in sklearn.frozen.FrozenEstimator to use it as it is."
+        )
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Give the parameters, as scikit-learn asks for them.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Without effect: no parameter has parameters.
+
+        Returns
+        -------
+        dict
+            ``path``, ``n_threads`` and ``batch_size``.
+        """
+        return {"path": self.path, "n_threads": self.n_threads, "batch_size": self.batch_size}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters; a new ``path`` is read and checked at once.
+
+        Parameters
+        ----------
+        **params
+            Any of :meth:`get_params`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, FileNotFoundError
+            For an unknown name, and as when the classifier is made; everything is then as it was before.
+        """
+        old = self.get_params()
+        if unknown := params.keys() - old.keys():
+            raise ValueError(f"Expected parameters among {', '.join(old)}; got {', '.join(sorted(unknown))}.")
+        content = read_file(params["path"]) if "path" in params else self._content
+        vars(self).update(params)
+        try:
+            self._open(content)
+        except ValueError:
+            vars(self).update(old)
+            raise
+        return self
+
+    def __repr__(self) -> str:
+        changed = [f", n_threads={self.n_threads}"] if self.n_threads is not None else []
+        changed += [f", batch_size={self.batch_size}"] if self.batch_size != 32 else []
+        return f"{type(self).__name__}({os.fspath(self.path)!r}{''.join(changed)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(three_d_array=True),
+            requires_fit=False,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"params": self.get_params(), "content": self._content}  # a session cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["params"])
+        self._open(state["content"])
+
+    def _open(self, content: bytes) -> None:
+        """Check the parameters and a file's content, and get ready to predict."""
+        check_positive("batch_size", self.batch_size)
+        if self.n_threads is not None:
+            check_positive("n_threads", self.n_threads)
+        source = os.fspath(self.path)
+        metadata = read_metadata(content, source)
+        self._session = make_session(content, metadata, int(self.n_threads or 1), source)
+        self._content = content
+        self.metadata_ = metadata
+        self.classes_ = decode_labels(metadata["classes"])
+        self.image_shape_ = tuple(metadata["image_shape"])
+        self._input_shape = tuple(metadata["input_shape"])
+        self.n_features_in_ = math.prod(self._input_shape)
+        self._dtype = np.dtype(metadata["input_dtype"])
+
+    def _check_images(self, X: Any) -> NDArray[np.uint8 | np.float32]:
+        """Give X as the network takes it, C-contiguous; X itself if it is so already."""
+        if (
+            type(X) is np.ndarray
+            and X.dtype == self._dtype
+            and X.shape[1:] == self._input_shape
+            and X.flags.c_contiguous
+            and X.flags.aligned
+            and (self._dtype == np.uint8 or (math.isfinite(X.min(initial=0)) and math.isfinite(X.max(initial=0))))
+        ):
+            return X
+        # Declared as channels first whatever they are, so that nothing is moved: the network does that itself.
+        layout = ImageLayout(self._input_shape, self.image_shape_, channels_last=False)
+        pixels, _ = check_images(X, layout=layout, estimator=type(self).__name__, min_samples=0)
+        return as_dtype(pixels, self._dtype).reshape(len(pixels), *self._input_shape)
+
+    def _run(self, output: str, pixels: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
+        """Fill one row of the result an image, batch by batch."""
+        for start in range(0, len(pixels), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            (result[batch],) = self._session.run([output], {"X": pixels[batch]})
+        return result
+
+
+def check_positive(name: str, value: object) -> None:
+    """Check that a parameter is a whole number above zero."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
+
+
+def as_dtype(pixels: NDArray[np.uint8 | np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Convert checked pixels to the dtype of a network's input, if no value changes by that."""
+    with np.errstate(invalid="ignore"):  # what does not fit is found by comparison
+        converted = pixels.astype(dtype, copy=False)
+    if not np.array_equal(converted, pixels):
+        wrong = pixels[converted != pixels].flat[0]
+        raise ValueError(
+            f"Expected whole numbers from 0 to 255, as the network was fitted with uint8 images; got {wrong:g}. "
+            "Give the images in the unit in which they were fitted."
+        )
+    return converted
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Read a whole file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: expected an ONNX file written by CNNClassifier.to_onnx; there is none.")
+    return Path(path).read_bytes()
+
+
+def read_metadata(content: bytes, source: str) -> dict[str, Any]:
+    """Check a file's content, which errors call `source`, before anything is run, and read its metadata.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, not ours, or refers to other files.
+    """
+    check_digest(content, source)
+    try:
+        entries = read_entries(content)
+        external = refers_to_files(content)
+        metadata = json.loads(entries.get(KEY, "null"))
+    except ValueError as error:
+        raise ValueError(
+            f"{source}: expected an ONNX file written by CNNClassifier.to_onnx; it cannot be read as one ({error}). "
+            "Export the model again."
+        ) from error
+    if external:
+        raise ValueError(
+            f"{source}: expected one self-contained file; it refers to other files for its weights. "
+            "Export the model again with CNNClassifier.to_onnx."
+        )
+    if not isinstance(metadata, dict):
+        raise ValueError(
+            f"{source}: expected an ONNX file written by CNNClassifier.to_onnx; it has no metadata {KEY!r}. "
+            "Export the model again."
+        )
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{source}: expected format {FORMAT}; got {metadata.get('format')!r}. "
+            "Load it with the version of cnnclf that wrote it, or upgrade cnnclf."
+        )
+    return metadata
+
+
+def make_session(content: bytes, metadata: dict[str, Any], n_threads: int, source: str) -> onnxruntime.InferenceSession:
+    """Load a checked model on the CPU, as its metadata asks for."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = n_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; what matters is raised
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(_DISABLED_OPTIMIZERS, metadata["session"].get(_DISABLED_OPTIMIZERS, ""))
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no other base
+        raise ValueError(
+            f"{source}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}. Upgrade onnxruntime, or export "
+            "the model again."
+        ) from error
+
+
+def seal(content: bytes) -> bytes:
+    """Put the digest of a serialised model where its metadata has a place for it.
+
+    Parameters
+    ----------
+    content : bytes
+        An ONNX model with the entry ``DIGEST_KEY`` in its metadata, its value ``PLACEHOLDER``.
+
+    Returns
+    -------
+    bytes
+        As long as `content`, with the SHA-256 of `content` as the value.
+
+    Raises
+    ------
+    ValueError
+        If there is no such place, or more than one.
+
+    Examples
+    --------
+    >>> sealed = seal(b"a model, cnnclf.sha256" + bytes([0x12, 64]) + PLACEHOLDER.encode())
+    >>> sealed[24:32]
+    b'43922db2'
+    >>> check_digest(sealed, "model.onnx")
+    """
+    start = _find_digest(content)
+    if start is None:
+        raise ValueError(
+            f"Expected a model with one metadata entry {DIGEST_KEY!r} of 64 hexadecimal digits; "
+            f"got {len(_DIGEST.findall(content))}. Add one with the value PLACEHOLDER."
+        )
+    return content[:start] + _digest(content, start) + content[start + len(PLACEHOLDER) :]
+
+
+def check_digest(content: bytes, source: str) -> None:
+    """Refuse a file whose bytes are not those that were sealed; errors call it `source`.
+
+    Raises
+    ------
+    ValueError
+        If the file has no digest, or has the digest of something else.
+    """
+    start = _find_digest(content)
+    if start is None:
+        raise ValueError(
+            f"{source}: expected an ONNX file written by CNNClassifier.to_onnx; it holds no {DIGEST_KEY!r}, so it was "
+            "made by another program, or is cut short or damaged. Export the model again."
+        )
+    if content[start : start + len(PLACEHOLDER)] != _digest(content, start):
+        raise ValueError(
+            f"{source}: the file is damaged: its SHA-256 is not the one stored in it. Export or copy it again."
+        )
+
+
+def _find_digest(content: bytes) -> int | None:
+    """Find where the one digest stands; None where there is none or more than one."""
+    places = [match.start(1) for match in _DIGEST.finditer(content)]
+    return places[0] if len(places) == 1 else None
+
+
+def _digest(content: bytes, start: int) -> bytes:
+    """Hash a file as if its digest were all zeros."""
+    view = memoryview(content)
+    sha256 = hashlib.sha256(view[:start])
+    sha256.update(PLACEHOLDER.encode())
+    sha256.update(view[start + len(PLACEHOLDER) :])
+    return sha256.hexdigest().encode()
+
+
+# Which fields of which protobuf messages hold a message that may, somewhere inside, hold a tensor; from onnx.proto.
+_NESTED = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION, _MODEL_METADATA = 13, 14, 14
+
+
+def refers_to_files(content: bytes) -> bool:
+    """Tell whether any tensor of a serialised model lies in another file.
+
+    ONNX Runtime would read it from wherever the model says; so this is looked up before, in the bytes.
+    """
+    pending = [("model", memoryview(content))]
+    while pending:
+        kind, message = pending.pop()
+        for number, value in read_fields(message):
+            if kind == "tensor" and (number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value)):
+                return True
+            if number in _NESTED[kind] and isinstance(value, memoryview):
+                pending.append((_NESTED[kind][number], value))
+    return False
+
+
+def read_entries(content: bytes) -> dict[str, str]:
+    """Read the metadata of a serialised model: its keys and values.
+
+    ONNX Runtime gives them only after it has loaded the model, and they say how it has to be loaded.
+    """
+    entries = {}
+    for number, message in read_fields(memoryview(content)):
+        if number == _MODEL_METADATA and isinstance(message, memoryview):
+            entry = {i: str(text, "utf-8") for i, text in read_fields(message) if isinstance(text, memoryview)}
+            entries[entry.get(1, "")] = entry.get(2, "")
+    return entries
+
+
+def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Give number and value of each field of a serialised protobuf message.
+
+    See "Encoding" in the documentation of Protocol Buffers, https://protobuf.dev/programming-guides/encoding/.
+    """
+    at = 0
+    while at < len(message):
+        tag, at = read_varint(message, at)
+        value: int | memoryview
+        match tag & 7:  # the wire type
+            case 0:
+                value, at = read_varint(message, at)
+            case 2:
+                length, at = read_varint(message, at)
+                value, at = message[at : at + length], at + length
+            case (1 | 5) as wire_type:
+                length = 8 if wire_type == 1 else 4
+                value, at = message[at : at + length], at + length
+            case wire_type:
+                raise ValueError(f"a field has the unknown type {wire_type}")
+        if at > len(message):
+            raise ValueError("a field is longer than the message it is in")
+        yield tag >> 3, value
+
+
+def read_varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Read a whole number, seven bits a byte, lowest first; give it and where the next field or value starts."""
+    number = 0
+    for i, byte in enumerate(message[at : at + 10]):  # ten bytes hold 64 bits
+        number |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return number, at + i + 1
+    raise ValueError("a number has no end")

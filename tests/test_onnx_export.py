@@ -1,0 +1,555 @@
+"""The exported file: what it takes, what it says, what it tells about itself, and that it agrees with the network."""
+
+import functools
+import json
+import re
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch import nn
+
+from cnnclf import CNNClassifier, ONNXClassifier
+from cnnclf.architectures import (
+    ARCHITECTURES,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Norm,
+    Pool,
+    ReLU,
+    Standardise,
+    build_sequential,
+)
+from cnnclf.images import ImageLayout
+from cnnclf.onnx_export import Served, to_graph
+from cnnclf.onnx_graph import fold
+from cnnclf.onnx_int8 import pool_as_channels
+
+
+def run(path, X):
+    """What onnxruntime, told nothing about the file, says of X."""
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+        ["label", "probabilities"], {"X": X}
+    )
+
+
+def operators(path):
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+@pytest.fixture(scope="module")
+def clf(few_digits):
+    X, y, _, _ = few_digits
+    return CNNClassifier(max_epochs=2, random_state=0).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def path(clf, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "digits.onnx"
+    clf.to_onnx(path)
+    return path
+
+
+# --- what it takes and gives
+
+
+@pytest.mark.parametrize(
+    ("reshape", "dtype", "image_shape"),
+    [
+        ((8, 8), np.uint8, None),
+        ((1, 8, 8), np.uint8, None),
+        ((8, 8, 1), np.float32, None),
+        ((64,), np.uint8, None),
+        ((64,), np.float64, None),
+        ((64,), np.float32, (4, 4, 4)),
+        ((4, 16), np.uint8, None),
+        ((64,), np.float32, (1, 1, 64)),
+    ],
+)
+def test_the_input_is_what_fit_saw(few_digits, tmp_path, reshape, dtype, image_shape):
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, *reshape).astype(dtype) for a in (X, X_test))
+    clf = CNNClassifier(max_epochs=1, image_shape=image_shape, random_state=0).fit(X, y)
+    clf.to_onnx(tmp_path / "m.onnx")
+
+    (given,) = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).get_inputs()
+    expected = np.uint8 if dtype == np.uint8 else np.float32
+    assert (given.name, given.shape[1:]) == ("X", list(reshape))
+    assert isinstance(given.shape[0], str)  # any number of rows
+    assert given.type == {np.uint8: "tensor(uint8)", np.float32: "tensor(float)"}[expected]
+    labels, probabilities = run(tmp_path / "m.onnx", X_test.astype(expected))
+    assert np.array_equal(labels, clf.predict(X_test))
+    np.testing.assert_allclose(probabilities, clf.predict_proba(X_test), rtol=0, atol=1e-5)
+    assert probabilities.dtype == np.float32
+
+
+def test_colour_with_channels_last(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (60, 10, 7, 3), dtype=np.uint8), rng.integers(0, 3, 60)
+    clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+    clf.to_onnx(tmp_path / "m.onnx")
+
+    labels, probabilities = run(tmp_path / "m.onnx", X)
+    assert np.array_equal(labels, clf.predict(X))
+    np.testing.assert_allclose(probabilities, clf.predict_proba(X), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("classes", "tensor_type"),
+    [
+        (["null", "eins"], "tensor(string)"),
+        (["ä", "日本", "</b>"], "tensor(string)"),
+        (np.array(["a", "b"], dtype=object), "tensor(string)"),
+        ([-3, 7, 10**12], "tensor(int64)"),
+        (np.array([1, 5, 9], dtype=np.int32), "tensor(int64)"),
+        ([0.0, 2.0], "tensor(double)"),
+        ([False, True], "tensor(bool)"),
+        ([4], "tensor(int64)"),
+    ],
+)
+def test_labels_of_every_type(few_digits, tmp_path, classes, tensor_type):
+    X, y, X_test, _ = few_digits
+    y = np.asarray(classes)[y % len(classes)]
+    clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+    clf.to_onnx(tmp_path / "m.onnx")
+
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    assert [(o.name, o.type) for o in session.get_outputs()] == [
+        ("label", tensor_type),
+        ("probabilities", "tensor(float)"),
+    ]
+    assert session.run(["label"], {"X": X_test})[0].tolist() == clf.predict(X_test).tolist()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 33])
+def test_any_number_of_rows(clf, path, few_digits, n):
+    X = few_digits[2][:n]
+    model = onnx.load(path)
+    for labels, probabilities in (run(path, X), ReferenceEvaluator(model).run(["label", "probabilities"], {"X": X})):
+        assert labels.shape == (n,)
+        assert probabilities.shape == (n, 10)
+        if n:
+            assert np.array_equal(labels, clf.predict(X))
+
+
+def test_labels_beyond_int64_are_refused(few_digits, tmp_path):
+    X, y, _, _ = few_digits
+    clf = CNNClassifier(max_epochs=1).fit(X, (y % 2).astype(np.uint64) + np.uint64(2**63))
+    with pytest.raises(ValueError, match="Expected whole numbers as labels to fit into int64; got "):
+        clf.to_onnx(tmp_path / "m.onnx")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_named_architecture(few_digits, tmp_path, name):
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier(name, max_epochs=1, random_state=0).fit(X, y)
+    clf.to_onnx(tmp_path / "m.onnx")
+
+    labels, probabilities = run(tmp_path / "m.onnx", X_test)
+    assert np.array_equal(labels, clf.predict(X_test))
+    np.testing.assert_allclose(probabilities, clf.predict_proba(X_test), rtol=0, atol=1e-5)
+    assert "BatchNormalization" not in operators(tmp_path / "m.onnx")
+
+
+class Swish(nn.Module):
+    """A layer that this package has never heard of."""
+
+    def forward(self, x):
+        return x * x.sigmoid()
+
+
+def test_layers_of_the_users_own(few_digits, tmp_path):
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier(
+        lambda shape, n: nn.Sequential(nn.LazyConv2d(5, 3), Swish(), nn.Flatten(), nn.LazyLinear(n)),
+        max_epochs=1,
+        random_state=0,
+    ).fit(X, y)
+    clf.to_onnx(tmp_path / "m.onnx")
+    assert np.array_equal(run(tmp_path / "m.onnx", X_test)[0], clf.predict(X_test))
+
+
+class ByNumPy(nn.Module):
+    """A layer that leaves torch, where no graph can follow."""
+
+    def forward(self, x):
+        return torch.from_numpy(np.sort(x.detach().numpy()))
+
+
+def test_a_layer_that_cannot_be_exported(few_digits, tmp_path):
+    X, y, _, _ = few_digits
+    clf = CNNClassifier(lambda shape, n: nn.Sequential(ByNumPy(), nn.Flatten(), nn.Linear(64, n)), max_epochs=1).fit(
+        X, y
+    )
+    with pytest.raises(
+        RuntimeError, match=r"\AExpected a network of operations that torch\.onnx\.export knows; got one that it cannot"
+    ):
+        clf.to_onnx(tmp_path / "m.onnx")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_loaded_estimator_gives_the_same_bytes(tmp_path, clf, path):
+    clf.save(tmp_path / "m.cnn")
+    CNNClassifier.load(tmp_path / "m.cnn").to_onnx(tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_bytes() == path.read_bytes()
+
+
+def test_a_compiled_estimator(few_digits, tmp_path, monkeypatch):
+    # torch traces the network but leaves out its C++ compiler, which would take a quarter of a minute.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    X, y, X_test, _ = few_digits
+    compiled = CNNClassifier(max_epochs=1, compile=True, random_state=0)
+    compiled.fit(X[:64], y[:64]).to_onnx(tmp_path / "c.onnx")
+    assert np.array_equal(run(tmp_path / "c.onnx", X_test)[0], compiled.predict(X_test))
+
+
+def test_nothing_in_the_estimator_changes(clf, few_digits, tmp_path):
+    before = {name: tensor.clone() for name, tensor in clf.module_.state_dict().items()}
+    layout = {name: p.stride() for name, p in clf.module_.named_parameters()}
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+    clf.to_onnx(tmp_path / "m.onnx", calibration=few_digits[0])
+
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in clf.module_.state_dict().items())
+    assert {name: p.stride() for name, p in clf.module_.named_parameters()} == layout
+
+
+# --- what stands in it
+
+
+def test_one_small_file_without_traces_of_who_made_it(path):
+    assert [p.name for p in path.parent.iterdir()] == ["digits.onnx"]
+    content = path.read_bytes()
+    for trace in (b"site-packages", b".py", b"forward", b"torch.ops", str(path.parent).encode(), b"File "):
+        assert trace not in content
+    model = onnx.load(path)
+    assert not any(part.doc_string or part.metadata_props for part in (model.graph, *model.graph.node))
+    n_parameters = sum(numpy_helper.to_array(t).size for t in model.graph.initializer if t.name != "class_table")
+    assert len(content) < 4 * n_parameters + 5_000
+
+
+def test_runtimes_of_years_ago_can_read_it(path):
+    model = onnx.load(path)
+    assert model.ir_version <= 8  # onnxruntime 1.10, 2021
+    assert [(opset.domain, opset.version <= 15) for opset in model.opset_import] == [("", True)]
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_metadata(clf, path, few_digits):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = session.get_modelmeta().custom_metadata_map
+    metadata = json.loads(found["cnnclf"])
+
+    X = few_digits[0]
+    assert metadata["format"] == 1
+    assert metadata["classes"] == {"dtype": "<i8", "values": list(range(10))}
+    assert (metadata["input_dtype"], metadata["input_shape"], metadata["image_shape"]) == ("uint8", [8, 8], [1, 8, 8])
+    assert metadata["scaling"]["mean"] == pytest.approx([X.mean()])
+    assert metadata["scaling"]["std"] == pytest.approx([X.std()])
+    assert set(metadata["versions"]) == {"cnnclf", "torch", "onnx", "onnxruntime"}
+    assert re.fullmatch("[0-9a-f]{64}", metadata["training_data"])
+    assert (metadata["quantize"], metadata["session"]) == (None, {})
+    assert re.fullmatch("[0-9a-f]{64}", found["cnnclf.sha256"])
+
+
+def test_the_fingerprint_is_of_the_data_and_not_of_its_order(few_digits):
+    X, y, _, _ = few_digits
+
+    def fingerprint(X, y, **weights):
+        return CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y, **weights)._training_data
+
+    assert fingerprint(X, y) == fingerprint(X[::-1], y[::-1])
+    assert len({fingerprint(X, y), fingerprint(X[1:], y[1:]), fingerprint(X, y, sample_weight=y + 0.5)}) == 3
+    once = CNNClassifier("tiny", random_state=0).partial_fit(X, y, classes=y)
+    first = once._training_data
+    assert once.partial_fit(X, y)._training_data != first
+
+
+# --- folding: the graph gets smaller, its function stays
+
+
+def folded(layers, scale=None, mean=0.0, std=1.0):
+    """Outputs before and after folding of a small net on random images, and what is left in the graph."""
+    torch.manual_seed(0)
+    net = nn.Sequential(Standardise(torch.tensor([mean]), torch.tensor([std])), build_sequential(layers, (1, 8, 8), 3))
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            norm.bias.data.normal_()
+            norm.weight.data = torch.linspace(*(scale or (0.5, 2)), len(norm.weight))
+    X = mean + std * torch.randn(5, 1, 8, 8)
+    model = to_graph(net, torch.zeros(2, 1, 8, 8), ["logits"])
+    fold(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    with torch.no_grad():
+        wanted = net.eval()(X).numpy()
+    (found,) = ReferenceEvaluator(model).run(None, {"X": X.numpy()})
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    return [node.op_type for node in model.graph.node]
+
+
+def test_norm_behind_a_pool_goes_into_the_convolution_and_relu_before_the_pool():
+    layers = (Conv(4), Pool(), Norm(), ReLU(), Flatten())
+    assert folded(layers) == ["Conv", "Relu", "MaxPool", "Reshape", "Gemm"]
+
+
+def test_a_falling_norm_behind_a_pool_stays():
+    # max(−x) is not −max(x)
+    layers = (Conv(4), Pool(), Norm(), ReLU(), Flatten())
+    assert folded(layers, scale=(-1, 1)) == ["Conv", "MaxPool", "BatchNormalization", "Relu", "Reshape", "Gemm"]
+
+
+def test_standardisation_goes_into_a_convolution_without_padding():
+    assert folded((Conv(4), Flatten()), mean=33.0, std=78.0) == ["Conv", "Reshape", "Gemm"]
+
+
+def test_standardisation_stays_before_padding():
+    # zeros around a standardised image are not zeros around the pixels
+    assert folded((Conv(4, padding=1), Flatten()), mean=3.0) == ["Sub", "Div", "Conv", "Reshape", "Gemm"]
+
+
+def test_standardisation_stays_where_its_mean_would_swallow_the_digits():
+    assert folded((Conv(4), Flatten()), mean=1e4, std=1.0) == ["Sub", "Div", "Conv", "Reshape", "Gemm"]
+
+
+def test_dense_layers_alone():
+    assert folded((Flatten(), Dense(4), ReLU(), Dropout(0.5))) == ["Sub", "Div", "Reshape", "Gemm", "Relu", "Gemm"]
+
+
+# --- refusing
+
+
+@pytest.mark.parametrize("weight", ["conv1.weight", "output.bias"])
+def test_a_graph_that_disagrees_is_not_written(clf, tmp_path, monkeypatch, weight):
+    from cnnclf import onnx_export
+
+    def break_and_fold(graph):
+        fold(graph)
+        (tensor,) = (t for t in graph.initializer if t.name.strip("'") == f"network.{weight}")
+        array = numpy_helper.to_array(tensor).copy()
+        array.flat[0] += 0.1
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+    monkeypatch.setattr(onnx_export, "fold", break_and_fold)
+    old = tmp_path / "m.onnx"
+    old.write_bytes(b"the file of yesterday")
+    with pytest.raises(
+        RuntimeError,
+        match=r"\AThe exported graph disagrees with the network: in onnxruntime a probability differs by 0\.\d+, a "
+        r"label's by \S+; expected at most 1e-05\. Nothing was written\. Please report it with the architecture and "
+        r"the versions of torch and onnx\.\Z",
+    ):
+        clf.to_onnx(old)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+    assert old.read_bytes() == b"the file of yesterday"
+
+
+def test_training_images_are_compared_but_never_leave(clf, few_digits):
+    import pickle
+
+    assert np.array_equal(clf._examples[:, 0], few_digits[0][:32])
+    assert pickle.loads(pickle.dumps(clf))._examples is None
+
+
+def test_no_folder(clf, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected a folder to write m\.onnx into; there is none"):
+        clf.to_onnx(tmp_path / "nowhere" / "m.onnx")
+
+
+# --- int8
+
+
+@pytest.mark.parametrize("name", ["compact", "keras_mnist", "tiny"])
+def test_int8(few_digits, tmp_path, name):
+    X, y, X_test, y_test = few_digits
+    clf = CNNClassifier(name, max_epochs=10, random_state=0).fit(X, y)
+    clf.to_onnx(tmp_path / "m.onnx")
+    clf.to_onnx(tmp_path / "int8.onnx", quantize="int8", calibration=X)
+
+    model = onnx.load(tmp_path / "int8.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert model.ir_version <= 8
+    found = [node.op_type for node in model.graph.node if node.op_type in ("Cast", "Conv", "MaxPool", "Relu", "Gemm")]
+    assert (
+        " ".join(found)
+        == {
+            "compact": "Conv MaxPool Conv Gemm Gemm",  # bytes from the image on: no Cast
+            "keras_mnist": "Conv MaxPool Conv Gemm",
+            "tiny": "Cast Conv Relu Conv MaxPool Conv Conv Gemm",  # the first convolution in float32
+        }[name]
+    )
+    scales = [t for t in model.graph.initializer if t.name.endswith("weight_scale") or "_scale" in t.name]
+    assert any(len(numpy_helper.to_array(t).shape) for t in scales)  # one scale a channel
+    metadata = json.loads({p.key: p.value for p in model.metadata_props}["cnnclf"])
+    assert metadata["quantize"] == "int8"
+    assert metadata["session"] == {"optimization.disable_specified_optimizers": "QDQPropagationTransformer"}
+    assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "m.onnx").stat().st_size or name == "tiny"
+    served = ONNXClassifier(tmp_path / "int8.onnx")
+    assert (served.predict(X_test) == clf.predict(X_test)).mean() >= 0.99
+    assert abs(served.score(X_test, y_test) - clf.score(X_test, y_test)) <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "channels_last"),
+    [
+        ((1, 8, 8), 3, False),
+        ((1, 28, 28), 5, False),
+        ((1, 10, 6), 1, False),
+        ((1, 12, 14), 2, False),
+        ((3, 14, 10), 4, False),
+        ((3, 8, 12), 3, True),
+    ],
+)
+def test_pooling_over_channels_says_what_pooling_over_pixels_says(shape, kernel, channels_last):
+    torch.manual_seed(0)
+    layers = (Conv(5, kernel), ReLU(), Pool(), Conv(4, 2), ReLU(), Flatten())
+    net = nn.Sequential(Standardise(torch.tensor([90.0]), torch.tensor([70.0])), build_sequential(layers, shape, 3))
+    channels, height, width = shape
+    input_shape = (height, width, channels) if channels_last else (height * width * channels,)
+    X = np.random.default_rng(0).integers(0, 256, (4, *input_shape), dtype=np.uint8)
+    served = Served(net, ImageLayout(input_shape, shape, channels_last), raw_scores=True).eval()
+    model = to_graph(served, torch.from_numpy(X[:2]), ["logits", "winner"])
+    fold(model.graph)
+    (before, _) = ReferenceEvaluator(model).run(None, {"X": X})
+    assert pool_as_channels(model) == "pixels_float"
+
+    onnx.checker.check_model(model, full_check=True)
+    (after, _) = ReferenceEvaluator(model).run(None, {"X": X})
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        np.testing.assert_allclose(after, served(torch.from_numpy(X))[0].numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "dtype"),
+    [
+        ((Conv(5), ReLU(), Pool(), Flatten()), (1, 9, 8), torch.uint8),  # an odd height
+        ((Conv(5, padding=1), ReLU(), Pool(), Flatten()), (1, 8, 8), torch.uint8),
+        ((Conv(5, stride=2), ReLU(), Pool(), Flatten()), (1, 12, 12), torch.uint8),
+        ((Conv(5), ReLU(), Conv(5), Flatten()), (1, 8, 8), torch.uint8),  # no pooling
+        ((Conv(5), ReLU(), Pool(), Flatten()), (1, 8, 8), torch.float32),  # no bytes
+        ((Flatten(), Dense(5)), (1, 8, 8), torch.uint8),
+    ],
+)
+def test_other_beginnings_are_left_alone(layers, shape, dtype):
+    net = nn.Sequential(Standardise(torch.tensor([9.0]), torch.tensor([7.0])), build_sequential(layers, shape, 3))
+    model = to_graph(net, torch.zeros(2, *shape, dtype=dtype), ["logits"])
+    fold(model.graph)
+    before = model.SerializeToString(deterministic=True)
+    assert pool_as_channels(model) is None
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_int8_needs_calibration(clf, tmp_path):
+    with pytest.raises(
+        ValueError,
+        match=r"\Aquantize='int8' needs calibration: a few hundred images as they were given to fit, from which the "
+        r"range of every layer is measured\. Pass for example calibration=X\[:500\]\.\Z",
+    ):
+        clf.to_onnx(tmp_path / "m.onnx", quantize="int8")
+
+
+def test_unknown_quantization(clf, tmp_path):
+    with pytest.raises(ValueError, match=r"\Aquantize must be None or 'int8'; got 'int4'\.\Z"):
+        clf.to_onnx(tmp_path / "m.onnx", quantize="int4")
+
+
+def test_int8_of_a_network_too_small(few_digits, tmp_path):
+    X, y, _, _ = few_digits
+    clf = CNNClassifier(lambda shape, n: build_sequential((Conv(4), Flatten()), shape, n), max_epochs=1).fit(X, y)
+    with pytest.raises(
+        ValueError,
+        match=r"\Aquantize='int8' needs a network with at least one layer between the first convolution and the output "
+        r"layer, as these stay float32; this one has 2 layers with weights\. Export it without quantize\.\Z",
+    ):
+        clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X)
+    assert not any(tmp_path.iterdir())
+
+
+def test_int8_that_would_be_wrong_is_not_written(few_digits, tmp_path):
+    X, y, _, _ = few_digits
+    clf = CNNClassifier(max_epochs=10, random_state=0).fit(X, y)
+    with pytest.raises(
+        RuntimeError,
+        match=r"\AThe int8 file gives \d+\.\d% of the images the label that the network gives them, in onnxruntime; "
+        r"expected at least 98%\. Nothing was written\. Pass more calibration images, like those that the file will "
+        r"see, or export without quantize\.\Z",
+    ):
+        clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=np.zeros_like(X[:10]))  # ranges of black images
+    assert not any(tmp_path.iterdir())
+
+
+# --- within scikit-learn's compositions
+
+
+def converted(model, X):
+    """What the model says of X when skl2onnx has made one ONNX graph of it."""
+    skl2onnx = pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
+    from cnnclf.skl2onnx_converter import register
+
+    register()
+    graph = skl2onnx.to_onnx(model, X[:1], options={"zipmap": False})
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it notes an initializer of skl2onnx's that nobody reads
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"X": X})
+
+
+def clfs(**parameters):
+    return CNNClassifier("tiny", max_epochs=2, random_state=0, **parameters)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_pipeline(StandardScaler(), clfs()),
+        VotingClassifier([("a", clfs()), ("b", clfs(lr=0.01))], voting="soft", flatten_transform=False),
+        CalibratedClassifierCV(clfs(), cv=2),
+        make_pipeline(MinMaxScaler(), CalibratedClassifierCV(clfs(), cv=2, ensemble=False)),
+    ],
+    ids=["pipeline", "voting", "calibrated", "calibrated in a pipeline"],
+)
+@pytest.mark.parametrize("labels", ["numbers", "words", "two"])
+def test_a_composition_converts_as_a_whole(few_digits, model, labels):
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    y = {"numbers": y, "words": np.array([f"a {digit}" for digit in y]), "two": y % 2}[labels]
+    model = clone(model).fit(X, y)
+
+    predicted, probabilities = converted(model, X_test)
+    assert np.array_equal(predicted, model.predict(X_test))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X_test), rtol=0, atol=1e-5)
+
+
+def test_images_of_whole_numbers_convert_too(few_digits):
+    X, y, X_test, _ = few_digits
+    clf = clfs().fit(X, y)
+    predicted, probabilities = converted(clf, X_test)
+    assert np.array_equal(predicted, clf.predict(X_test))
+    np.testing.assert_allclose(probabilities, clf.predict_proba(X_test), rtol=0, atol=1e-5)
+
+
+def test_a_converter_asked_for_too_old_an_opset(few_digits):
+    skl2onnx = pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
+    from cnnclf.skl2onnx_converter import register
+
+    register()
+    X, y, _, _ = few_digits
+    with pytest.raises(
+        ValueError, match=r"\AThis CNNClassifier needs opset 14; got target_opset=12\. Pass target_opset=14 or"
+    ):
+        skl2onnx.to_onnx(clfs().fit(X, y), X[:1], target_opset=12)
