@@ -1,0 +1,75 @@
+"""The walkthrough of one MNIST image through the default network: seconds to trace, verify and write it.
+
+    python benchmarks/tracing.py            # n = 10, about a minute; writes tracing.json and tracing.md beside itself
+
+Verifying exports the network anew each time, as for the first image of an estimator; "verify, next image" is what
+another image of the same estimator costs. torch's exporter is imported before the clock starts.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from environment import environment
+
+from cnnclf import CNNClassifier, load_mnist
+
+
+def main() -> None:
+    """Run, print and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=10, help="repetitions")
+    args = parser.parse_args()
+
+    torch.set_num_threads(1)
+    X, y = load_mnist()
+    clf = CNNClassifier(max_epochs=1, random_state=0).fit(X[:10_000], y[:10_000])
+    clf.trace(X[0]).verify()
+
+    seconds: dict[str, list[tuple[float, float]]] = {}
+
+    def timed(name: str, work: Callable[[], object]) -> object:
+        cpu, wall = time.process_time(), time.perf_counter()
+        result = work()
+        seconds.setdefault(name, []).append((time.process_time() - cpu, time.perf_counter() - wall))
+        return result
+
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(args.n):
+            clf.module_.output.bias.data += 0.0 if i == 0 else 1e-3  # another network, which must be exported anew
+            trace = timed("trace", lambda i=i: clf.trace(X[i]))
+            assert timed("verify", trace.verify).passed
+            following = trace.follow(X[i + 1][np.newaxis])
+            assert timed("verify, next image", following.verify).passed
+            page = timed("to_html", lambda trace=trace: trace.to_html(Path(folder) / "page.html"))
+            for name in ("to_text", "to_markdown", "to_latex"):
+                timed(name, getattr(trace, name))
+        n_bytes = Path(page).stat().st_size
+
+    result = {"n": args.n, "seconds": seconds, "page_bytes": n_bytes, "environment": environment("onnx", "onnxruntime")}
+    rows = "".join(
+        f"| {name} | {c.mean():.3f} ± {c.std(ddof=1):.3f} | {w.mean():.3f} ± {w.std(ddof=1):.3f} |\n"
+        for name, pairs in seconds.items()
+        for c, w in [np.array(pairs).T]
+    )
+    table = (
+        "# Tracing one MNIST image through the default network\n\n"
+        f"One thread, n = {args.n}; made by `python benchmarks/tracing.py`. The page has {n_bytes / 1e6:.2f} MB.\n\n"
+        f"| | CPU seconds, mean ± sd | wall seconds, mean ± sd |\n|---|---|---|\n{rows}\n"
+        f"{result['environment']['cpu']}, {result['environment']['cores']} cores; "
+        + ", ".join(f"{name} {version}" for name, version in result["environment"]["versions"].items())
+        + ".\n"
+    )
+    print(table)
+    here = Path(__file__).parent
+    (here / "tracing.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (here / "tracing.md").write_text(table, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
