@@ -493,14 +493,24 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Trace
             One :class:`~cnnclf.tracing.Step` a layer; nothing in the estimator changes.
 
+        Raises
+        ------
+        ValueError
+            If it is not one image of the shape that :meth:`fit` was given.
+
+        Notes
+        -----
+        Trace the winner of a search with ``search.best_estimator_.trace(image)``, the last step of a pipeline with
+        ``pipe[-1].trace(pipe[:-1].transform(X[:1])[0])``.
+
         Examples
         --------
         >>> from cnnclf import CNNClassifier, load_digits
         >>> X, y = load_digits()
         >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
-        >>> trace = clf.trace(X[5])
+        >>> trace = clf.trace(X[0])
         >>> int(trace.label), trace["conv1"].output.shape
-        (5, (16, 4, 4))
+        (0, (16, 4, 4))
         """
         from cnnclf.tracing import Trace
 
