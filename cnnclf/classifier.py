@@ -442,14 +442,16 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         quantize : {"int8"} or None, default=None
             "int8" makes a smaller and faster file of slightly other probabilities.
         calibration : array-like, optional
-            Images as they were given to :meth:`fit`, a few hundred. int8 measures the range of every layer on them.
+            Images as they were given to :meth:`fit`, a few hundred. int8 measures the range of every layer on them, and
+            the file is compared with the network on them, too.
 
         Raises
         ------
         ValueError
             If int8 is asked for without calibration images or of a network too small for it.
         RuntimeError
-            If the file would say something else than the network; nothing is written then.
+            If torch cannot export the network, or the file would say something else than the network; nothing is
+            written then.
         OSError
             If the file cannot be written.
 

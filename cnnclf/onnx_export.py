@@ -50,7 +50,7 @@ def export(
 
 
 def check_quantize(quantize: str | None, calibration: ArrayLike | None) -> None:
-    """Check that int8 comes with images to measure, and float32 without the mistake of thinking that they are used."""
+    """Check that int8 comes with images to measure."""
     if quantize not in (None, "int8"):
         raise ValueError(f"quantize must be None or 'int8'; got {quantize!r}.")
     if quantize and calibration is None:

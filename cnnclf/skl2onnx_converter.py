@@ -4,11 +4,27 @@ from typing import Any
 
 from onnx import helper
 from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType, guess_proto_type
+from skl2onnx.common.data_types import (
+    BooleanTensorType,
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+    guess_proto_type,
+)
 from skl2onnx.helpers import add_onnx_graph
 
 from cnnclf.classifier import CNNClassifier
 from cnnclf.onnx_export import build
+
+# By the kind of the classes' dtype, as the labels stand in the file.
+LABEL_TYPES = {
+    "U": StringTensorType,
+    "O": StringTensorType,
+    "T": StringTensorType,
+    "f": DoubleTensorType,
+    "b": BooleanTensorType,
+}
 
 
 def register() -> None:
@@ -46,8 +62,7 @@ def infer_shapes(operator: Any) -> None:
     """Say what comes out: one label a row, and one probability a row and class."""
     clf = operator.raw_operator
     n = operator.inputs[0].get_first_dimension()
-    label_type = StringTensorType if clf.classes_.dtype.kind in "OUT" else Int64TensorType
-    operator.outputs[0].type = label_type([n])
+    operator.outputs[0].type = LABEL_TYPES.get(clf.classes_.dtype.kind, Int64TensorType)([n])
     operator.outputs[1].type = FloatTensorType([n, len(clf.classes_)])
 
 

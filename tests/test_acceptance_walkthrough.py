@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,14 @@ def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
         chromium.get_log(log)
     yield chromium
     assert chromium.get_log("browser") == []
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what the page does in its own time, at most ten seconds."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def set_size(driver: webdriver.Chrome, width: int, height: int) -> None:
@@ -273,8 +281,7 @@ def test_a_walk_with_the_keyboard(five: Site, browser: webdriver.Chrome) -> None
     assert text_of(browser, "name") == "conv1 channel 4, row 5, column 4"
     press(browser, *[Keys.ARROW_LEFT] * 9)  # stops at the edge
     assert text_of(browser, "name") == "conv1 channel 4, row 5, column 0"
-    time.sleep(0.6)
-    assert browser.current_url.endswith("#conv1/4/5/0")  # a bookmark of it
+    wait_until(lambda: browser.current_url.endswith("#conv1/4/5/0"))  # a bookmark of it
 
 
 def test_the_mouse_shows_and_a_click_keeps(five: Site, browser: webdriver.Chrome) -> None:
@@ -299,16 +306,14 @@ def test_it_plays_pauses_and_stops(motion: str, five: Site, browser: webdriver.C
     browser.get(five.address)
     play = browser.find_element(By.ID, "play")
     play.click()
-    time.sleep(2.6)
-    assert text_of(browser, "playing") == "2 of 15: standardise"
+    wait_until(lambda: text_of(browser, "playing") == "2 of 15: standardise")
     assert "ahead" in browser.execute_script("return document.querySelector('.layer:nth-child(3)').className")
     play.click()
     assert play.text == "Go on"
-    time.sleep(2.5)
+    time.sleep(2.5)  # longer than it stays at one layer
     assert text_of(browser, "playing") == "2 of 15: standardise"
     play.click()
-    time.sleep(2)
-    assert text_of(browser, "playing") == "3 of 15: conv1"
+    wait_until(lambda: text_of(browser, "playing") == "3 of 15: conv1")
     press(browser, Keys.ESCAPE)
     assert (play.text, text_of(browser, "playing")) == ("Play", "")
     assert not browser.find_elements(By.CLASS_NAME, "ahead")

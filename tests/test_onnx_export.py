@@ -543,6 +543,16 @@ def test_images_of_whole_numbers_convert_too(few_digits):
     np.testing.assert_allclose(probabilities, clf.predict_proba(X_test), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("classes", [np.array([0.0, 2.0]), np.array([False, True])], ids=["floats", "bools"])
+def test_labels_of_other_types_convert_too(few_digits, classes):
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    model = make_pipeline(StandardScaler(), clfs()).fit(X, classes[y % 2])
+    predicted, _ = converted(model, X_test)
+    assert predicted.dtype == classes.dtype
+    assert np.array_equal(predicted, model.predict(X_test))
+
+
 def test_a_converter_asked_for_too_old_an_opset(few_digits):
     skl2onnx = pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
     from cnnclf.skl2onnx_converter import register
