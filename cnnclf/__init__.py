@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnnclf.architectures import list_architectures
     from cnnclf.classifier import CNNClassifier
+    from cnnclf.comparison import compare_architectures
     from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
     from cnnclf.evaluation import Evaluation
     from cnnclf.onnx_classifier import ONNXClassifier
@@ -20,6 +21,7 @@ __all__ = [
     "CNNClassifier",
     "Evaluation",
     "ONNXClassifier",
+    "compare_architectures",
     "list_architectures",
     "load_digits",
     "load_idx",
@@ -31,6 +33,7 @@ _MODULE_OF = {
     "CNNClassifier": "classifier",
     "Evaluation": "evaluation",
     "ONNXClassifier": "onnx_classifier",
+    "compare_architectures": "comparison",
     "list_architectures": "architectures",
     "load_digits": "datasets",
     "load_idx": "datasets",

@@ -3,8 +3,10 @@
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -400,12 +402,15 @@ class LayerSummary:
         Shape of what leaves it, without the batch axis.
     n_parameters : int
         Trainable parameters.
+    n_multiply_adds : int
+        Multiplications, each with an addition, that one image costs, as :func:`count_multiply_adds` counts them.
     """
 
     name: str
     kind: str
     output_shape: tuple[int, ...]
     n_parameters: int
+    n_multiply_adds: int
 
 
 def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
@@ -426,20 +431,69 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
     Examples
     --------
     >>> net = find_architecture("lenet5").build((1, 28, 28), 10)
-    >>> summarize(net, (1, 28, 28))[0]
-    LayerSummary(name='conv1', kind='Conv2d 5×5, padding 2', output_shape=(6, 28, 28), n_parameters=156)
+    >>> for layer in summarize(net, (1, 28, 28))[:3]:
+    ...     print(layer.name, layer.kind, layer.output_shape, layer.n_parameters, layer.n_multiply_adds)
+    conv1 Conv2d 5×5, padding 2 (6, 28, 28) 156 117600
+    relu1 ReLU (6, 28, 28) 0 0
+    pool1 MaxPool2d 2×2 (6, 14, 14) 0 0
     """
     first = next(module.parameters(), None)
     x = torch.zeros(1, *image_shape, device=None if first is None else first.device)
     rows = []
     training = module.training
     module.eval()
-    with torch.no_grad():
+    with torch.no_grad(), multiply_adds_of(module) as counts:
         for name, layer in list_layers(module):
+            counts.clear()
             x = layer(x)
-            rows.append(LayerSummary(name, describe(layer), tuple(x.shape[1:]), count_parameters(layer)))
+            rows.append(LayerSummary(name, describe(layer), tuple(x.shape[1:]), count_parameters(layer), sum(counts)))
     module.train(training)
     return rows
+
+
+def count_multiply_adds(module: nn.Module, image_shape: ImageShape) -> int:
+    """Count the multiply-adds of one image's way through a network.
+
+    A convolution has positions that leave it × kernel × channels that enter it ÷ groups × channels that leave it, a
+    linear layer the features that enter it × those that leave it. They are counted as often as they are called, within
+    blocks too. Biases, normalisation, activation and pooling are not counted.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    image_shape : tuple of int
+        (channels, height, width) of the images it takes.
+
+    Returns
+    -------
+    int
+        Multiply-adds of a forward pass of one image.
+
+    Examples
+    --------
+    >>> count_multiply_adds(nn.Sequential(nn.Conv2d(1, 6, 5), nn.Flatten(), nn.Linear(24, 10)), (1, 6, 6))
+    840
+    """
+    return sum(layer.n_multiply_adds for layer in summarize(module, image_shape))
+
+
+@contextmanager
+def multiply_adds_of(module: nn.Module) -> Iterator[list[int]]:
+    """Note the multiply-adds of every convolution and linear layer that is called meanwhile, whatever calls it."""
+    counts: list[int] = []
+
+    def note(layer: Any, inputs: Any, output: torch.Tensor) -> None:
+        # weight: (out, in ÷ groups, kernel…) or (out, in); each position that leaves needs all of it once.
+        counts.append(layer.weight.numel() * output.numel() // len(layer.weight))
+
+    weighing = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    hooks = [part.register_forward_hook(note) for part in module.modules() if isinstance(part, weighing)]
+    try:
+        yield counts
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def list_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -7,11 +7,10 @@ import math
 import shlex
 import sys
 import tempfile
-import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
@@ -24,13 +23,11 @@ from cnnclf import __version__
 
 if TYPE_CHECKING:
     from cnnclf.classifier import CNNClassifier
+    from cnnclf.comparison import Comparison
+    from cnnclf.evaluation import Evaluation
     from cnnclf.onnx_classifier import ONNXClassifier
 
-MODEL_FILE = "model.cnn"
-
-TRAINING = "All that is left. The network learns from these."
-VALIDATION = "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."
-TEST_USE = "Judged once, when all was done."
+COMPARED = "compact,lenet5,keras_mnist"  # by --profile full
 
 N_CALIBRATION = 500  # images that int8 ranges are measured on
 N_TOP = 3
@@ -43,29 +40,15 @@ Classifier: TypeAlias = "CNNClassifier | ONNXClassifier"
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
+class Profile(StrEnum):
+    """How much of a report is made."""
+
+    quick = "quick"
+    full = "full"
+
+
 class BadUsageError(Exception):
     """The command line asks for something that there is not."""
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Images and labels of one split, with where they come from and what they are for."""
-
-    origin: str
-    X: Images
-    y: Labels
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """A dataset in three parts: what to call it, what the reader has to know first, and how to ask for it again."""
-
-    name: str
-    note: str
-    argument: str
-    training: Part
-    validation: Part
-    test: Part
 
 
 def print_version(wanted: bool) -> None:
@@ -84,34 +67,96 @@ def cnnclf(
     """Train, judge, look into and ship convolutional classifiers of small images."""
 
 
+DATASET = typer.Option(
+    metavar="auto|mnist|digits|PATH",
+    help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images a class. auto is MNIST "
+    "where it can be had, else the digits.",
+)
+EPOCHS = typer.Option(min=1, metavar="N", help="Passes over the training images.", show_default="the estimator's own")
+SEED = typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of every random choice.")
+JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one a core.")
+
+
 @app.command()
 def report(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|mnist|digits|PATH",
-            help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images a class. "
-            "auto is MNIST where it can be had, else the digits.",
-        ),
-    ] = "auto",
+    dataset: Annotated[str, DATASET] = "auto",
+    profile: Annotated[
+        Profile,
+        typer.Option(help="quick trains one network; full compares several by k-fold first, and trains the best."),
+    ] = Profile.quick,
     architecture: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which network.", show_default="the estimator's own")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Which network is trained.", show_default="the estimator's own; full: the best of them"
+        ),
     ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Passes over the training images.", show_default="the estimator's own"),
+    architectures: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="full: networks to compare.", show_default=COMPARED),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of every random choice.")] = 0,
+    folds: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="full: folds of the comparison.", show_default="3")
+    ] = None,
+    epochs: Annotated[int | None, EPOCHS] = None,
+    seed: Annotated[int, SEED] = 0,
+    jobs: Annotated[int, JOBS] = -1,
+    from_predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Judge saved predictions of any classifier instead: a .csv file with a column true and a column "
+            "predicted or one of probabilities a class, or an .npz file with y_true and y_pred, or y_proba and "
+            "classes. With --dataset, which names the test images, they are shown.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("report"),
     json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON document.")] = False,
 ) -> None:
     """Train a network, judge it on images it has never seen, and write the report."""
-    with clear_errors("nothing was judged"):
+    full = profile is Profile.full
+    kept = f"; finished fits are kept in {out / 'folds'}, the same command goes on from there" if full else ""
+    with clear_errors(f"nothing was judged{kept}"):
+        if not full and (architectures is not None or folds is not None):
+            raise BadUsageError("--architectures and --folds go with --profile full")
         check_dataset_name(dataset, "auto", "mnist", "digits")
-        clf = make_classifier(architecture, epochs, seed)
-        prepare_folder(out)
-        summary = train_and_judge(clf, load(dataset, seed), seed, out)
+        check_jobs(jobs)
+        if from_predictions is not None:
+            if full or architecture is not None or epochs is not None:
+                raise BadUsageError("--from-predictions trains nothing; leave out what tells how to train")
+            prepare_folder(out)
+            summary = judge_predictions(from_predictions, dataset, out)
+        else:
+            names = check_names(architectures or COMPARED) if full else []
+            clf = make_classifier(architecture, epochs, seed)
+            prepare_folder(out)
+            summary = study(clf, dataset, seed, out, names, folds or 3, jobs, choose=full and architecture is None)
         typer.echo((out / "metrics.json").read_text(encoding="utf-8") if json else summary)
+
+
+@app.command()
+def compare(
+    architectures: Annotated[str, typer.Option(metavar="A,B,…", help="Networks to compare.")] = COMPARED,
+    folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds of the cross-validation.")] = 5,
+    dataset: Annotated[str, DATASET] = "auto",
+    epochs: Annotated[int | None, EPOCHS] = None,
+    seed: Annotated[int, SEED] = 0,
+    jobs: Annotated[int, JOBS] = -1,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for figures, numbers and finished fits.")] = Path(
+        "comparison"
+    ),
+    json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON document.")] = False,
+) -> None:
+    """Compare architectures by k-fold cross-validation over the training images."""
+    kept = f"finished fits are kept in {out / 'folds'}, the same command goes on from there"
+    with clear_errors(kept):
+        check_dataset_name(dataset, "auto", "mnist", "digits")
+        check_jobs(jobs)
+        names = check_names(architectures)
+        clf = make_classifier(None, epochs, seed)
+        prepare_folder(out)
+        comparison, summary = compare_and_draw(clf, dataset, seed, out, names, folds, jobs)
+        typer.echo(dumps(comparison.to_dict(), indent=2, ensure_ascii=False) if json else summary)
 
 
 MODEL = typer.Argument(metavar="MODEL", help="File of CNNClassifier.save (.cnn).", show_default=False)
@@ -275,6 +320,12 @@ def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> 
         )
 
 
+def check_jobs(jobs: int) -> None:
+    """Refuse to do nothing at the same time."""
+    if jobs == 0:
+        raise BadUsageError("--jobs must be 1 or more, or -1 for one a core; got 0")
+
+
 def make_classifier(architecture: str | None, epochs: int | None, seed: int) -> "CNNClassifier":
     """Make the classifier, with its own defaults for what was not asked for."""
     from cnnclf.architectures import find_architecture
@@ -292,131 +343,118 @@ def make_classifier(architecture: str | None, epochs: int | None, seed: int) -> 
     return clf
 
 
-def load(dataset: str, seed: int) -> Data:
-    """Load a dataset and divide it."""
-    from cnnclf.datasets import load_mnist
+def check_names(architectures: str) -> list[str]:
+    """Take a comma-separated list of architectures apart, and refuse unknown ones."""
+    from cnnclf.architectures import find_architecture
 
-    if dataset in ("auto", "mnist"):
-        try:
-            return mnist(load_mnist("train"), load_mnist("test"), seed)
-        except FileNotFoundError as error:
-            if dataset == "mnist":
-                raise
-            typer.echo(f"{error}\nUsing scikit-learn's bundled digits instead of MNIST.", err=True)
-            return digits("MNIST was not found and could not be downloaded", seed)
-    if dataset == "digits":
-        return digits("they were asked for with --dataset digits", seed)
-    return folder(Path(dataset), seed)
-
-
-def mnist(train: tuple[Images, Labels], test: tuple[Images, Labels], seed: int) -> Data:
-    """Keep MNIST's own test set, and take the validation images out of its training set."""
-    return Data("MNIST", "", "mnist", *divide_training(*train, seed), Part(f"MNIST’s own test set. {TEST_USE}", *test))
-
-
-def digits(reason: str, seed: int) -> Data:
-    """Divide scikit-learn's digits, and say why it is them."""
-    from cnnclf.datasets import load_digits
-
-    X, y = load_digits()
-    note = (
-        f"These are scikit-learn’s bundled digits, {len(X):,} images of 8 × 8 pixels, and not MNIST, because {reason}. "
-        "Numbers from one say nothing about the other."
-    )
-    return Data("scikit-learn’s bundled digits", note, "digits", *divide(X, y, seed))
-
-
-def folder(path: Path, seed: int) -> Data:
-    """Divide a folder of images."""
-    from cnnclf.datasets import load_image_folder
-
-    return Data(f"“{path.resolve().name}”", "", str(path), *divide(*load_image_folder(path), seed))
-
-
-def divide(X: Images, y: Labels, seed: int) -> tuple[Part, Part, Part]:
-    """Set a fifth of each class aside for the test, and a tenth of the rest for validation."""
-    X_rest, X_test, y_rest, y_test = stratified(X, y, 0.2, seed)
-    origin = f"A fifth of each class, drawn at random before all else. {TEST_USE}"
-    return *divide_training(X_rest, y_rest, seed), Part(origin, X_test, y_test)
-
-
-def divide_training(X: Images, y: Labels, seed: int) -> tuple[Part, Part]:
-    """Set a tenth of each class of the training set aside for validation."""
-    X_train, X_val, y_train, y_val = stratified(X, y, 0.1, seed)
-    return Part(TRAINING, X_train, y_train), Part(VALIDATION, X_val, y_val)
-
-
-def stratified(X: Images, y: Labels, share: float, seed: int) -> tuple[Images, Images, Labels, Labels]:
-    """Set a share of each class aside."""
-    from sklearn.model_selection import train_test_split
-
+    names = [name.strip() for name in architectures.split(",") if name.strip()]
     try:
-        kept, aside, y_kept, y_aside = train_test_split(X, y, test_size=share, stratify=y, random_state=seed)
+        for name in names:
+            find_architecture(name)
     except ValueError as error:
-        raise ValueError(
-            f"Expected enough images of each class to set {share:.0%} of them aside; {error} Add images."
-        ) from error
-    return kept, aside, y_kept, y_aside
+        raise BadUsageError(str(error)) from error
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise BadUsageError(
+            f"--architectures needs two or more different names, such as {COMPARED}; got {architectures!r}"
+        )
+    return names
 
 
-def train_and_judge(clf: "CNNClassifier", data: Data, seed: int, out: Path) -> str:
-    """Train on the training images, judge on the test images once, write everything; sum it up in two lines."""
+def study(
+    clf: "CNNClassifier", dataset: str, seed: int, out: Path, names: list[str], folds: int, jobs: int, *, choose: bool
+) -> str:
+    """Do all that the report tells of, write it, and sum it up."""
     from cnnclf import report as reports
-    from cnnclf.architectures import find_architecture, summarize
-    from cnnclf.evaluation import Evaluation
-    from cnnclf.images import check_images
-    from cnnclf.plots import percent
+    from cnnclf.records import Reproduction
+    from cnnclf.splits import load
+    from cnnclf.study import carry_out
 
-    parts = {"training": data.training, "validation": data.validation, "test": data.test}
-    typer.echo(f"{data.name}: {', '.join(f'{len(part.y):,} {name}' for name, part in parts.items())} images", err=True)
-    typer.echo(f"training {clf.architecture}, {clf.max_epochs} epoch{'s' if clf.max_epochs > 1 else ''}", err=True)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        # An interrupted fit warns and leaves a usable estimator; here that is the end, and said once.
-        warnings.filterwarnings("ignore", message="Training interrupted")
-        clf.fit(data.training.X, data.training.y, X_val=data.validation.X, y_val=data.validation.y)
-    if clf.net_.interrupted_:
-        raise KeyboardInterrupt
-    seconds = time.perf_counter() - start
-    clf.save(out / MODEL_FILE)
-
-    evaluation = Evaluation.from_estimator(clf, data.test.X, data.test.y)
-    example = reports.Example.from_evaluation(evaluation)
-    pixels = {name: check_images(part.X)[0] for name, part in parts.items()}
-    page = reports.write(
-        reports.Report.of(
-            reports.DataRecord.from_splits(
-                data.name,
-                note=data.note,
-                splits={name: (part.origin, pixels[name], part.y) for name, part in parts.items()},
-            ),
-            reports.ModelRecord.from_estimator(
-                clf,
-                summarize(clf.module_, clf.image_shape_),
-                source=find_architecture(str(clf.architecture)).source,
-                file=MODEL_FILE,
-            ),
-            evaluation,
-            pixels["test"],
-            example=example,
-            trace=clf.trace(data.test.X[example.index]),
-            reproduction=reports.Reproduction.here(command_line(clf, data, seed), seed),
-            run=reports.Run.of(clf, seconds),
-        ),
+    data = load(dataset, seed)
+    options: dict[str, Any] = {"dataset": data.argument}
+    if names:
+        options |= {"profile": "full", "architectures": ",".join(names), "folds": folds}
+    if not choose:
+        options["architecture"] = clf.architecture
+    options |= {"epochs": clf.max_epochs, "seed": seed}
+    records = carry_out(
+        clf,
+        data,
         out,
+        reproduction=Reproduction.here(command_line("report", options), seed),
+        architectures=names,
+        n_folds=folds,
+        n_jobs=jobs,
+        choose=choose,
     )
+    page = reports.write(records, out)
+    lines = [str(page), f"test {in_short(records.evaluation, data.name)}"]
+    if records.comparison is not None:
+        lines = [records.comparison.to_text().rstrip(), "", f"trained: {clf.architecture}", *lines]
+    return "\n".join(lines)
+
+
+def judge_predictions(file: Path, dataset: str, out: Path) -> str:
+    """Write the judging part of a report on saved predictions, and sum it up."""
+    from cnnclf import report as reports
+    from cnnclf.predictions import read_predictions
+    from cnnclf.records import Report, Reproduction
+    from cnnclf.splits import load_part
+    from cnnclf.study import match_labels
+
+    evaluation = read_predictions(file)
+    name, X, options = f"“{file.name}”", None, {"from-predictions": str(file)}
+    if dataset != "auto":
+        test, images, y, _ = load_part(dataset, training=False)
+        name, X, options = f"{name} on {test}", match_labels(evaluation, images, y), options | {"dataset": dataset}
+    records = Report.of_predictions(name, evaluation, Reproduction.here(command_line("report", options), None), X)
+    return f"{reports.write(records, out)}\n{in_short(evaluation, name)}"
+
+
+def compare_and_draw(
+    clf: "CNNClassifier", dataset: str, seed: int, out: Path, names: list[str], folds: int, jobs: int
+) -> "tuple[Comparison, str]":
+    """Compare architectures, write figures and numbers, and make a table of it."""
+    from cnnclf.comparison import compare_architectures
+    from cnnclf.files import write_atomically
+    from cnnclf.plots import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
+    from cnnclf.rendering import standalone, to_svg
+    from cnnclf.splits import load
+
+    data = load(dataset, seed)
+    X, y = (np.concatenate([getattr(part, name) for part in (data.training, data.validation)]) for name in "Xy")
+    typer.echo(f"{data.name}: {len(y):,} training images, {folds} folds", err=True)
+    clf.set_params(verbose=0)  # each fit says one line; bars of several would mix
+    comparison = compare_architectures(
+        X, y, names, cv=folds, estimator=clf, n_jobs=jobs, checkpoint=out / "folds", verbose=1
+    )
+    drawn = {
+        "fold_curves": FoldCurvesDisplay.from_comparison(comparison).figure_,
+        "folds": FoldBoxDisplay.from_comparison(comparison).figure_,
+        "accuracy_parameters": AccuracyCostDisplay.from_comparison(comparison, cost="parameters").figure_,
+        "accuracy_multiply_adds": AccuracyCostDisplay.from_comparison(comparison, cost="multiply_adds").figure_,
+    }
+    for name, figure in drawn.items():
+        write_atomically(out / f"{name}.svg", standalone(to_svg(figure, name)).encode())
+    record = dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
+    write_atomically(out / "comparison.json", record.encode())
+    return comparison, f"{comparison.to_text().rstrip()}\n\nnumbers and figures: {out}"
+
+
+def in_short(evaluation: "Evaluation", name: str) -> str:
+    """Sum up a judgement in one line."""
+    from cnnclf.wording import percent
+
     low, high = (percent(bound) for bound in evaluation.accuracy_interval)
     return (
-        f"{page}\ntest accuracy {percent(evaluation.accuracy)} (95 % interval {low} to {high}) "
-        f"on {evaluation.n_samples:,} images of {data.name}"
+        f"accuracy {percent(evaluation.accuracy)} (95 % interval {low} to {high}) "
+        f"on {evaluation.n_samples:,} images of {name}"
     )
 
 
-def command_line(clf: "CNNClassifier", data: Data, seed: int) -> str:
+def command_line(command: str, options: Mapping[str, Any]) -> str:
     """Write the command that does the same again, whatever the defaults will then be."""
-    options = {"dataset": data.argument, "architecture": clf.architecture, "epochs": clf.max_epochs, "seed": seed}
     return shlex.join(
-        ["cnnclf", "report", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        ["cnnclf", command, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
     )
 
 
@@ -445,24 +483,13 @@ def describe_input(clf: Classifier) -> dict[str, Any]:
     return {"layout": clf._layout, "dtype": clf._input_dtype, **scaling}
 
 
-def images_of(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int]:
-    """Load training or test images: what to call them, X, y and the number that is white in them."""
-    from cnnclf.datasets import load_image_folder, load_mnist
-
-    if dataset == "mnist":
-        return ("MNIST", *load_mnist("train" if training else "test"), 255)
-    if dataset == "digits":
-        data = digits("", seed=0)
-        part = data.training if training else data.test
-        return data.name, part.X, part.y, 16
-    return (f"“{Path(dataset).resolve().name}”", *load_image_folder(dataset), 255)
-
-
 def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, Labels]:
     """Load test images as a network takes them, and their labels as it gives them."""
+    from cnnclf.splits import load_part
+
     if dataset is None:
         dataset = "digits" if clf.image_shape_ == (1, 8, 8) else "mnist"
-    name, X, y, white = images_of(dataset, training=False)
+    name, X, y, white = load_part(dataset, training=False)
     if dataset == "digits":
         typer.echo(
             "The test images are the fifth of each class that `cnnclf report` holds out; "
@@ -495,12 +522,13 @@ def export_checked(model: Path, out: Path, calibration: str | None) -> str:
     """Export a network, load what was written, and say what it takes and gives."""
     from cnnclf.classifier import CNNClassifier
     from cnnclf.onnx_classifier import ONNXClassifier
+    from cnnclf.splits import load_part
 
     clf = CNNClassifier.load(model)
     if calibration is None:
         clf.to_onnx(out)
     else:
-        _, X, _, white = images_of(calibration, training=True)
+        _, X, _, white = load_part(calibration, training=True)
         spread = np.linspace(0, len(X) - 1, min(len(X), N_CALIBRATION)).astype(int)  # as they may be sorted by class
         clf.to_onnx(out, quantize="int8", calibration=as_taken(X[spread], white, clf))
     metadata, n_classes = ONNXClassifier(out).metadata_, len(clf.classes_)
@@ -601,30 +629,14 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     """Judge a network on test images and print the figures."""
     from cnnclf.evaluation import Evaluation
-    from cnnclf.plots import percent
 
     name, X, y = images_to_judge(dataset, clf)
     evaluation = Evaluation.from_estimator(clf, X, y)
     labels = evaluation.classes.tolist()
     if json:
-        record = {
-            "dataset": name,
-            "n_images": evaluation.n_samples,
-            "accuracy": evaluation.accuracy,
-            "accuracy_interval_95": evaluation.accuracy_interval,
-            "log_loss": evaluation.log_loss,
-            "per_class": [
-                {"class": label} | asdict(scores) for label, scores in zip(labels, evaluation.per_class, strict=True)
-            ],
-            "confusion_matrix": evaluation.confusion_matrix.tolist(),
-        }
-        typer.echo(dumps(record, indent=2, ensure_ascii=False))
+        typer.echo(dumps({"dataset": name} | evaluation.to_dict(), indent=2, ensure_ascii=False))
         return
-    low, high = (percent(bound) for bound in evaluation.accuracy_interval)
-    typer.echo(
-        f"accuracy {percent(evaluation.accuracy)} (95 % interval {low} to {high}) "
-        f"on {evaluation.n_samples:,} images of {name}"
-    )
+    typer.echo(in_short(evaluation, name))
     show_table(
         ("class", "precision", "recall", "F1", "images"),
         [

@@ -1,18 +1,21 @@
-"""Judge a classifier: predictions on held-out images become one frozen :class:`Evaluation`.
+"""Judge a classifier: predictions on held-out images become one frozen :class:`Evaluation`, and two can be compared.
 
 Every figure that scikit-learn also has equals scikit-learn's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 SUM_TOLERANCE = 1e-3  # float32 softmax is off by 1e-6, probabilities rounded to four decimals by up to 1e-3
+N_PAIRS = 10  # confused pairs in a record
+LEVEL = 0.05  # a difference that chance makes more seldom than this is evidence
 
 
 @dataclass(frozen=True)
@@ -47,28 +50,71 @@ class Mistake:
         Its row in the data that was judged.
     true, predicted : label
         What it is, and what the classifier said.
-    confidence : float
-        The probability, 0..1, the classifier gave to what it said.
+    confidence : float or None
+        The probability, 0..1, the classifier gave to what it said; None where it gives no probabilities.
     """
 
     index: int
     true: Any
     predicted: Any
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """One class that was called another.
+
+    Attributes
+    ----------
+    true, predicted : label
+        What the images are, and what the classifier said.
+    count : int
+        How many.
+    share : float
+        How many of the true class's images, 0..1.
+    """
+
+    true: Any
+    predicted: Any
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose predicted class has a probability within ``(lower, upper]``.
+
+    Attributes
+    ----------
+    lower, upper : float
+        Bounds of the probability, 0..1.
+    n_images : int
+        How many, one or more.
+    confidence : float
+        Mean probability of the predicted class.
+    accuracy : float
+        Share of them that are what was predicted; as large as `confidence` where probabilities can be trusted.
+    """
+
+    lower: float
+    upper: float
+    n_images: int
     confidence: float
+    accuracy: float
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a classifier said about labelled images, and every figure that follows from it.
 
-    Made by :meth:`from_estimator` or :meth:`from_predictions`, which check their input.
+    Made by :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_labels`, which check their input.
 
     Attributes
     ----------
     y_true, y_pred : ndarray of shape (n_samples,)
-        True and predicted labels; the predicted one has the largest probability.
-    y_proba : ndarray of shape (n_samples, n_classes), float
-        Probabilities, 0..1, columns in the order of `classes`.
+        True and predicted labels; the predicted one has the largest probability, where there are any.
+    y_proba : ndarray of shape (n_samples, n_classes), float, or None
+        Probabilities, 0..1, columns in the order of `classes`; None where the classifier gives none.
     classes : ndarray of shape (n_classes,)
         The labels.
 
@@ -88,7 +134,7 @@ class Evaluation:
 
     y_true: NDArray[Any]
     y_pred: NDArray[Any]
-    y_proba: NDArray[np.floating[Any]]
+    y_proba: NDArray[np.floating[Any]] | None
     classes: NDArray[Any]
 
     @classmethod
@@ -98,7 +144,7 @@ class Evaluation:
         Parameters
         ----------
         clf : fitted classifier
-            Anything with ``predict_proba`` and ``classes_``.
+            Anything with ``classes_`` and ``predict_proba`` or, failing that, ``predict``.
         X : array of shape (n_samples, ...)
             What the classifier takes.
         y : array-like of shape (n_samples,)
@@ -112,9 +158,11 @@ class Evaluation:
         Raises
         ------
         ValueError
-            As :meth:`from_predictions`.
+            As :meth:`from_predictions` and :meth:`from_labels`.
         """
-        return cls.from_predictions(y, clf.predict_proba(X), clf.classes_)
+        if hasattr(clf, "predict_proba"):
+            return cls.from_predictions(y, clf.predict_proba(X), clf.classes_)
+        return cls.from_labels(y, clf.predict(X), clf.classes_)
 
     @classmethod
     def from_predictions(cls, y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike) -> "Evaluation":
@@ -145,10 +193,51 @@ class Evaluation:
         check_classes(labels)
         check_labels(true, labels)
         check_probabilities(proba, (len(true), len(labels)))
-        record = cls(true, labels[proba.argmax(axis=1)], proba, labels)
-        for array in (record.y_true, record.y_pred, record.y_proba, record.classes):
-            array.setflags(write=False)
-        return record
+        return cls(*read_only(true, labels[proba.argmax(axis=1)], proba, labels))
+
+    @classmethod
+    def from_labels(cls, y_true: ArrayLike, y_pred: ArrayLike, classes: ArrayLike | None = None) -> "Evaluation":
+        """Judge predicted labels, where the classifier gives no probabilities.
+
+        Parameters
+        ----------
+        y_true, y_pred : array-like of shape (n_samples,)
+            True and predicted labels.
+        classes : array-like of shape (n_classes,), optional
+            All labels, in the order of the figures; by default those that occur, sorted.
+
+        Returns
+        -------
+        Evaluation
+            The predictions and everything that follows from them; `y_proba` and what needs it are None.
+
+        Raises
+        ------
+        ValueError
+            When shapes do not fit together, a label is not among `classes`, or labels without `classes` cannot be
+            sorted or are all the same.
+
+        Examples
+        --------
+        >>> from cnnclf.evaluation import Evaluation
+        >>> evaluation = Evaluation.from_labels(["cat", "dog", "cat"], ["cat", "cat", "cat"])
+        >>> evaluation.mistakes(1)
+        (Mistake(index=1, true='dog', predicted='cat', confidence=None),)
+        >>> evaluation.log_loss is None
+        True
+        """
+        true, predicted = np.array(y_true), np.array(y_pred)
+        labels = sort_labels(true, predicted) if classes is None else np.array(classes)
+        check_classes(labels)
+        check_labels(true, labels)
+        check_labels(predicted, labels, "y_pred", "pass the classes of the classifier that said so")
+        if len(predicted) != len(true):
+            raise ValueError(
+                f"Expected one label an image, {len(true)} in y_pred as in y_true, got {len(predicted)}; "
+                "pass those of the same images."
+            )
+        true, predicted, labels = read_only(true, labels[encode(predicted, labels)], labels)
+        return cls(true, predicted, None, labels)
 
     @property
     def n_samples(self) -> int:
@@ -171,11 +260,38 @@ class Evaluation:
         return wilson_interval(self.n_samples - self.n_mistakes, self.n_samples)
 
     @property
-    def log_loss(self) -> float:
+    def log_loss(self) -> float | None:
         """Mean of -ln(probability of the true class), clipped to the float type's epsilon as scikit-learn does."""
+        if self.y_proba is None:
+            return None
         epsilon = np.finfo(self.y_proba.dtype).eps
         of_true = self.y_proba[np.arange(self.n_samples), encode(self.y_true, self.classes)]
         return float(-np.log(np.clip(of_true, epsilon, 1 - epsilon)).mean(dtype=np.float64))
+
+    @property
+    def brier_score(self) -> float | None:
+        """Mean of Σ(p - y)² over the classes, y being 1 for the true class and 0 for the others; 0 is best.
+
+        The worst is 2; with two classes half of the sum is taken, so that it is 1, as scikit-learn does (Brier 1950,
+        Monthly Weather Review 78, 1-3, equation 2).
+        """
+        if self.y_proba is None:
+            return None
+        errors = self.y_proba.astype(np.float64)
+        errors[np.arange(self.n_samples), encode(self.y_true, self.classes)] -= 1
+        score = (errors**2).sum(axis=1).mean()
+        return float(score / 2 if len(self.classes) == 2 else score)
+
+    @property
+    def calibration_error(self) -> float | None:
+        """Expected calibration error, 0..1: mean of ``|accuracy - confidence|`` of ten bins, weighted by their images.
+
+        The bins are those of :meth:`reliability` (Guo et al. 2017, "On calibration of modern neural networks",
+        section 2, equation 5).
+        """
+        if self.y_proba is None:
+            return None
+        return sum(part.n_images * abs(part.accuracy - part.confidence) for part in self.reliability()) / self.n_samples
 
     @property
     def confusion_matrix(self) -> NDArray[np.int64]:
@@ -203,7 +319,7 @@ class Evaluation:
         return self._mean(np.array([scores.support for scores in self.per_class]))
 
     def mistakes(self, k: int) -> tuple[Mistake, ...]:
-        """Find the mistakes the classifier was surest of.
+        """Find the mistakes the classifier was surest of; without probabilities the first ones.
 
         Parameters
         ----------
@@ -213,30 +329,215 @@ class Evaluation:
         Returns
         -------
         tuple of Mistake
-            Most confident first; the earlier image first among equals.
+            Most confident first; the earlier image first among equals, or where there are no probabilities.
         """
-        wrong = np.flatnonzero(self.y_true != self.y_pred)
-        confidence = self.y_proba[wrong].max(axis=1)
-        surest = np.argsort(-confidence, kind="stable")[:k]
-        rows = wrong[surest]
+        rows = np.flatnonzero(self.y_true != self.y_pred)
+        if self.y_proba is None:
+            rows = rows[:k]
+            confidence = [None] * len(rows)
+        else:
+            surest = np.argsort(-self.y_proba[rows].max(axis=1), kind="stable")[:k]
+            rows = rows[surest]
+            confidence = self.y_proba[rows].max(axis=1).tolist()
+        labels = self.y_true[rows].tolist(), self.y_pred[rows].tolist()
+        return tuple(Mistake(*found) for found in zip(rows.tolist(), *labels, confidence, strict=True))
+
+    def confused_pairs(self, k: int) -> tuple[ConfusedPair, ...]:
+        """Find the classes that were most often called another.
+
+        Parameters
+        ----------
+        k : int
+            How many pairs at most.
+
+        Returns
+        -------
+        tuple of ConfusedPair
+            Most frequent first; in the order of the rows of the confusion matrix, then of its columns, among equals.
+
+        Examples
+        --------
+        >>> from cnnclf.evaluation import Evaluation
+        >>> Evaluation.from_labels([3, 3, 3, 3, 8], [3, 8, 8, 5, 8]).confused_pairs(1)
+        (ConfusedPair(true=3, predicted=8, count=2, share=0.5),)
+        """
+        matrix, labels = self.confusion_matrix, self.classes.tolist()
+        rows, columns = np.nonzero(matrix - np.diag(np.diag(matrix)))
+        counts = matrix[rows, columns]
+        order = np.argsort(-counts, kind="stable")[:k]
+        shares = counts / matrix.sum(axis=1)[rows]
+        return tuple(ConfusedPair(labels[rows[i]], labels[columns[i]], int(counts[i]), float(shares[i])) for i in order)
+
+    def reliability(self, n_bins: int = 10) -> tuple[ReliabilityBin, ...]:
+        """Sort the images by the probability of the predicted class and see how often each lot is right.
+
+        Parameters
+        ----------
+        n_bins : int, default=10
+            Bins of equal width between 0 and 1. A probability on the edge of two belongs to the lower one.
+
+        Returns
+        -------
+        tuple of ReliabilityBin
+            Those with images in them, in order; none without probabilities.
+
+        Raises
+        ------
+        ValueError
+            When there is not one bin.
+
+        References
+        ----------
+        Guo et al. 2017, "On calibration of modern neural networks", section 2, equations 2 and 3.
+
+        Examples
+        --------
+        >>> from cnnclf.evaluation import Evaluation
+        >>> proba = [[0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
+        >>> Evaluation.from_predictions(["cat", "dog", "cat"], proba, ["cat", "dog"]).reliability(4)[1]
+        ReliabilityBin(lower=0.75, upper=1.0, n_images=1, confidence=0.8, accuracy=1.0)
+        """
+        if n_bins < 1:
+            raise ValueError(f"Expected n_bins to be 1 or more, got {n_bins}; 10 is usual.")
+        if self.y_proba is None:
+            return ()
+        confidence, right = self.y_proba.max(axis=1), self.y_true == self.y_pred
+        # In the type of the confidences, because 0.6 as float32 is above 0.6 as float64.
+        edges = (np.arange(1, n_bins) / n_bins).astype(confidence.dtype)
+        bins = np.searchsorted(edges, confidence)
         return tuple(
-            Mistake(*found)
-            for found in zip(
-                rows.tolist(),
-                self.y_true[rows].tolist(),
-                self.y_pred[rows].tolist(),
-                confidence[surest].tolist(),
-                strict=True,
+            ReliabilityBin(
+                lower=m / n_bins,
+                upper=(m + 1) / n_bins,
+                n_images=int((bins == m).sum()),
+                confidence=float(confidence[bins == m].mean(dtype=np.float64)),
+                accuracy=float(right[bins == m].mean()),
             )
+            for m in np.unique(bins).tolist()
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give every figure in a form that JSON can hold.
+
+        Returns
+        -------
+        dict
+            Shares are 0..1 and None stands for what needs probabilities where there are none; the ten most confused
+            pairs; rows of the confusion matrix in the order of ``per_class``.
+
+        Examples
+        --------
+        >>> from cnnclf.evaluation import Evaluation
+        >>> figures = Evaluation.from_labels(["cat", "dog"], ["cat", "cat"]).to_dict()
+        >>> figures["accuracy"], figures["confusion_matrix"]
+        (0.5, [[1, 0], [1, 0]])
+        """
+        return {
+            "n_images": self.n_samples,
+            "n_mistakes": self.n_mistakes,
+            "accuracy": self.accuracy,
+            "accuracy_interval_95": list(self.accuracy_interval),
+            "log_loss": self.log_loss,
+            "brier_score": self.brier_score,
+            "calibration_error": self.calibration_error,
+            "reliability": [asdict(part) for part in self.reliability()],
+            "per_class": [
+                {"class": label} | asdict(scores)
+                for label, scores in zip(self.classes.tolist(), self.per_class, strict=True)
+            ],
+            "macro_mean": asdict(self.macro_mean),
+            "weighted_mean": asdict(self.weighted_mean),
+            "confused_pairs": [asdict(pair) for pair in self.confused_pairs(N_PAIRS)],
+            "confusion_matrix": self.confusion_matrix.tolist(),
+        }
+
     def _encoded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return encode(self.y_true, self.classes), self.y_proba.argmax(axis=1)
+        return encode(self.y_true, self.classes), encode(self.y_pred, self.classes)
 
     def _mean(self, weights: NDArray[Any]) -> Scores:
         table = np.array([(scores.precision, scores.recall, scores.f1) for scores in self.per_class])
         precision, recall, f1 = np.average(table, axis=0, weights=weights)
         return Scores(float(precision), float(recall), float(f1), self.n_samples)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's test of whether two classifiers, a and b, are equally accurate on the images that both have judged.
+
+    Attributes
+    ----------
+    n_images : int
+        Images that both have judged.
+    only_a_right, only_b_right : int
+        Images on which one is right and the other wrong.
+    p_value : float
+        How often, 0..1, two equally accurate classifiers would differ as much or more by chance.
+    """
+
+    n_images: int
+    only_a_right: int
+    only_b_right: int
+    p_value: float
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of a less that of b, -1..1."""
+        return (self.only_a_right - self.only_b_right) / self.n_images
+
+    @property
+    def sentence(self) -> str:
+        """The result in words, for a reader."""
+        found = (
+            f"a is right where b is wrong on {self.only_a_right:,} of {self.n_images:,} images, "
+            f"the other way round on {self.only_b_right:,}"
+        )
+        test = f"McNemar's exact test, p {'< 0.0001' if self.p_value < 1e-4 else f'= {self.p_value:.2g}'}"
+        if self.p_value > LEVEL:
+            return f"{found}: no evidence of a difference, which is no proof that there is none ({test})."
+        better = "a" if self.difference > 0 else "b"
+        points = f"{100 * abs(self.difference):.2f} points"
+        return f"{found}: {better} is more accurate by {points}, more than chance explains ({test})."
+
+
+def compare(a: Evaluation, b: Evaluation) -> McNemar:
+    """Test whether two classifiers differ in accuracy, on the same images (McNemar's exact test, two-sided).
+
+    Only images on which one is right and the other wrong count: were the two equally accurate, each would be the right
+    one as often as a coin shows heads. Dietterich recommends the test where each was trained once.
+
+    Parameters
+    ----------
+    a, b : Evaluation
+        Of two classifiers on the same images in the same order.
+
+    Returns
+    -------
+    McNemar
+        The counts and the p value, which is 1 where no image tells the two apart.
+
+    Raises
+    ------
+    ValueError
+        When the true labels differ, so that the images cannot be the same.
+
+    References
+    ----------
+    McNemar 1947, Psychometrika 12, 153-157; Dietterich 1998, "Approximate statistical tests for comparing supervised
+    classification learning algorithms", Neural Computation 10, section 3.1.
+
+    Examples
+    --------
+    >>> from cnnclf.evaluation import Evaluation, compare
+    >>> a = Evaluation.from_labels([0, 1, 0, 1], [0, 1, 0, 0])
+    >>> b = Evaluation.from_labels([0, 1, 0, 1], [1, 1, 1, 0])
+    >>> compare(a, b)
+    McNemar(n_images=4, only_a_right=2, only_b_right=0, p_value=0.5)
+    """
+    check_same_images(a, b)
+    right_a, right_b = a.y_true == a.y_pred, b.y_true == b.y_pred
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemar(a.n_samples, only_a, only_b, p_value)
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
@@ -271,6 +572,26 @@ def encode(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
     return np.array([position.get(label, -1) for label in labels.tolist()], dtype=np.int64)
 
 
+def read_only(*arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Lock arrays, so that a record cannot change."""
+    for array in arrays:
+        array.setflags(write=False)
+    return arrays
+
+
+def sort_labels(*rows: NDArray[Any]) -> NDArray[Any]:
+    """Give the labels that occur, sorted."""
+    # A set, because np.union1d would turn 1 into "1" beside words.
+    found = {label for row in rows for label in row.ravel().tolist()}
+    try:
+        return np.array(sorted(found))
+    except TypeError as error:
+        raise ValueError(
+            f"Expected y_true and y_pred to hold labels of one kind, got {preview(list(found))}; "
+            "make all of them numbers or all of them words."
+        ) from error
+
+
 def check_classes(classes: NDArray[Any]) -> None:
     """Refuse anything but two or more different labels in one row."""
     if classes.ndim != 1 or len(classes) < 2:
@@ -283,16 +604,37 @@ def check_classes(classes: NDArray[Any]) -> None:
         )
 
 
-def check_labels(y_true: NDArray[Any], classes: NDArray[Any]) -> None:
+def check_labels(
+    labels: NDArray[Any],
+    classes: NDArray[Any],
+    name: str = "y_true",
+    advice: str = "leave those images out, or fit with them",
+) -> None:
     """Refuse labels that are not a row of known classes."""
-    if y_true.ndim != 1 or len(y_true) == 0:
-        raise ValueError(f"Expected y_true to be a row of one or more labels, got shape {y_true.shape}.")
-    unknown = dict.fromkeys(y_true[encode(y_true, classes) < 0].tolist())
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(f"Expected {name} to be a row of one or more labels, got shape {labels.shape}.")
+    unknown = dict.fromkeys(labels[encode(labels, classes) < 0].tolist())
     if unknown:
         raise ValueError(
-            f"Expected every label of y_true to be one of the classes {preview(classes.tolist())}, "
-            f"got {preview(list(unknown))}; leave those images out, or fit with them."
+            f"Expected every label of {name} to be one of the classes {preview(classes.tolist())}, "
+            f"got {preview(list(unknown))}; {advice}."
         )
+
+
+def check_same_images(a: Evaluation, b: Evaluation) -> None:
+    """Refuse to compare evaluations whose true labels differ."""
+    if a.n_samples != b.n_samples:
+        raise ValueError(
+            f"Expected two evaluations of the same images, got {a.n_samples:,} and {b.n_samples:,} images; "
+            "judge both classifiers on the same data."
+        )
+    pairs = zip(a.y_true.tolist(), b.y_true.tolist(), strict=True)
+    for row, (of_a, of_b) in enumerate(pairs):
+        if of_a != of_b:
+            raise ValueError(
+                f"Expected two evaluations of the same images, got {of_a!r} and {of_b!r} as the true labels of row "
+                f"{row}; judge both classifiers on the same data in the same order."
+            )
 
 
 def check_probabilities(y_proba: NDArray[np.floating[Any]], shape: tuple[int, int]) -> None:

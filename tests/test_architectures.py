@@ -17,6 +17,7 @@ from cnnclf.architectures import (
     ReLU,
     Residual,
     build_sequential,
+    count_multiply_adds,
     count_parameters,
     find_architecture,
     list_architectures,
@@ -208,13 +209,13 @@ def test_kernels_and_padding_shrink_with_the_image():
         (Conv(6, kernel=5, padding=2), ReLU(), Pool(), Conv(7), Pool(), Flatten(), Dense(5)), (1, 2, 9), 10
     )
     assert summarize(network, (1, 2, 9)) == [
-        LayerSummary("conv1", "Conv2d 2×5, padding 1", (6, 3, 9), (2 * 5 + 1) * 6),
-        LayerSummary("relu1", "ReLU", (6, 3, 9), 0),
-        LayerSummary("pool1", "MaxPool2d 2×2", (6, 1, 4), 0),
-        LayerSummary("conv2", "Conv2d 1×3", (7, 1, 2), (3 * 6 + 1) * 7),
-        LayerSummary("flatten1", "Flatten", (14,), 0),
-        LayerSummary("dense1", "Linear", (5,), 15 * 5),
-        LayerSummary("output", "Linear", (10,), 6 * 10),
+        LayerSummary("conv1", "Conv2d 2×5, padding 1", (6, 3, 9), (2 * 5 + 1) * 6, 3 * 9 * (2 * 5) * 6),
+        LayerSummary("relu1", "ReLU", (6, 3, 9), 0, 0),
+        LayerSummary("pool1", "MaxPool2d 2×2", (6, 1, 4), 0, 0),
+        LayerSummary("conv2", "Conv2d 1×3", (7, 1, 2), (3 * 6 + 1) * 7, 1 * 2 * (3 * 6) * 7),
+        LayerSummary("flatten1", "Flatten", (14,), 0, 0),
+        LayerSummary("dense1", "Linear", (5,), 15 * 5, 14 * 5),
+        LayerSummary("output", "Linear", (10,), 6 * 10, 5 * 10),
     ]
 
 
@@ -244,18 +245,18 @@ def test_lenet5_layer_by_layer():
     #                                                              28 − 5 + 1 + 2·2 = 28, 28 / 2 = 14
     #                                                              14 − 5 + 1 = 10, 10 / 2 = 5, 16·5·5 = 400
     assert summarize(build("lenet5", (1, 28, 28)), (1, 28, 28)) == [
-        LayerSummary("conv1", "Conv2d 5×5, padding 2", (6, 28, 28), 156),
-        LayerSummary("relu1", "ReLU", (6, 28, 28), 0),
-        LayerSummary("pool1", "MaxPool2d 2×2", (6, 14, 14), 0),
-        LayerSummary("conv2", "Conv2d 5×5", (16, 10, 10), 2_416),
-        LayerSummary("relu2", "ReLU", (16, 10, 10), 0),
-        LayerSummary("pool2", "MaxPool2d 2×2", (16, 5, 5), 0),
-        LayerSummary("flatten1", "Flatten", (400,), 0),
-        LayerSummary("dense1", "Linear", (120,), 48_120),
-        LayerSummary("relu3", "ReLU", (120,), 0),
-        LayerSummary("dense2", "Linear", (84,), 10_164),
-        LayerSummary("relu4", "ReLU", (84,), 0),
-        LayerSummary("output", "Linear", (10,), 850),
+        LayerSummary("conv1", "Conv2d 5×5, padding 2", (6, 28, 28), 156, 117_600),  # 28·28 · 25·1 · 6
+        LayerSummary("relu1", "ReLU", (6, 28, 28), 0, 0),
+        LayerSummary("pool1", "MaxPool2d 2×2", (6, 14, 14), 0, 0),
+        LayerSummary("conv2", "Conv2d 5×5", (16, 10, 10), 2_416, 240_000),  # 10·10 · 25·6 · 16
+        LayerSummary("relu2", "ReLU", (16, 10, 10), 0, 0),
+        LayerSummary("pool2", "MaxPool2d 2×2", (16, 5, 5), 0, 0),
+        LayerSummary("flatten1", "Flatten", (400,), 0, 0),
+        LayerSummary("dense1", "Linear", (120,), 48_120, 48_000),
+        LayerSummary("relu3", "ReLU", (120,), 0, 0),
+        LayerSummary("dense2", "Linear", (84,), 10_164, 10_080),
+        LayerSummary("relu4", "ReLU", (84,), 0, 0),
+        LayerSummary("output", "Linear", (10,), 850, 840),
     ]
 
 
@@ -308,6 +309,74 @@ def test_frozen_parameters_are_not_counted():
     assert count_parameters(dense) == 2
 
 
+# Multiply-adds of one image at 1×28×28 and 10 classes, by hand: positions that leave a convolution × kernel × channels
+# that enter it × channels that leave it. The sides are those of the parameters above.
+MULTIPLY_ADDS = {
+    #   28·28·25·6 + 10·10·25·6·16 + 400·120 + 120·84 + 84·10
+    "lenet5": 117_600 + 240_000 + 48_000 + 10_080 + 840,
+    #   26·26·9·32 + 11·11·9·32·64 + 1,600·10
+    "keras_mnist": 194_688 + 2_230_272 + 16_000,
+    #   26·26·9·32 + 24·24·9·32·64 + 9,216·128 + 128·10
+    "pytorch_mnist": 194_688 + 10_616_832 + 1_179_648 + 1_280,
+    #   26·26·9·32 + 11·11·9·32·64 + 3·3·9·64·128 + 128·128 + 128·10
+    "pool3_head1": 194_688 + 2_230_272 + 663_552 + 16_384 + 1_280,
+    # the same convolutions and first dense layer, then 128·64 + 64·32 + 32·10
+    "pool3_head3": 194_688 + 2_230_272 + 663_552 + 16_384 + 8_192 + 2_048 + 320,
+    #   26·26·9·32 + 11·11·9·32·64 + 3·3·9·64·64 + 576·64 + 64·10
+    "pool2_conv3": 194_688 + 2_230_272 + 331_776 + 36_864 + 640,
+    # 28 → 24 → 12 → 8 → 4, and 512 features
+    #   24·24·25·16 + 8·8·25·16·32 + 512·256 + 256·10
+    "compact": 230_400 + 819_200 + 131_072 + 2_560,
+    # 28 → 26 → 24 → 12 → 10 → 8 → 4, and 256 features
+    #   26·26·9·10 + 24·24·9·10·14 + 10·10·9·14·16 + 8·8·9·16·16 + 256·10
+    "tiny": 60_840 + 725_760 + 201_600 + 147_456 + 2_560,
+    # 28 → 26 → 24 → 12 (5×5, stride 2, padding 2) → 10 → 8 → 4 → 2, and 512 features
+    #   26·26·9·32 + 24·24·9·32·32 + 12·12·25·32·32 + 10·10·9·32·64 + 8·8·9·64·64 + 4·4·25·64·64 + 2·2·9·64·128 + 512·10
+    "accurate": 194_688 + 5_308_416 + 3_686_400 + 1_843_200 + 2_359_296 + 1_638_400 + 294_912 + 5_120,
+}
+
+
+@every_architecture
+def test_the_multiply_adds_are_those_derived_by_hand(name):
+    network = build(name, (1, 28, 28))
+    assert count_multiply_adds(network, (1, 28, 28)) == MULTIPLY_ADDS[name]
+    assert sum(row.n_multiply_adds for row in summarize(network, (1, 28, 28))) == MULTIPLY_ADDS[name]
+
+
+@pytest.mark.parametrize(
+    ("layers", "n_multiply_adds"),
+    [
+        ([nn.Conv2d(4, 6, 3, groups=2)], 3 * 4 * 9 * 2 * 6),  # each channel that leaves sees two of the four
+        ([nn.Conv2d(4, 6, 3, stride=2, padding=1)], 3 * 3 * 9 * 4 * 6),
+        ([nn.Conv2d(4, 6, 3, dilation=2)], 1 * 2 * 9 * 4 * 6),
+        ([nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten()], 0),
+        ([nn.Linear(6, 7)], 4 * 5 * 6 * 7),  # at each of 4·5 places
+        ([nn.Flatten(2), nn.Conv1d(4, 2, 3)], 28 * 3 * 4 * 2),
+    ],
+    ids=["groups", "stride", "dilation", "none", "linear", "one side"],
+)
+def test_multiply_adds_of_a_layer(layers, n_multiply_adds):
+    assert count_multiply_adds(nn.Sequential(*layers), (4, 5, 6)) == n_multiply_adds
+
+
+def test_what_a_block_calls_is_counted_as_often_as_it_is_called():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU())
+            self.never = nn.Linear(100, 100)
+
+        def forward(self, x):
+            return self.inner(self.inner(x))
+
+    network = nn.Sequential(OrderedDict(block=Twice(), flat=nn.Flatten(), output=nn.Linear(12, 2)))
+    hooks_before = [len(layer._forward_hooks) for layer in network.modules()]
+    # twice 3·4 positions of 9; 12·2
+    assert [row.n_multiply_adds for row in summarize(network, (1, 3, 4))] == [2 * 108, 0, 24]
+    assert count_multiply_adds(Twice(), (1, 3, 4)) == 216
+    assert [len(layer._forward_hooks) for layer in network.modules()] == hooks_before
+
+
 # Residual blocks
 
 
@@ -328,6 +397,6 @@ def test_a_residual_block_adds_what_came_in_or_its_shortcut():
 def test_a_residual_block_is_one_layer_of_a_sequence():
     network = nn.Sequential(OrderedDict(block1=Residual(nn.Sequential(constant(2.0)), constant(5.0))))
     (row,) = summarize(network, (1, 2, 2))
-    assert row == LayerSummary("block1", "Residual", (1, 2, 2), 2)
+    assert row == LayerSummary("block1", "Residual", (1, 2, 2), 2, 8)  # two 1×1 convolutions at 2·2 positions each
     assert set(network.state_dict()) == {"block1.body.0.weight", "block1.shortcut.weight"}
     assert set(Residual(nn.Sequential(constant(2.0))).state_dict()) == {"body.0.weight"}

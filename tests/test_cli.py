@@ -1,8 +1,10 @@
 """What the command promises: results on stdout, all else on stderr, exit codes, and a report that can be made again."""
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,11 @@ import pytest
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
-from cnnclf import CNNClassifier, ONNXClassifier, __version__, cli, datasets, load_digits
+from cnnclf import CNNClassifier, Evaluation, ONNXClassifier, __version__, cli, load_digits, splits
 
 DIGITS = ("report", "--dataset", "digits", "--epochs", "1")
+FOLDS = ("--dataset", "digits", "--architectures", "tiny,lenet5", "--folds", "2", "--epochs", "2")
+FULL = ("report", "--profile", "full", *FOLDS)
 
 
 def cnnclf(*arguments):
@@ -27,6 +31,37 @@ def digits(tmp_path_factory):
     """One report on the digits: what was printed, and the folder."""
     folder = tmp_path_factory.mktemp("digits") / "report"
     return cnnclf(*DIGITS, "--out", folder), folder
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """One report with a comparison: what was printed, and the folder."""
+    folder = tmp_path_factory.mktemp("full") / "report"
+    return cnnclf(*FULL, "--jobs", 1, "--out", folder), folder
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """One comparison: what was printed, and the folder."""
+    folder = tmp_path_factory.mktemp("compared") / "comparison"
+    return cnnclf("compare", *FOLDS, "--jobs", 1, "--out", folder), folder
+
+
+def without_run(folder):
+    """Give the content of every file of a report without what differs from run to run, which stands in one place."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    # The network holds the seconds of its epochs, and each finished fit its own.
+    content = {name: path.read_bytes() for name, path in files.items() if not name.startswith(("folds/", "model.cnn"))}
+    numbers = json.loads(content["metrics.json"])
+    assert numbers.pop("run")
+    for name, pattern in (
+        ("index.html", rb'<div id="run">.*?</section>'),
+        ("report.md", rb"### What it took\n.*"),
+        ("model_card.md", rb"Trained in [^\n]*\n"),
+    ):
+        content[name], n = re.subn(pattern, b"", content[name], flags=re.DOTALL)
+        assert n == 1
+    return content | {"metrics.json": numbers}
 
 
 @pytest.fixture
@@ -42,7 +77,7 @@ def no_mnist(monkeypatch):
     def load_mnist(split):
         raise FileNotFoundError("MNIST: expected files, found none")
 
-    monkeypatch.setattr(datasets, "load_mnist", load_mnist)
+    monkeypatch.setattr(splits, "load_mnist", load_mnist)
 
 
 def test_writes_the_report_the_numbers_and_the_model(digits):
@@ -51,6 +86,7 @@ def test_writes_the_report_the_numbers_and_the_model(digits):
     assert {path.name for path in folder.iterdir()} == {
         "index.html",
         "report.md",
+        "model_card.md",
         "walkthrough.html",
         "walkthrough.md",
         "metrics.json",
@@ -76,14 +112,14 @@ def test_stdout_says_where_the_report_is_and_the_test_accuracy(digits):
 def test_the_saved_model_scores_what_the_report_says(digits):
     _, folder = digits
     X, y = load_digits()
-    _, _, test = cli.divide(X, y, seed=0)
+    _, _, test = splits.divide(X, y, seed=0)
     accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
     assert CNNClassifier.load(folder / "model.cnn").score(test.X, test.y) == accuracy
 
 
 def test_the_report_follows_the_first_5_that_the_model_gets_right(digits):
     _, folder = digits
-    _, _, test = cli.divide(*load_digits(), seed=0)
+    _, _, test = splits.divide(*load_digits(), seed=0)
     clf = CNNClassifier.load(folder / "model.cnn")
     index = np.flatnonzero((test.y == 5) & (clf.predict(test.X) == 5))[0]
     trace = clf.trace(test.X[index])
@@ -150,34 +186,9 @@ def test_damaged_mnist_is_a_failure_and_not_replaced_by_digits(monkeypatch, untr
     def load_mnist(split):
         raise ValueError("train-images: expected SHA-256 1, got 2")
 
-    monkeypatch.setattr(datasets, "load_mnist", load_mnist)
+    monkeypatch.setattr(splits, "load_mnist", load_mnist)
     result = cnnclf("report", "--out", tmp_path)
     assert (result.exit_code, result.stderr) == (1, "error: train-images: expected SHA-256 1, got 2\n")
-
-
-def test_mnist_keeps_its_own_test_set_and_gives_up_a_tenth_of_its_training_set(monkeypatch):
-    rng = np.random.default_rng(0)
-    sets = {name: (rng.integers(0, 256, (n, 28, 28)), np.arange(n) % 10) for name, n in (("train", 200), ("test", 50))}
-    monkeypatch.setattr(datasets, "load_mnist", lambda split: sets[split])
-    data = cli.load("auto", seed=0)
-    assert (data.name, data.note, data.argument) == ("MNIST", "", "mnist")
-    assert data.test.X is sets["test"][0]
-    assert data.test.y is sets["test"][1]
-    assert [np.bincount(part.y).tolist() for part in (data.training, data.validation)] == [[18] * 10, [2] * 10]
-
-
-def test_the_parts_hold_every_image_once_and_each_class_in_proportion():
-    y = np.repeat(["ant", "bee"], [300, 100])
-    parts = cli.divide(np.arange(400), y, seed=0)
-    assert sorted(np.concatenate([part.X for part in parts]).tolist()) == list(range(400))
-    counts = [[int((part.y == label).sum()) for label in ("ant", "bee")] for part in parts]
-    assert counts == [[216, 72], [24, 8], [60, 20]]
-
-
-def test_the_seed_decides_the_division():
-    X, y = np.arange(400), np.repeat([0, 1], 200)
-    tests = [cli.divide(X, y, seed=seed)[2].X.tolist() for seed in (0, 0, 1)]
-    assert tests[0] == tests[1] != tests[2]
 
 
 @pytest.fixture
@@ -226,10 +237,59 @@ def test_too_few_images_to_divide(pets, untrained, tmp_path):
         (("--epochs", "many"), "Invalid value for '--epochs'"),
         (("--seed", "-1"), "Invalid value for '--seed'"),
         (("--colour", "red"), "No such option: --colour"),
+        (("--profile", "slow"), "Invalid value for '--profile'"),
+        (("--architectures", "tiny,lenet5"), "error: --architectures and --folds go with --profile full\n"),
+        (("--folds", "2"), "error: --architectures and --folds go with --profile full\n"),
+        (("--profile", "full", "--folds", "1"), "Invalid value for '--folds'"),
+        (("--profile", "full", "--architectures", "tiny,lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
+        (("--profile", "full", "--architecture", "lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
+        *(
+            (
+                ("--profile", "full", "--architectures", names),
+                (
+                    "error: --architectures needs two or more different names, such as compact,lenet5,keras_mnist; "
+                    f"got {names!r}\n"
+                ),
+            )
+            for names in ("tiny", "tiny, tiny", ",")
+        ),
+        (("--jobs", "many"), "Invalid value for '--jobs'"),
+        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one a core; got 0\n"),
+        *(
+            (
+                ("--from-predictions", "said.csv", *how),
+                "error: --from-predictions trains nothing; leave out what tells how to train\n",
+            )
+            for how in (("--profile", "full"), ("--architecture", "tiny"), ("--epochs", "2"))
+        ),
+        (
+            ("--from-predictions", "said.csv", "--dataset", "nmist"),
+            "or a folder with one sub-folder of images a class; 'nmist' is none of these\n",
+        ),
     ],
 )
 def test_bad_usage_is_found_before_training(arguments, sentence, untrained, tmp_path):
     result = cnnclf("report", *arguments, "--out", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert sentence in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--dataset", "nmist"), "or a folder with one sub-folder of images a class; 'nmist' is none of these\n"),
+        (("--architectures", "tiny"), "error: --architectures needs two or more different names, such as"),
+        (("--architectures", "tiny,lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
+        (("--folds", "1"), "Invalid value for '--folds'"),
+        (("--epochs", "0"), "Invalid value for '--epochs'"),
+        (("--seed", "-1"), "Invalid value for '--seed'"),
+        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one a core; got 0\n"),
+        (("--profile", "full"), "No such option: --profile"),
+    ],
+)
+def test_bad_usage_is_found_before_comparing(arguments, sentence, untrained, tmp_path):
+    result = cnnclf("compare", *arguments, "--out", tmp_path / "out")
     assert (result.exit_code, result.stdout) == (2, "")
     assert sentence in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -293,9 +353,40 @@ def test_control_c_elsewhere(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets, "load_digits", interrupt)
+    monkeypatch.setattr(splits, "load_digits", interrupt)
     result = cnnclf(*DIGITS, "--out", tmp_path)
     assert (result.exit_code, result.stderr) == (130, "error: interrupted; nothing was judged\n")
+
+
+def test_control_c_in_a_comparison_keeps_what_is_finished_and_the_same_command_goes_on(full, tmp_path):
+    command = [*FULL, "--out", str(tmp_path)]
+    run = subprocess.Popen(
+        [Path(sys.executable).with_name("cnnclf"), *command, "--jobs", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # which a terminal interrupts as a whole
+    )
+    with run:
+        next(line for line in run.stderr if "fold" in line and "CPU s" in line)
+        os.killpg(run.pid, signal.SIGINT)
+        stdout, stderr = run.communicate()
+    assert (run.returncode, stdout) == (130, "")
+    *fits, last = stderr.splitlines()
+    assert last == (
+        f"error: interrupted; nothing was judged; finished fits are kept in {tmp_path / 'folds'}, "
+        "the same command goes on from there"
+    )
+    assert all(re.fullmatch(r"\w+, fold \d of 2: .* CPU s", fit) for fit in fits)
+    assert [path.name for path in tmp_path.iterdir()] == ["folds"]
+
+    kept = {path: path.read_bytes() for path in (tmp_path / "folds").iterdir()}
+    assert kept
+    assert cnnclf(*command, "--jobs", "1").exit_code == 0
+    assert len(list((tmp_path / "folds").iterdir())) == 4
+    assert {path: path.read_bytes() for path in kept} == kept  # with its time, so none of them was made anew
+    _, uninterrupted = full
+    assert without_run(tmp_path) == without_run(uninterrupted)
 
 
 def test_version():
@@ -349,6 +440,207 @@ def test_export_for_triton_under_a_name_that_triton_cannot_have(digits, tmp_path
     assert not (tmp_path / "models").exists()
 
 
+# The report with a comparison
+
+
+def test_the_full_report_has_all_files(full):
+    result, folder = full
+    assert result.exit_code == 0, result.stderr
+    assert {path.name for path in folder.iterdir()} == {
+        "index.html",
+        "report.md",
+        "model_card.md",
+        "walkthrough.html",
+        "walkthrough.md",
+        "metrics.json",
+        "figures",
+        "folds",
+        "model.cnn",
+    }
+    assert len(list((folder / "folds").iterdir())) == 4
+
+
+def test_stdout_of_the_full_report_is_the_comparison_and_the_test(full):
+    result, folder = full
+    numbers = json.loads((folder / "metrics.json").read_text())
+    head, *table, empty, trained, page, accuracy = result.stdout.splitlines()
+    assert head.split("  ")[0] == "architecture"
+    for line, told in zip(table, numbers["comparison"]["architectures"], strict=True):
+        mean, sd = (100 * told[name] for name in ("accuracy_mean", "accuracy_sd"))
+        assert line.split()[:6] == [
+            *(told["architecture"], f"{mean:.2f}", "±", f"{sd:.2f}", "%"),
+            f"{told['n_parameters']:,}",
+        ]
+    best = max(numbers["comparison"]["architectures"], key=lambda told: told["accuracy_mean"])["architecture"]
+    assert (empty, trained, page) == ("", f"trained: {best}", str(folder / "index.html"))
+    assert accuracy.startswith(f"test accuracy {100 * numbers['test']['accuracy']:.2f} % (95 % interval ")
+    assert result.stderr.splitlines()[:2] == [
+        "scikit-learn’s bundled digits: 1,293 training, 144 validation, 360 test images",
+        "comparing tiny, lenet5 in 2 folds",
+    ]
+    assert len(result.stderr.splitlines()) == 2 + 4 + 1
+
+
+def test_the_full_report_tells_what_the_fits_on_disk_say(full):
+    _, folder = full
+    kept = [json.loads(path.read_text())["result"] for path in (folder / "folds").iterdir()]
+    accuracy_of = {(fit["name"], fit["folds"][0]["number"]): fit["folds"][0]["accuracy"] for fit in kept}
+    told = json.loads((folder / "metrics.json").read_text())["comparison"]["architectures"]
+    page = (folder / "index.html").read_text()
+    for result in told:
+        accuracies = [accuracy_of[result["architecture"], number] for number in (1, 2)]
+        assert [fold["accuracy"] for fold in result["folds"]] == accuracies
+        assert f"{100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f}&nbsp;%" in page
+
+
+def test_two_full_reports_are_the_same_bytes_but_for_the_run(full, tmp_path):
+    _, folder = full
+    numbers = json.loads((folder / "metrics.json").read_text())
+    command = numbers["reproduction"]["command"]
+    assert command == (
+        "cnnclf report --dataset digits --profile full --architectures tiny,lenet5 --folds 2 --epochs 2 --seed 0"
+    )
+    again = cnnclf(*shlex.split(command)[1:], "--jobs", 1, "--out", tmp_path, "--json")
+    assert json.loads(again.stdout)["run"] != numbers["run"]
+    assert json.loads(again.stdout)["run"]["costs"] != numbers["run"]["costs"]  # the folds were trained anew
+    assert without_run(tmp_path) == without_run(folder)
+
+
+def test_an_architecture_that_is_asked_for_is_trained_after_the_comparison(full, monkeypatch):
+    _, folder = full
+    asked = {}
+
+    def carry_out(clf, data, out, **how):
+        asked.update(how, architecture=clf.architecture)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("cnnclf.study.carry_out", carry_out)
+    result = cnnclf("report", "--dataset", "digits", "--profile", "full", "--architecture", "tiny", "--out", folder)
+    assert result.stderr == "error: enough\n"
+    assert (asked["architecture"], asked["choose"], asked["n_folds"], asked["n_jobs"]) == ("tiny", False, 3, -1)
+    assert asked["architectures"] == ["compact", "lenet5", "keras_mnist"]
+    assert asked["reproduction"].command == (
+        "cnnclf report --dataset digits --profile full --architectures compact,lenet5,keras_mnist --folds 3 "
+        "--architecture tiny --epochs 10 --seed 0"
+    )
+
+
+# Predictions of any classifier
+
+
+@pytest.fixture
+def said(tmp_path):
+    """What a classifier said of the test images of the digits, of which it gets every tenth wrong, in a CSV file."""
+    _, _, y, _ = splits.load_part("digits", training=False)
+    y_pred = np.where(np.arange(len(y)) % 10, y, (y + 1) % 10)
+    rows = [f"{true},{predicted}" for true, predicted in zip(y, y_pred, strict=True)]
+    (tmp_path / "said.csv").write_text("\n".join(["true,predicted", *rows]))
+    return tmp_path / "said.csv", Evaluation.from_labels(y, y_pred)
+
+
+def test_saved_predictions_are_judged_and_nothing_is_trained(said, untrained, tmp_path):
+    file, evaluation = said
+    out = tmp_path / "out"
+    result = cnnclf("report", "--from-predictions", file, "--out", out)
+    assert (result.exit_code, result.stderr) == (0, "")
+    low, high = (100 * bound for bound in evaluation.accuracy_interval)
+    assert result.stdout == (
+        f"{out / 'index.html'}\naccuracy 90.00 % (95 % interval {low:.2f} % to {high:.2f} %) "
+        "on 360 images of “said.csv”\n"
+    )
+    assert {path.name for path in out.iterdir()} == {"index.html", "report.md", "metrics.json", "figures"}
+    assert json.loads((out / "metrics.json").read_text())["test"] == evaluation.to_dict()
+
+
+def test_with_a_dataset_the_images_are_shown(said, untrained, tmp_path):
+    file, evaluation = said
+    out = tmp_path / "out"
+    result = cnnclf("report", "--from-predictions", file, "--dataset", "digits", "--out", out, "--json")
+    numbers = json.loads(result.stdout)
+    assert numbers["test"]["confusion_matrix"] == evaluation.confusion_matrix.tolist()
+    name, *arguments = shlex.split(numbers["reproduction"]["command"])
+    assert (name, arguments) == ("cnnclf", ["report", "--from-predictions", str(file), "--dataset", "digits"])
+    assert (numbers["reproduction"]["seed"], "run" in numbers) == (None, False)
+    page = (out / "index.html").read_text()
+    assert "“said.csv” on scikit-learn’s bundled digits" in page
+    behind = json.loads(re.search(r'<script type="application/json" id="cells">(.*?)</script>', page)[1])
+    y_true, y_pred = evaluation.y_true, evaluation.y_pred
+    for cell, shown in behind.items():
+        assert {f"{y_true[index]} {y_pred[index]}" for index, _, _ in shown} == {cell}
+
+
+def test_predictions_of_other_images_are_refused(said, tmp_path):
+    file, _ = said
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:-1]))
+    result = cnnclf("report", "--from-predictions", file, "--dataset", "digits", "--out", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "error: Expected a prediction for each of the 360 test images, got 359; leave out --dataset to judge the "
+        "predictions without their images.\n"
+    )
+
+
+def test_a_file_of_predictions_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cnnclf("report", "--from-predictions", "said.csv", "--out", "out")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert "said.csv" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+# Comparisons alone
+
+
+def test_compare_writes_numbers_and_four_figures(compared):
+    result, folder = compared
+    assert result.exit_code == 0, result.stderr
+    figures = ("fold_curves", "folds", "accuracy_parameters", "accuracy_multiply_adds")
+    assert {path.name for path in folder.iterdir()} == {
+        "comparison.json",
+        "folds",
+        *(f"{name}.svg" for name in figures),
+    }
+    assert all((folder / f"{name}.svg").read_text().startswith("<svg") for name in figures)
+
+
+def test_compare_prints_the_table(compared):
+    result, folder = compared
+    numbers = json.loads((folder / "comparison.json").read_text())
+    head, *table, empty, where = result.stdout.splitlines()
+    assert head.split("  ")[0] == "architecture"
+    assert [line.split()[:4] for line in table] == [
+        [told["name"], f"{100 * told['mean_accuracy']:.2f}", "±", f"{100 * told['std_accuracy']:.2f}"]
+        for told in numbers["results"]
+    ]
+    assert [line.split()[0] for line in table] == ["tiny", "lenet5"]
+    assert (empty, where) == ("", f"numbers and figures: {folder}")
+    # All but the 360 test images.
+    assert result.stderr.splitlines()[0] == "scikit-learn’s bundled digits: 1,437 training images, 2 folds"
+    assert {fold["n_train"] + fold["n_test"] for told in numbers["results"] for fold in told["folds"]} == {1437}
+
+
+def test_compare_as_json_and_from_what_was_kept(compared, untrained):
+    _, folder = compared
+    before = (folder / "comparison.json").read_bytes()
+    result = cnnclf("compare", *FOLDS, "--jobs", 1, "--out", folder, "--json")
+    assert json.loads(result.stdout) == json.loads(before)
+    assert (folder / "comparison.json").read_bytes() == before
+
+
+def test_control_c_in_compare_ends_with_one_sentence(tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch.optim.AdamW.step", interrupt)
+    result = cnnclf("compare", *FOLDS, "--jobs", 1, "--out", tmp_path)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.splitlines()[1:] == [
+        f"error: interrupted; finished fits are kept in {tmp_path / 'folds'}, the same command goes on from there"
+    ]
+
+
 # What is done with a trained network
 
 
@@ -356,7 +648,7 @@ def test_export_for_triton_under_a_name_that_triton_cannot_have(digits, tmp_path
 def trained(tmp_path_factory):
     """A folder with a network that was trained on all digits but the test images: model.cnn and model.onnx."""
     folder = tmp_path_factory.mktemp("trained")
-    training = cli.images_of("digits", training=True)
+    training = splits.load_part("digits", training=True)
     clf = CNNClassifier(max_epochs=5, random_state=0).fit(training[1], training[2])
     clf.save(folder / "model.cnn")
     clf.to_onnx(folder / "model.onnx")
@@ -492,7 +784,7 @@ def test_on_a_terminal_predictions_are_an_aligned_table(monkeypatch, capsys):
 
 @pytest.mark.parametrize("model", ["model.onnx", "model.cnn"])
 def test_evaluate_judges_on_the_images_that_the_report_holds_out(trained, model):
-    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    _, X_test, y_test, _ = splits.load_part("digits", training=False)
     accuracy = CNNClassifier.load(trained / "model.cnn").score(X_test, y_test)
     result = cnnclf("evaluate", trained / model)  # digits, as the network takes 8×8 pixels
     assert result.exit_code == 0
@@ -529,10 +821,10 @@ def test_evaluate_on_a_folder_whose_names_are_the_labels(trained, tmp_path):
 
 
 def test_networks_of_flat_rows_of_floats_are_judged_on_images_all_the_same(tmp_path):
-    _, X, y, _ = cli.images_of("digits", training=True)
+    _, X, y, _ = splits.load_part("digits", training=True)
     flat = (X / 16).reshape(-1, 64)
     CNNClassifier(max_epochs=5, random_state=0).fit(flat, y).save(tmp_path / "flat.cnn")
-    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    _, X_test, y_test, _ = splits.load_part("digits", training=False)
     accuracy = CNNClassifier.load(tmp_path / "flat.cnn").score((X_test / 16).reshape(-1, 64), y_test)
     assert accuracy > 0.9
     result = cnnclf("evaluate", tmp_path / "flat.cnn", "--dataset", "digits", "--json")
@@ -541,7 +833,7 @@ def test_networks_of_flat_rows_of_floats_are_judged_on_images_all_the_same(tmp_p
 
 def test_mnist_is_judged_on_its_own_test_set(trained, monkeypatch):
     X = np.zeros((20, 8, 8), dtype=np.uint8)
-    monkeypatch.setattr(datasets, "load_mnist", lambda split: {"test": (X, np.arange(20) % 10)}[split])
+    monkeypatch.setattr(splits, "load_mnist", lambda split: {"test": (X, np.arange(20) % 10)}[split])
     result = cnnclf("evaluate", trained / "model.onnx", "--dataset", "mnist", "--json")
     assert json.loads(result.stdout)["dataset"] == "MNIST"
     assert result.stderr == ""
@@ -555,7 +847,7 @@ def test_trace_writes_what_the_name_asks_for(trained, tmp_path, suffix, start):
     result = cnnclf("trace", trained / "model.cnn", "--digit", 5, "--out", out)
     assert result.exit_code == 0, result.stderr
     assert out.read_bytes().lower().startswith(start.lower())
-    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    _, X_test, y_test, _ = splits.load_part("digits", training=False)
     first = int(np.flatnonzero(y_test == 5)[0])
     trace = CNNClassifier.load(trained / "model.cnn").trace(X_test[first])
     assert result.stdout == (
@@ -566,7 +858,7 @@ def test_trace_writes_what_the_name_asks_for(trained, tmp_path, suffix, start):
 
 def test_trace_without_a_file_prints_the_text(trained):
     result = cnnclf("trace", trained / "model.cnn", "--digit", 3, "--index", 2)
-    _, X_test, y_test, _ = cli.images_of("digits", training=False)
+    _, X_test, y_test, _ = splits.load_part("digits", training=False)
     image = X_test[np.flatnonzero(y_test == 3)[2]]
     assert result.stdout == CNNClassifier.load(trained / "model.cnn").trace(image).to_text().rstrip("\n") + "\n"
 
@@ -653,7 +945,7 @@ def test_files_that_are_not_there(trained, arguments, sentence, tmp_path, monkey
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {sentence}\n")
 
 
-@pytest.mark.parametrize("command", ["export", "predict", "evaluate", "trace"])
+@pytest.mark.parametrize("command", ["report", "compare", "export", "predict", "evaluate", "trace"])
 def test_help_of_every_command(command):
     result = cnnclf(command, "--help")
     assert result.exit_code == 0

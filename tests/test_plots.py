@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import combinations, pairwise
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -12,25 +12,30 @@ import torch
 from matplotlib.colors import to_hex, to_rgb
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.svm import LinearSVC
 from torch import nn
 
-from cnnclf.evaluation import Evaluation, Mistake
+from cnnclf import plots
+from cnnclf.drawing import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
+from cnnclf.evaluation import Evaluation, Mistake, ReliabilityBin, Scores, wilson_interval
 from cnnclf.plots import (
-    BLUE,
-    INK,
-    ORANGE,
+    AccuracyCostDisplay,
     ClassDistributionDisplay,
     ClassScoresDisplay,
     ConfusionMatrixDisplay,
     FeatureMapsDisplay,
+    FoldBoxDisplay,
+    FoldCurvesDisplay,
     ImageGridDisplay,
     KernelsDisplay,
+    PerClassDisplay,
+    ReliabilityDisplay,
     TraceDisplay,
     TrainingCurvesDisplay,
     confusion_colours,
-    signed_colours,
 )
+from cnnclf.plots_trace import as_pictures
 from cnnclf.tracing import Trace
 
 HISTORY = [
@@ -39,6 +44,8 @@ HISTORY = [
     {"epoch": 3, "train_loss": 0.1, "train_accuracy": 1.0, "valid_loss": 0.45, "valid_accuracy": 0.9},
 ]
 MATRIX = np.array([[1000, 1, 0], [40, 7, 0], [0, 3, 0]])
+SCORES = [Scores(0.9, 0.8, 0.85, 10), Scores(1.0, 0.96, 0.98, 25)]
+BINS = [ReliabilityBin(0.5, 0.6, 4, 0.55, 0.5), ReliabilityBin(0.9, 1.0, 96, 0.99, 0.96875)]
 GREY = np.arange(5 * 4 * 6).reshape(5, 4, 6)
 
 
@@ -60,14 +67,20 @@ TRACE = trace_of()
 DISPLAYS = {
     "curves": lambda ax=None: TrainingCurvesDisplay(HISTORY).plot(ax),
     "confusion": lambda ax=None: ConfusionMatrixDisplay(MATRIX, ["ant", "bee", "cow"]).plot(ax),
+    "shares": lambda ax=None: ConfusionMatrixDisplay(MATRIX, ["ant", "bee", "cow"], "true").plot(ax),
+    "per_class": lambda ax=None: PerClassDisplay(["ant", "bee"], SCORES).plot(ax),
+    "reliability": lambda ax=None: ReliabilityDisplay(BINS, 0.02).plot(ax),
     "classes": lambda ax=None: ClassDistributionDisplay(["ant", "bee"], {"training": [3, 4], "test": [1, 1]}).plot(ax),
     "images": lambda ax=None: ImageGridDisplay(GREY, list("abcde"), n_columns=3).plot(ax),
     "maps": lambda ax=None: FeatureMapsDisplay.from_trace(TRACE, "conv1", ax=ax),
     "kernels": lambda ax=None: KernelsDisplay.from_trace(TRACE, "conv1", ax=ax),
     "scores": lambda ax=None: ClassScoresDisplay.from_trace(TRACE, ax=ax),
     "trace": lambda ax=None: TraceDisplay.from_trace(TRACE, ax=ax),
+    "fold_curves": lambda ax=None: FoldCurvesDisplay({"tiny": [[0.5, 0.9], [0.6, 0.8]]}).plot(ax),
+    "folds": lambda ax=None: FoldBoxDisplay({"tiny": [0.9, 0.8]}).plot(ax),
+    "cost": lambda ax=None: AccuracyCostDisplay({"tiny": 9000}, {"tiny": [0.9, 0.8]}).plot(ax),
 }
-ONE_AXES = [name for name in DISPLAYS if name != "curves"]
+ONE_AXES = [name for name in DISPLAYS if name not in ("curves", "fold_curves")]
 
 
 def texts(ax):
@@ -77,18 +90,15 @@ def texts(ax):
 def contrast(foreground, background):
     """Contrast of two colours, 1 … 21 (WCAG 2.2, relative luminance)."""
 
-    def luminance(colour):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-        return np.dot(linear, (0.2126, 0.7152, 0.0722))
-
-    low, high = sorted((luminance(foreground), luminance(background)))
+    low, high = sorted(linear(colour) @ (0.2126, 0.7152, 0.0722) for colour in (foreground, background))
     return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("name", DISPLAYS)
 def test_a_new_figure_is_transparent_and_unknown_to_pyplot(name):
+    before = plt.get_fignums()
     display = DISPLAYS[name]()
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == before
     assert display.figure_.get_facecolor() == (0, 0, 0, 0)
     assert all(ax.get_facecolor()[3] == 0 or not ax.axison for ax in display.figure_.axes)
     display.figure_.draw_without_rendering()
@@ -120,22 +130,68 @@ def test_drawing_needs_no_pyplot():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_words_need_no_matplotlib():
+    code = "import sys; from cnnclf.wording import percent; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_all_displays_are_public_and_tested():
+    displays = {name for name in dir(plots) if name.endswith("Display")} - {Display.__name__}
+    assert set(plots.__all__) == displays
+    assert {type(draw()).__name__ for draw in DISPLAYS.values()} == displays
+
+
 @pytest.mark.parametrize("page", ["white", "#fdfcf9", "#15161a", "black"])
-@pytest.mark.parametrize("colour", [INK, BLUE, ORANGE])
-def test_ink_and_lines_read_on_light_and_dark_pages(page, colour):
-    assert contrast(colour, page) > 3
+@pytest.mark.parametrize("colour", dict.fromkeys([INK, BLUE, ORANGE, RED, *COLOURS]))
+def test_ink_and_colours_read_on_light_and_dark_pages(page, colour):
+    assert contrast(colour, page) >= 3
+
+
+def linear(colour):
+    """Red, green and blue light of a colour, 0 … 1 each (IEC 61966-2-1)."""
+    return np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)])
+
+
+def lab(light):
+    """CIE L*a*b* of red, green and blue light, for white D65."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ np.clip(light, 0.01, 1) / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_series_are_told_apart_in_black_and_white():
+    styles = [Style.of(k) for k in range(9)]
+    assert len({style.marker for style in styles}) == 9
+    assert len({style.line for style in styles[:8]}) == 8
+    lightness = [lab(linear(style.colour))[0] for style in styles]
+    assert all(abs(a - b) > 5 for a, b in pairwise(lightness))
+
+
+# Machado, Oliveira and Fernandes (2009), table 1, severity 1: what is seen of red, green and blue light.
+SIGHT = {
+    "full": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_of_series_are_told_apart_by_the_colour_blind(sight):
+    seen = [lab(np.array(SIGHT[sight]) @ linear(colour)) for colour in COLOURS]
+    # A difference of 2.3 is just noticed (Mahy et al. 1994).
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
 
 
 def test_curves_show_the_history():
     loss, accuracy = TrainingCurvesDisplay.from_estimator(SimpleNamespace(history_=HISTORY)).axes_
-    assert [line.get_ydata().tolist() for line in loss.lines] == [[0.5, 0.2, 0.1], [0.6, 0.4, 0.45]]
-    assert [line.get_ydata().tolist() for line in accuracy.lines] == [[0.8, 0.9, 1.0], [0.7, 0.85, 0.9]]
+    assert [line.get_ydata().tolist() for line in loss.lines[:2]] == [[0.5, 0.2, 0.1], [0.6, 0.4, 0.45]]
+    assert [line.get_ydata().tolist() for line in accuracy.lines[:2]] == [[0.8, 0.9, 1.0], [0.7, 0.85, 0.9]]
     assert loss.lines[0].get_xdata().tolist() == [1, 2, 3]
 
 
 def test_curves_are_told_apart_without_colour_and_named_at_their_ends():
     loss, _ = DISPLAYS["curves"]().axes_
-    training, validation = loss.lines
+    training, validation, _ = loss.lines
     assert training.get_linestyle() == "--"
     assert validation.get_linestyle() == "-"
     # validation ends higher, so it is named first and above
@@ -148,6 +204,35 @@ def test_curves_without_validation_show_training_alone():
     loss, accuracy = TrainingCurvesDisplay(history).plot().axes_
     assert texts(loss) == texts(accuracy) == ["training"]
     assert loss.lines[0].get_marker() == "o"  # or a single epoch would not be seen
+    assert [tick for tick in loss.get_xticks() if tick == int(tick)] == loss.get_xticks().tolist()
+
+
+def test_curves_mark_the_epoch_of_the_lowest_validation_loss():
+    for ax in DISPLAYS["curves"]().axes_:
+        assert ax.lines[2].get_xdata() == [2, 2]
+        assert ax.get_title(loc="left") == "dotted: lowest validation loss, epoch 2"
+
+
+@pytest.mark.parametrize("losses", [[0.6, 0.4, 0.3], [0.6, np.nan, 0.3], [np.nan] * 3, [0.5]])
+def test_curves_mark_nothing_where_the_last_epoch_is_the_best_or_none_is(losses):
+    history = [{"epoch": e, "train_loss": 1.0, "train_accuracy": 0.5, "valid_loss": v} for e, v in enumerate(losses, 1)]
+    loss, accuracy = TrainingCurvesDisplay(history).plot().axes_
+    assert len(loss.lines) == 2
+    assert loss.get_title(loc="left") == accuracy.get_title(loc="left") == ""
+
+
+def test_curves_begin_and_end_where_their_numbers_do():
+    later = [{"epoch": 4, "train_loss": 0.1, "train_accuracy": 1.0}]
+    loss, _ = TrainingCurvesDisplay([*HISTORY, *later]).plot().axes_
+    assert [line.get_xdata().tolist() for line in loss.lines[:2]] == [[1, 2, 3, 4], [1, 2, 3]]
+    assert {text.get_text(): text.xy for text in loss.texts} == {"validation": (3, 0.45), "training": (4, 0.1)}
+
+
+def test_no_axis_goes_beyond_100_per_cent():
+    history = [{"epoch": e, "train_loss": 0.1, "train_accuracy": 1.0} for e in (1, 2)]
+    _, accuracy = TrainingCurvesDisplay(history).plot().axes_
+    bottom, top = accuracy.get_ylim()
+    assert [tick for tick in accuracy.get_yticks() if bottom <= tick <= top][-1] == pytest.approx(1)
 
 
 def test_confusion_matrix_equals_scikit_learns_whichever_way_it_comes():
@@ -169,6 +254,130 @@ def test_confusion_matrix_writes_each_count_in_its_cell_and_leaves_zeros_empty()
     ax = DISPLAYS["confusion"]().ax_
     cells = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in ax.texts}
     assert cells == {(0, 0): "1,000", (0, 1): "1", (1, 0): "40", (1, 1): "7", (2, 1): "3"}
+
+
+@pytest.mark.parametrize("normalize", ["true", "pred", "all"])
+def test_shares_of_a_confusion_matrix_are_scikit_learns(normalize):
+    y_true = np.repeat([0, 0, 1, 1, 1, 2], [30, 10, 500, 3, 1, 7])
+    y_pred = np.repeat([0, 1, 1, 2, 0, 2], [30, 10, 500, 3, 1, 7])
+    expected = confusion_matrix(y_true, y_pred, normalize=normalize)
+    ax = ConfusionMatrixDisplay.from_predictions(y_true, y_pred, normalize=normalize).ax_
+    cells = {text.get_position()[::-1]: text.get_text() for text in ax.texts}
+    assert set(cells) == set(zip(*np.nonzero(expected), strict=True))
+    for place, text in cells.items():
+        assert float(text) == pytest.approx(100 * expected[place], abs=0.05)
+    what = {"true": "each true class", "pred": "each predicted class", "all": "all images"}
+    assert ax.get_title(loc="left") == f"% of {what[normalize]}"
+
+
+def test_shares_round_neither_to_nothing_nor_to_all_and_a_class_without_images_has_none():
+    # Row 0: 9999 / 10000 and 1 / 10000; row 1: all; row 2: none.
+    display = ConfusionMatrixDisplay(np.array([[9999, 1, 0], [0, 4, 0], [0, 0, 0]]), ["a", "b", "c"], "true").plot()
+    assert texts(display.ax_) == ["99.9", "<0.1", "100"]
+
+
+def test_equal_shares_of_classes_of_different_size_look_the_same():
+    # One of ten is as much as ten of a hundred; one of a hundred is less.
+    display = ConfusionMatrixDisplay(np.array([[90, 10, 0], [1, 9, 0], [1, 0, 99]]), ["a", "b", "c"], "true").plot()
+    colours = display.ax_.images[0].get_array()
+    np.testing.assert_array_equal(colours[0, 1], colours[1, 0])
+    assert colours[2, 0, 3] < colours[0, 1, 3]
+
+
+def test_cells_are_normalised_over_something_that_is_there():
+    sentence = r"\AExpected normalize to be 'true', 'pred', 'all' or None, got 'row'\.\Z"
+    with pytest.raises(ValueError, match=sentence):
+        ConfusionMatrixDisplay(MATRIX, ["ant", "bee", "cow"], "row")
+
+
+def test_scores_of_classes_are_scikit_learns_whichever_way_they_come():
+    X, y = load_iris(return_X_y=True)
+    clf = LogisticRegression(max_iter=1000).fit(X[:, :2], y)
+    y_pred = clf.predict(X[:, :2])
+    *expected, _ = precision_recall_fscore_support(y, y_pred)
+    displays = (
+        PerClassDisplay.from_estimator(clf, X[:, :2], y),
+        PerClassDisplay.from_predictions(y, y_pred),
+        PerClassDisplay.from_evaluation(Evaluation.from_estimator(clf, X[:, :2], y)),
+    )
+    for display in displays:
+        lines = display.ax_.lines
+        assert [line.get_label() for line in lines] == ["precision", "recall", "F1"]
+        np.testing.assert_allclose([line.get_xdata() for line in lines], expected)
+        assert texts(display.ax_) == [f"{100 * f1:.1f} %" for f1 in expected[2]]
+        assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("lowest", "start"), [(0.3, 0), (0.5, 50), (0.79, 50), (0.97, 95), (1.0, 99)])
+def test_the_axis_of_scores_starts_below_the_lowest_and_says_where(lowest, start):
+    ax = PerClassDisplay(["ant", "bee"], [Scores(lowest, 1, 1, 5), Scores(1, 1, 1, 5)]).plot().ax_
+    assert ax.get_xlabel() == f"score, axis from {start} %"
+    left, right = ax.get_xlim()
+    # A fiftieth of the axis on either side, so that no mark is cut.
+    assert (left, right) == pytest.approx((start / 100 - 0.0002 * (100 - start), 1 + 0.0002 * (100 - start)))
+
+
+def test_marks_of_equal_scores_do_not_hide_each_other():
+    ax = PerClassDisplay(["ant"], [Scores(1, 1, 1, 5)]).plot().ax_
+    assert sorted(line.get_ydata()[0] for line in ax.lines) == [-0.2, 0, 0.2]
+    assert len({line.get_marker() for line in ax.lines}) == 3
+
+
+def test_a_class_without_images_has_no_marks():
+    ax = PerClassDisplay(["ant", "bee", "cow"], [SCORES[0], Scores(0, 0, 0, 0), SCORES[1]]).plot().ax_
+    assert texts(ax) == ["85.0 %", "no images", "98.0 %"]
+    assert ax.lines[2].get_xdata().tolist() == [0.85, 0.98]
+    assert ax.lines[2].get_ydata().tolist() == [0, 2]
+    assert ax.get_xlabel() == "score, axis from 80 %"
+
+
+def test_of_many_classes_the_worst_are_drawn_and_said():
+    scores = [Scores(f1, f1, f1, 9) for f1 in np.linspace(1, 0.9, 39)] + [Scores(0, 0, 0, 0)]
+    ax = PerClassDisplay(range(40), scores).plot().ax_
+    assert [label.get_text() for label in ax.get_yticklabels()] == [str(k) for k in range(38, 8, -1)]
+    assert ax.get_xlabel() == "score, axis from 90 %; 30 classes of 40, lowest F1 first"
+
+
+def test_reliability_draws_each_bin_where_it_is_with_its_interval_and_its_size():
+    display = DISPLAYS["reliability"]()
+    diagonal, curve = display.ax_.lines
+    assert (list(diagonal.get_xdata()), list(diagonal.get_ydata())) == ([0, 1], [0, 1])
+    assert curve.get_xydata().tolist() == [[0.55, 0.5], [0.99, 0.96875]]
+    # 2 of 4 and 93 of 96 are right
+    (intervals,) = display.ax_.collections
+    drawn = [segment[:, 1].tolist() for segment in intervals.get_segments()]
+    assert drawn == [list(wilson_interval(2, 4)), list(wilson_interval(93, 96))]
+    (strip,) = display.ax_.child_axes
+    assert texts(strip) == ["4", "96"]
+    bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in strip.patches]
+    np.testing.assert_allclose(bars, [(0.5, 0.1, 4), (0.9, 0.1, 96)])
+    assert strip.get_xlim() == display.ax_.get_xlim() == (0, 1)
+
+
+def test_reliability_is_that_of_the_evaluation_whichever_way_it_comes():
+    X, y = load_iris(return_X_y=True)
+    clf = LogisticRegression(max_iter=1000).fit(X[:, :2], y)
+    evaluation = Evaluation.from_estimator(clf, X[:, :2], y)
+    expected = [[b.confidence, b.accuracy] for b in evaluation.reliability()]
+    displays = (
+        ReliabilityDisplay.from_estimator(clf, X[:, :2], y),
+        ReliabilityDisplay.from_predictions(y, clf.predict_proba(X[:, :2]), clf.classes_),
+        ReliabilityDisplay.from_evaluation(evaluation),
+    )
+    for display in displays:
+        assert display.ax_.lines[1].get_xydata().tolist() == expected
+        title = display.ax_.get_title(loc="left")
+        assert title == f"expected calibration error {100 * evaluation.calibration_error:.2f} %"
+
+
+def test_labels_without_probabilities_have_no_reliability():
+    X, y = load_iris(return_X_y=True)
+    sentence = (
+        r"\AExpected an evaluation with probabilities, got one of predicted labels alone; "
+        r"judge a classifier with predict_proba\.\Z"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        ReliabilityDisplay.from_estimator(LinearSVC().fit(X, y), X, y)
 
 
 def test_a_single_mistake_is_seen_beside_a_thousand_correct_answers():
@@ -211,6 +420,13 @@ def test_class_distribution_stacks_the_splits():
     assert ax.yaxis_inverted()  # the first class on top
 
 
+def test_class_distribution_draws_every_split_and_neighbours_differ_in_black_and_white():
+    ax = ClassDistributionDisplay(["ant"], {split: [1] for split in "abcd"}).plot().ax_
+    alphas = [container[0].get_facecolor()[3] for container in ax.containers]
+    assert len(alphas) == 4
+    assert all(a != b for a, b in pairwise(alphas[:3]))
+
+
 def test_class_distribution_counts_labels():
     display = ClassDistributionDisplay.from_labels({"training": np.array([7, 3, 7]), "test": [9]})
     assert display.classes == [3, 7, 9]
@@ -250,6 +466,11 @@ def test_mistakes_say_what_it_is_what_was_said_and_how_surely():
     mistakes = [Mistake(4, "ant", "bee", 0.987), Mistake(2, "bee", "cow", 0.99999)]
     display = ImageGridDisplay.from_mistakes(GREY[:2], mistakes)
     assert texts(display.ax_) == ["ant → bee\n98.7 %", "bee → cow\n99.9 %"]
+
+
+def test_mistakes_of_a_classifier_without_probabilities_say_no_confidence():
+    display = ImageGridDisplay.from_mistakes(GREY[:1], [Mistake(4, "ant", "bee", None)])
+    assert texts(display.ax_) == ["ant → bee"]
 
 
 def test_long_names_go_on_lines_of_their_own_and_do_not_run_into_each_other():
@@ -411,6 +632,11 @@ def test_the_image_is_drawn_in_its_own_colours(n_channels, size, n_pictures):
     drawn = np.stack([picture[..., :3].reshape(-1, 3) for picture in pictures])
     shown = drawn[0].T if n_channels == 3 else drawn[..., 0]
     np.testing.assert_allclose(shown, expected, atol=1e-6)
+
+
+def test_bytes_are_drawn_from_0_to_the_brightest():
+    drawn = as_pictures(np.array([[[4, 8], [12, 16]]], dtype=np.uint8))
+    np.testing.assert_array_equal(drawn[0, :, :, 0], [[0.25, 0.5], [0.75, 1]])
 
 
 def test_long_labels_stay_beside_their_bars_and_off_the_names_of_layers():

@@ -48,13 +48,16 @@ def test_architectures_are_all_there_with_their_parameters() -> None:
 def test_other_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
-    search, folds, pipeline, history, loaded, _, served = (run(block, namespace) for block in BLOCKS[1:])
+    search, folds, pipeline, history, loaded, _, _, served = (run(block, namespace) for block in BLOCKS[1:])
+    printed = capsys.readouterr().out
     assert search.shape == (8, 6)
     assert search["mean_test_score"].max() > 0.9
-    assert folds is None
-    assert len(re.findall(r"^\w+ +0\.9\d+ ± 0\.0\d+$", capsys.readouterr().out, flags=re.MULTILINE)) == 3
+    assert len(re.findall(r"^\w+ +9\d\.\d+ ± [0-2]\.\d+ %", printed, flags=re.MULTILINE)) == 3
+    assert folds.tolist() == list(namespace["comparison"].results[0].accuracies)
     assert pipeline > 0.95
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert "points" in printed  # the gap between training and validation accuracy
+    assert (tmp_path / "confusion.svg").exists()
     assert namespace["trace"].label == namespace["clf"].predict(namespace["five"][None])
     assert namespace["trace"].verify().passed
     assert (tmp_path / "five.html").exists()

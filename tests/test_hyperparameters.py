@@ -1,0 +1,202 @@
+"""Every parameter is explained, what the explanation allows is what the estimator accepts, and values read the same."""
+
+import inspect
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils import check_random_state
+
+from cnnclf import CNNClassifier, list_architectures
+from cnnclf.augment import AUGMENTATIONS
+from cnnclf.classifier import check_parameters
+from cnnclf.hyperparameters import HYPERPARAMETERS, Hyperparameter, Setting, explain, readable
+from cnnclf.training import OPTIMIZERS, SCHEDULES, choose_batch_size
+
+# What a range says before its semicolon → values that it allows, the ends among them, and values that it does not.
+NEARLY_0, NEARLY_1 = 1e-12, 1 - 1e-12
+RANGES = {
+    "a whole number, 1 or more": ([1, 1000], [0, -1, 1.5, True, None, "1"]),
+    "a whole number, 0 or more": ([0, 1000], [-1, 0.5, None, "1"]),
+    "'auto', or a whole number, 1 or more": (["auto", 1, 1000], [0, 1.5, None, "many"]),
+    "a number above 0": ([NEARLY_0, 1000], [0, -0.1, math.inf, math.nan, None, "1"]),
+    "a number, 0 or more": ([0, 1000], [-NEARLY_0, math.inf, math.nan, None]),
+    "a number from 0 to 1, 1 excluded": ([0, NEARLY_1], [-NEARLY_0, 1, math.nan, None]),
+    "a number between 0 and 1, both excluded": ([NEARLY_0, NEARLY_1], [0, 1, math.nan, None]),
+    "True or False": ([True, False], [0, 1, None, "yes"]),
+    "'adamw', 'adam' or 'sgd'": (["adamw", "adam", "sgd"], ["AdamW", None]),
+    "'one_cycle', 'cosine' or 'constant'": (["one_cycle", "cosine", "constant"], ["linear", None]),
+    "'auto', 'float32' or 'bfloat16'": (["auto", "float32", "bfloat16"], ["float16", None]),
+    "a name of list_architectures(), or a function (image_shape, n_classes) -> nn.Module": (
+        [*list_architectures(), lambda image_shape, n_classes: torch.nn.Flatten()],
+        ["resnet", None, torch.nn.Flatten()],
+    ),
+    "None, 'shift', 'affine', 'erase', several of them in a list, or a function from batch to batch": (
+        [None, "shift", "affine", "erase", ["shift", "erase"], lambda x: x],
+        ["flip", ["flip"], 1],
+    ),
+    "None, 'balanced', or a dict from class to a weight of 0 or more": (
+        [None, "balanced", {"cat": 0, "dog": 2.5}],
+        ["equal", {"cat": -1}, {"cat": math.inf}],
+    ),
+    "None, or three whole numbers (channels, height, width)": ([None, (1, 28, 28)], [784]),
+    "'auto', or the name of a torch device such as 'cpu' or 'cuda'": (["auto", "cpu", "cuda"], ["abacus", None]),
+    "None, or the path of a folder, in which '{fit}' gives each fit a folder of its own": (
+        [None, "run", "runs/{fit}", Path("run")],
+        ["", 1, b"run"],
+    ),
+    "None, or a list of skorch callbacks or of (name, callback) pairs": ([None, []], [[print], print]),
+}
+BY_SCIKIT_LEARN = "None, a whole number from 0 to 4294967295, or a numpy RandomState"
+
+
+class Subclass(CNNClassifier):
+    """A subclass with two parameters of its own."""
+
+    def __init__(self, unheard_of, *, another="auto", lr=0.1):
+        super().__init__(lr=lr)
+        self.unheard_of = unheard_of
+        self.another = another
+
+
+def explained(clf):
+    return {setting.name: setting for setting in explain(clf)}
+
+
+def limits(name):
+    return HYPERPARAMETERS[name].range.split(";")[0]
+
+
+def test_every_parameter_of_the_estimator_has_a_meaning_a_range_and_a_reason():
+    assert set(HYPERPARAMETERS) == set(CNNClassifier().get_params())
+    for name, explanation in HYPERPARAMETERS.items():
+        assert explanation.meaning, name
+        assert explanation.range, name
+        assert explanation.reason.endswith("."), name
+
+
+@pytest.mark.parametrize("name", [name for name in HYPERPARAMETERS if limits(name) != BY_SCIKIT_LEARN])
+def test_what_the_range_allows_is_what_the_estimator_accepts(name):
+    allowed, refused = RANGES[limits(name)]
+    for value in allowed:
+        check_parameters(CNNClassifier().set_params(**{name: value}))
+    for value in refused:
+        with pytest.raises((ValueError, TypeError), match=rf"\A{name} must be |\AUnknown {name} "):
+            check_parameters(CNNClassifier().set_params(**{name: value}))
+
+
+@pytest.mark.parametrize("name", [name for name in HYPERPARAMETERS if "usual" in HYPERPARAMETERS[name].range])
+def test_what_is_usual_is_allowed_and_the_default_is_usual(name):
+    low, high = map(float, re.search(r"; ([\d.]+) to ([\d.]+) is usual\Z", HYPERPARAMETERS[name].range).groups())
+    whole = "whole" in limits(name)
+    for end in (low, high):
+        check_parameters(CNNClassifier().set_params(**{name: int(end) if whole else end}))
+    default = getattr(CNNClassifier(), name)
+    assert low <= (choose_batch_size(default, 60_000) if default == "auto" else default) <= high
+
+
+def test_the_range_of_the_seed_is_scikit_learns():
+    assert limits("random_state") == BY_SCIKIT_LEARN
+    for seed in (None, 0, 4_294_967_295, np.random.RandomState(0)):
+        check_random_state(seed)
+    for seed in (-1, 4_294_967_296):
+        with pytest.raises(ValueError, match="Seed must be between"):
+            check_random_state(seed)
+
+
+@pytest.mark.parametrize(("name", "table"), [("optimizer", OPTIMIZERS), ("lr_schedule", SCHEDULES)])
+def test_a_range_names_all_there_is(name, table):
+    assert re.findall(r"'(\w+)'", HYPERPARAMETERS[name].range) == list(table)
+
+
+def test_the_range_of_augment_names_all_augmentations():
+    assert set(re.findall(r"'(\w+)'", HYPERPARAMETERS["augment"].range)) == set(AUGMENTATIONS)
+
+
+@pytest.mark.parametrize("name", ["optimizer", "lr_schedule", "precision"])
+def test_ranges_and_the_docstring_of_the_estimator_name_the_same(name):
+    (choices,) = re.findall(rf"^    {name} : {{(.*)}}", CNNClassifier.__doc__, flags=re.MULTILINE)
+    assert re.findall(r'"(\w+)"', choices) == re.findall(r"'(\w+)'", HYPERPARAMETERS[name].range)
+
+
+def test_what_the_reasons_say_about_the_code_is_so():
+    # 60,000 / 100 steps = 600 images, more than 128; 1,000 / 100 = 10, fewer than 16
+    assert "within 16 and 128" in HYPERPARAMETERS["batch_size"].reason
+    assert (choose_batch_size("auto", 60_000), choose_batch_size("auto", 1_000)) == (128, 16)
+    assert "torch's own default" in HYPERPARAMETERS["weight_decay"].reason
+    assert inspect.signature(torch.optim.AdamW).parameters["weight_decay"].default == CNNClassifier().weight_decay
+    assert "first 30 %" in HYPERPARAMETERS["lr_schedule"].reason
+    assert SCHEDULES["one_cycle"](0.3) == 1
+    assert "half of the default's ten" in HYPERPARAMETERS["patience"].reason
+    assert CNNClassifier().max_epochs == 10 == 2 * CNNClassifier().patience
+    assert "√(.99 · .01 / 6000) = 0.13" in HYPERPARAMETERS["validation_fraction"].reason
+    assert round(100 * math.sqrt(0.99 * 0.01 / 6000), 2) == 0.13
+
+
+def test_settings_stand_in_the_order_of_the_table_and_are_all_default_at_first():
+    settings = explain(CNNClassifier())
+    assert [setting.name for setting in settings] == list(HYPERPARAMETERS)
+    assert all(setting.is_default and setting.value == setting.default for setting in settings)
+
+
+def test_a_setting_holds_its_value_its_default_and_the_explanation():
+    meaning, range_, reason = (getattr(HYPERPARAMETERS["lr"], part) for part in ("meaning", "range", "reason"))
+    assert explained(CNNClassifier(lr=0.01))["lr"] == Setting("lr", "0.01", "0.005", False, meaning, range_, reason)
+    # the same number, from a search over a grid in NumPy
+    assert explained(CNNClassifier(lr=np.float64(0.005)))["lr"].is_default
+
+
+def test_a_function_that_is_called_as_the_default_is_not_the_default():
+    def compact(image_shape, n_classes):
+        return torch.nn.Flatten()
+
+    compact.__qualname__ = "compact"
+    setting = explained(CNNClassifier(compact))["architecture"]
+    assert (setting.value, setting.default, setting.is_default) == ("compact", "compact", False)
+
+
+def test_auto_is_told_with_what_it_became_once_there_is_a_network(few_digits):
+    X, y, *_ = few_digits
+    clf = CNNClassifier(max_epochs=1, device="cpu", precision="float32", random_state=0)
+    assert explained(clf)["batch_size"].value == "auto"
+    # 400 images / 100 steps = 4, and 16 is the smallest batch
+    setting = explained(clf.fit(X, y))["batch_size"]
+    assert (setting.value, setting.default, setting.is_default) == ("auto: 16", "auto", True)
+    assert explained(clf)["device"].value == "cpu"
+
+
+def test_parameters_of_a_subclass_come_last_and_unexplained(few_digits):
+    X, y, *_ = few_digits
+    settings = explain(Subclass(3, another="auto", lr=0.1).set_params(lr=0.2))
+    assert [setting.name for setting in settings] == ["lr", "another", "unheard_of"]
+    assert settings[0].default == "0.1"  # the subclass's own
+    assert settings[1] == Setting("another", "auto", "auto", True, "", "", "")
+    assert settings[2] == Setting("unheard_of", "3", "", False, "", "", "")
+    # no such thing in the network, so nothing to tell
+    assert explained(Subclass(3).fit(X[:20], y[:20]))["another"].value == "auto"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("sgd", "sgd"),
+        (None, "None"),
+        (False, "False"),
+        (0.001, "0.001"),
+        (np.int64(3), "3"),
+        (np.float32(0.5), "0.5"),
+        ((1, 28, 28), "(1, 28, 28)"),
+        (["shift", len], "[shift, len]"),
+        ({0: 1.5, "b": None}, "{0: 1.5, b: None}"),
+        (Path("a/b"), str(Path("a/b"))),
+        (Setting, "Setting"),
+        (Hyperparameter("", "", "").__eq__, "Hyperparameter.__eq__"),
+        (np.random.RandomState(0), "RandomState(…)"),
+        ([("timer", object())], "[(timer, object(…))]"),
+    ],
+)
+def test_values_read_the_same_in_every_run(value, text):
+    assert readable(value) == text
