@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 READY_TO_SERVE := .venv/.ready-to-serve
+READY_TO_FUZZ := .venv/.ready-to-fuzz
+# Of each fuzz target
+FUZZ_SECONDS ?= 60
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: report test check acceptance clean
+.PHONY: report test check acceptance fuzz clean
 
 report: $(READY)
 	$(BIN)/cnnclf report --out report
@@ -22,6 +25,11 @@ check: $(READY)
 acceptance: $(READY_TO_SERVE)
 	$(BIN)/pytest -m acceptance -n 2 --dist loadfile
 
+fuzz: $(READY_TO_FUZZ)
+	for target in load onnx idx images predictions; do \
+		$(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
 clean:
 	rm -rf .venv report build dist
 
@@ -33,4 +41,9 @@ $(READY): pyproject.toml constraints.txt
 # The servers of docs/serving.md are half a gigabyte, which only the acceptance tests need.
 $(READY_TO_SERVE): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve]'
+	touch $@
+
+# Linux only: atheris has no wheels for other systems.
+$(READY_TO_FUZZ): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
 	touch $@

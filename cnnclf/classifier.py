@@ -55,6 +55,7 @@ from cnnclf.training import (
 )
 
 if TYPE_CHECKING:
+    from cnnclf.checkpoint import Checkpoint
     from cnnclf.tracing import Trace
 
 Pixels = NDArray[np.uint8 | np.float32]
@@ -111,8 +112,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Whether ``torch.compile`` is used.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the weights of the last ``fit``.
+    checkpoint : path-like or None, default=None
+        A folder, made if it is missing, that keeps one fit epoch by epoch. ``fit`` with the same data and parameters
+        goes on where an earlier one was stopped, even by a power cut, and comes to the same bits; where that one had
+        finished, nothing is trained. ``{fit}`` in the path gives each fit a folder of its own, as searches need it:
+        it becomes a name for data and parameters, of which ``random_state`` must then be an integer.
     callbacks : list or None, default=None
-        skorch callbacks, or (name, callback) pairs.
+        skorch callbacks, or (name, callback) pairs. Their own state is not in a checkpoint, where it starts anew.
     random_state : int, RandomState instance or None, default=None
         Seeds initialisation, order, dropout, augmentation and the validation split. The global random states of
         torch are left as they were.
@@ -149,6 +155,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     The rows of the training data are sorted by content before the seeded shuffle, so that a fit does not depend on
     the order in which they came; whole-number sample weights are the same as repetitions, to the bit.
 
+    A checkpoint holds weights, optimiser, averages, early stopping, torch's random numbers and the history, and of the
+    training data its SHA-256 alone. Two epochs are kept: should the newest file be damaged, the one before it is used.
+    ``verbose`` may change between two calls; another version of torch or cnnclf, or another number of threads, is
+    refused, as it may give other bits. With ``random_state=None`` the seed of the first call is kept.
+
     Examples
     --------
     >>> from cnnclf import CNNClassifier, load_digits
@@ -157,6 +168,15 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> X, Xt, y, yt = train_test_split(X, y, random_state=0)
     >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
     >>> bool(clf.score(Xt, yt) > 0.95)
+    True
+
+    What is kept in a folder need not be trained again:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     first = CNNClassifier(max_epochs=1, checkpoint=folder, random_state=0).fit(X, y)
+    ...     again = CNNClassifier(max_epochs=1, checkpoint=folder, random_state=0).fit(X, y)
+    >>> again.history_ == first.history_
     True
     """
 
@@ -182,6 +202,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         compile: bool = False,  # noqa: A002 - torch's and skorch's name
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -205,6 +226,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.compile = compile
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -239,11 +261,20 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            For a parameter or data that cannot be used; the sentence says what was expected and what came.
+            For a parameter or data that cannot be used; the sentence says what was expected and what came. For a
+            checkpoint of other data or parameters it says what differs.
         TypeError
             For a sparse matrix.
+        OSError
+            If the checkpoint cannot be written: at once where its first file cannot, else when training has come to
+            its end. The estimator is fitted then.
         """
         check_parameters(self)
+        if self.warm_start and self.checkpoint is not None:
+            raise ValueError(
+                f"warm_start=True and checkpoint={self.checkpoint!r} are two ways to go on; expected one of them. "
+                "Pass warm_start=False, or checkpoint=None."
+            )
         going_on = self.warm_start and hasattr(self, "net_")
         if going_on and (self.architecture, self.image_shape) != self._made_with:
             raise ValueError(
@@ -260,6 +291,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._training_data: str = fingerprint(pixels, labels, weight, order, self._training_data)
         if not going_on:
             self._draw_seed()
+        checkpoint = None if self.checkpoint is None else self._open_checkpoint(validation)
         if self.early_stopping and validation is None:
             order, held_out = split_rows(order, labels, self.validation_fraction, self._seed)
             validation = pixels[held_out], labels[held_out], None if weight is None else weight[held_out]
@@ -271,14 +303,15 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._make_net(self.module_, batch_size, self.net_.history)
         else:
             self._make_net(self._make_module(measure(rows)), batch_size)
-        return self._train(rows, valid, epochs=self.max_epochs, schedule=self.lr_schedule)
+        return self._train(rows, valid, epochs=self.max_epochs, schedule=self.lr_schedule, checkpoint=checkpoint)
 
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
         """Train for one epoch at a constant learning rate, going on from where the network stands.
 
-        Early stopping has nothing to stop here; to monitor, score held-out data between the calls.
+        Early stopping has nothing to stop here; to monitor, score held-out data between the calls. No checkpoint is
+        read or written.
 
         Parameters
         ----------
@@ -376,14 +409,15 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If labels are neither text, numbers nor bools.
+            If labels are neither text, numbers nor bools, if weights are not finite, and for a model that is larger
+            than :meth:`load` takes: 128 MiB, 10,000 classes, images of 2²⁰ numbers.
         OSError
             If the file cannot be written.
 
         Notes
         -----
-        Functions, callbacks and the optimiser's state are not stored: what is loaded predicts the same bits, and
-        ``partial_fit`` goes on from the weights with a fresh optimiser.
+        Functions, callbacks, the checkpoint's folder and the optimiser's state are not stored: what is loaded predicts
+        the same bits, and ``partial_fit`` goes on from the weights with a fresh optimiser.
 
         Examples
         --------
@@ -404,7 +438,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], architecture: ArchitectureFunction | None = None) -> Self:
-        """Read a fitted estimator that :meth:`save` wrote.
+        """Read a fitted estimator that :meth:`save` wrote; no code of the file is run, and any damage is found.
+
+        What is promised of files from strangers, and what is not, is in SECURITY.md.
 
         Parameters
         ----------
@@ -590,6 +626,14 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _draw_seed(self) -> None:
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
+    def _open_checkpoint(self, validation: Labelled | None) -> "Checkpoint":
+        from cnnclf.checkpoint import open_checkpoint
+
+        measured = None if validation is None else fingerprint(*validation, np.arange(len(validation[0])))
+        checkpoint = open_checkpoint(self, measured)
+        self._seed = checkpoint.seed
+        return checkpoint
+
     def _make_module(self, standardise: Standardise) -> nn.Sequential:
         self._made_with = self.architecture, self.image_shape
         with session("cpu", (self._seed, 0)):
@@ -656,10 +700,12 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         history = History({"batches": [], **row, "dur": row["seconds"]} for row in self.history_)
         self._make_net(module, fitted["batch_size"], history)
 
-    def _train(self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str) -> Self:
+    def _train(
+        self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str, checkpoint: "Checkpoint | None" = None
+    ) -> Self:
         self.net_.lr = float(self.lr)
         with session(self.net_.device, (self._seed, 1 + len(self.net_.history))):
-            self.net_.train(rows, valid, epochs=epochs, schedule=schedule)
+            self.net_.train(rows, valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint)
         self.history_ = tidy_history(self.net_.history)
         if self.net_.interrupted_:
             warnings.warn(
@@ -667,6 +713,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 UserWarning,
                 stacklevel=3,
             )
+        if checkpoint is not None:
+            checkpoint.close(self.net_)
         return self
 
     def _logits(self, X: Any) -> NDArray[np.float32]:
@@ -931,6 +979,11 @@ def _is_device(name: str) -> bool:
         return False
 
 
+def _is_path(value: object) -> bool:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return isinstance(path, str) and path != ""
+
+
 def _is_callback(value: object) -> bool:
     callback = value[1] if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) else value
     return isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))
@@ -971,6 +1024,7 @@ PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "device": (lambda v: isinstance(v, str) and _is_device(v), "'auto' or the name of a torch device"),
     "compile": (lambda v: _is_bool(v), "True or False"),
     "warm_start": (lambda v: _is_bool(v), "True or False"),
+    "checkpoint": (lambda v: v is None or _is_path(v), "None or the path of a folder"),
     "callbacks": (
         lambda v: v is None or (isinstance(v, list | tuple) and all(map(_is_callback, v))),
         "None or a list of skorch callbacks",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMPARED = "compact,lenet5,keras_mnist"  # by --profile full
 
+MODEL_MEMORY = 2**30  # bytes for what an .onnx file computes, which may come from a stranger
 N_CALIBRATION = 500  # images that int8 ranges are measured on
 N_TOP = 3
 TRACE_FORMATS = (".html", ".md", ".tex", ".txt", ".xlsx")
@@ -461,8 +462,9 @@ def command_line(command: str, options: Mapping[str, Any]) -> str:
 def open_model(path: Path) -> Classifier:
     """Load a network; torch is needed for a .cnn file only."""
     if path.suffix == ".onnx":
-        from cnnclf.onnx_classifier import ONNXClassifier
+        from cnnclf.onnx_classifier import ONNXClassifier, limit_memory
 
+        limit_memory(MODEL_MEMORY)
         return ONNXClassifier(path)
     from cnnclf.classifier import CNNClassifier
 

@@ -1,24 +1,19 @@
 """k-fold cross-validation of several architectures on the same folds, with every fold's history and costs."""
 
 import hashlib
-import inspect
 import json
 import os
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
-from types import CodeType, EllipsisType, FunctionType
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
@@ -27,24 +22,12 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
 from cnnclf.architectures import ArchitectureFunction, LayerSummary, find_architecture, summarize
+from cnnclf.checkpoint import describe_fit, digest
 from cnnclf.classifier import CNNClassifier, check_parameters
 from cnnclf.files import write_atomically
-from cnnclf.training import choose_device, choose_precision, session
+from cnnclf.training import ONE_SEED_AT_A_TIME, session
 
 N_WARM_UP = 8  # images of the prediction before the one that is timed
-
-CHANGES_NO_RESULT = {"verbose", "checkpoint"}
-
-# What a checkpoint takes for parameters that have more in them than their name says.
-NAMEABLE = {
-    "architecture": "a function or a class of a module",
-    "augment": "a function or a class of a module",
-    "random_state": "an integer",
-    "callbacks": "None",
-}
-
-# Seeded fits in threads of one process would draw from each other's random numbers: torch has one generator for all.
-ONE_FIT_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,7 +337,7 @@ def find_places(jobs: Sequence[Job], X: Any, y: Any, folder: Path) -> list[Job]:
     """Give each fit the place in a checkpoint that belongs to its data and parameters."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"checkpoint must be a folder; {folder} is a file. Pass another name.")
-    described = {job.name: describe_fit(job.clf) for job in jobs}
+    described = {job.name: describe_fit(job.clf, job.clf.get_params(deep=False)) for job in jobs}
     data = {
         job.number: {"train": hash_rows(X, y, job.train), "test": hash_rows(X, y, job.test)}
         for job in jobs[: jobs[0].n_folds]
@@ -373,79 +356,6 @@ def hash_rows(X: Any, y: Any, rows: NDArray[np.int64]) -> str:
         # The bytes of an array of objects are addresses.
         sha256.update(array.tobytes() if array.dtype.kind in "biuf" else repr(array.tolist()).encode())
     return sha256.hexdigest()
-
-
-def describe_fit(clf: CNNClassifier) -> dict[str, Any]:
-    """Name all that decides a fit beside its data, as JSON knows it."""
-    parameters = {}
-    for name, value in clf.get_params(deep=False).items():
-        if name in CHANGES_NO_RESULT:
-            continue
-        try:
-            if name == "random_state" and not isinstance(value, int | np.integer):
-                raise TypeError
-            parameters[name] = canonical(value)
-        except (TypeError, ValueError, RecursionError):  # also of a function's closure: an empty cell, a circle
-            raise ValueError(
-                f"checkpoint must tell from {name} whether a fit is the same; {name}={value!r} does not tell. "
-                f"Pass {name} as {NAMEABLE.get(name, 'plain values')}, or checkpoint=None."
-            ) from None
-    device = choose_device(clf.device)
-    return {
-        "estimator": f"{type(clf).__module__}.{type(clf).__qualname__}",
-        "parameters": {**parameters, "device": device, "precision": choose_precision(clf.precision, device)},
-        "versions": {name: version(name) for name in ("cnnclf", "torch", "skorch", "scikit-learn")},
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "n_threads": os.environ.get("CNNCLF_NUM_THREADS", "1"),
-    }
-
-
-def canonical(value: Any) -> Any:
-    """Name a value in JSON so that equal values have equal names; TypeError for one that cannot be named.
-
-    Examples
-    --------
-    >>> canonical({7: (np.float32(0.5), None)})
-    {'dict': [[7, [0.5, None]]]}
-    """
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case bytes() | complex() | EllipsisType():
-            return {"repr": repr(value)}
-        case np.generic():
-            return canonical(value.item())
-        case list() | tuple():
-            return [canonical(item) for item in value]
-        case frozenset():
-            return {"set": sorted(map(canonical, value), key=repr)}
-        case dict():
-            return {"dict": sorted(([canonical(name), canonical(item)] for name, item in value.items()), key=repr)}
-        case partial():
-            return {"partial": [canonical(value.func), canonical(value.args), canonical(value.keywords)]}
-        case CodeType():  # what it does, and not where it is written
-            code = value.co_code, value.co_names, value.co_varnames, value.co_freevars, value.co_consts
-            return {"code": canonical(code)}
-        case FunctionType():
-            closure = [cell.cell_contents for cell in value.__closure__ or ()]
-            inside = canonical([value.__code__, value.__defaults__, value.__kwdefaults__, closure])
-            return {"function": f"{value.__module__}.{value.__qualname__}", "sha256": digest(inside)}
-        case type() if "<locals>" not in value.__qualname__:  # what surrounds a local class is not in its source
-            return {"class": f"{value.__module__}.{value.__qualname__}", "sha256": digest(source_of(value))}
-    raise TypeError(f"{value!r} has no canonical name")
-
-
-def source_of(cls: type) -> str:
-    """Read the source of a class; TypeError where there is none."""
-    try:
-        return inspect.getsource(cls)
-    except OSError as error:
-        raise TypeError(str(error)) from error
-
-
-def digest(value: Any) -> str:
-    """Hash a JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def to_json(result: ArchitectureResult) -> dict[str, Any]:
@@ -486,12 +396,11 @@ def run(job: Job, X: Any, y: Any, verbose: int) -> ArchitectureResult:
     validation = (
         {"X_val": _safe_indexing(X_test, measured), "y_val": _safe_indexing(y_test, measured)} if len(measured) else {}
     )
-    with ONE_FIT_AT_A_TIME:
-        warm_up()
-        # A fit runs in this thread alone, so its time is right while other threads run, too.
-        start = time.thread_time()
-        fit_to_the_end(clf, X_train, y_train, **validation)
-        fit_seconds = time.thread_time() - start
+    warm_up()
+    # A fit runs in this thread alone, so its time is right while other threads run, too.
+    start = time.thread_time()
+    fit_to_the_end(clf, X_train, y_train, **validation)
+    fit_seconds = time.thread_time() - start
     with session(clf.net_.device):  # torch's other threads would not be timed, and do not survive a fork
         accuracy = float(clf.score(X_test, y_test))
         clf.predict_proba(_safe_indexing(X_test, np.arange(min(N_WARM_UP, len(job.test)))))
@@ -543,16 +452,10 @@ def find_measured(clf: CNNClassifier, y_train: Any, y_test: Any) -> NDArray[np.i
 
 def fit_to_the_end(clf: CNNClassifier, X: Any, y: Any, **validation: Any) -> None:
     """Fit, or raise KeyboardInterrupt: a fit that is interrupted warns and leaves a usable estimator, here unwanted."""
-    with warnings.catch_warnings():
+    with ONE_SEED_AT_A_TIME, warnings.catch_warnings():  # what is ignored is ignored in all threads
         warnings.filterwarnings("ignore", message="Training interrupted")
         clf.fit(X, y, **validation)
-    # Callbacks and early stopping end training between two epochs, by an interrupt that looks like the user's.
-    ended = (
-        len(clf.history_) == clf.max_epochs
-        or clf.callbacks
-        or (clf.early_stopping and dict(clf.net_.callbacks_)["early_stopping"].misses_ == clf.patience)
-    )
-    if clf.net_.interrupted_ or not ended:
+    if not clf.net_.ended_:
         raise KeyboardInterrupt
 
 

@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf.files import most_unpacked
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -247,7 +249,8 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one array from an IDX file, the format MNIST is published in, compressed with gzip or not.
 
     The reader is strict: the file must hold exactly the bytes its header announces. It is also frugal: memory follows
-    the bytes that are there, not the sizes a header claims, and a gzip is unpacked no further than the array's end.
+    the bytes that are there, not the sizes a header claims, and a gzip is unpacked no further than the array's end, nor
+    beyond 32 MB and a hundred times its size.
 
     Parameters
     ----------
@@ -262,7 +265,8 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If the file cannot be read, is no IDX file, is damaged, or is longer or shorter than its header says.
+        If the file cannot be read, is no IDX file, is damaged, is longer or shorter than its header says, or unpacks to
+        more than a hundred times its size.
 
     References
     ----------
@@ -290,6 +294,8 @@ def _read_idx_content(path: Path, source: str, check_header: _HeaderCheck | None
     `check_header` may refuse a header before the data behind it is read: what is not wanted costs nothing.
     """
     content = bytearray()
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
+        raise ValueError(f"{source}: expected a file, got a pipe or a device; copy its content into a file")
     try:
         with path.open("rb") as raw:
             # An IDX file starts with two zeros, a gzip with 1f 8b.
@@ -307,6 +313,12 @@ def _read_idx_content(path: Path, source: str, check_header: _HeaderCheck | None
                 if check_header is not None:
                     check_header(dtype, shape)
                 length = len(content) + dtype.itemsize * math.prod(shape)
+                most = most_unpacked(os.fstat(raw.fileno()).st_size)
+                if packed and length > most:
+                    raise ValueError(
+                        f"{source}: expected a gzip that unpacks to at most {most:,} bytes, a hundred times its size "
+                        f"and 32 MB, got one of {length:,}; unpack it yourself if you trust it"
+                    )
                 _extend(content, stream, length, source)
                 if stream.read(1):
                     raise ValueError(
@@ -340,7 +352,7 @@ def _idx_header(content: bytearray) -> tuple[np.dtype[Any], tuple[int, ...]]:
 
 def _decode_idx(content: bytearray, source: str) -> NDArray[Any]:
     dtype, shape = _idx_header(content)
-    flat = np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).astype(dtype.newbyteorder("="))
+    flat = np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).astype(dtype.newbyteorder("="), copy=False)
     try:
         return flat.reshape(shape)
     except ValueError as error:  # more dimensions than NumPy has, or sizes it cannot multiply beside a zero
@@ -373,7 +385,8 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     ------
     ValueError
         If there is no such folder, no sub-folder or an empty one; or if any file in it is no image, unreadable,
-        animated, of another size than the first, too large to be decoded safely, or of a mode with more than 8 bits.
+        animated, of another size than the first, too large to be decoded safely, of a mode with more than 8 bits, or a
+        link that leads out of the folder.
 
     Examples
     --------
@@ -390,17 +403,17 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     ((2, 3, 4), [255, 255, 255, 255], ['black', 'white'])
     """
     files = _image_files(Path(path))
+    most = most_unpacked(sum(file.stat().st_size for file in files))
     images: list[Image.Image] = []
     for file in files:
-        image = _read_image(file)
-        if images and image.size != images[0].size:
-            raise ValueError(
-                f"{file}: expected an image of {_pixels(images[0])}, as {files[0]} is, got {_pixels(image)}; "
-                "bring all images to one size"
-            )
-        images.append(image)
+        images.append(_read_image(file, images[0].size if images else None, files[0], most // len(files)))
     mode = max((image.mode for image in images), key=_LOADED_MODES.index)
-    X = np.stack([np.asarray(image.convert(mode)) for image in images])
+    width, height = images[0].size
+    n_channels = len(mode)  # L, RGB, RGBA
+    X = np.empty((len(files), height, width, n_channels) if n_channels > 1 else (len(files), height, width), np.uint8)
+    for i, row in enumerate(X):
+        row[:] = np.asarray(images[i].convert(mode))
+        images[i].close()  # its memory is free for the rows to come
     return X, np.array([file.parent.name for file in files])
 
 
@@ -418,7 +431,9 @@ def _image_files(folder: Path) -> list[Path]:
             "put the images in sub-folders named as their classes"
         )
     files = []
+    inside = Path(os.path.realpath(folder))
     for subfolder in classes:
+        _check_inside(subfolder, inside)
         if not subfolder.is_dir():
             raise ValueError(
                 f"{subfolder}: expected only sub-folders, one for each class, got a file; "
@@ -428,21 +443,33 @@ def _image_files(folder: Path) -> list[Path]:
         if not members:
             raise ValueError(f"{subfolder}: expected images of this class, got none; add some, or remove the folder")
         for member in members:
+            _check_inside(member, inside)
             if not member.is_file() or member.suffix.lower() not in _IMAGE_EXTENSIONS:
+                is_other = "a folder" if member.is_dir() else "a link to nothing or a pipe"
                 raise ValueError(
                     f"{member}: expected only image files here ({', '.join(_IMAGE_EXTENSIONS)}), got "
-                    f"{f'a file with extension {member.suffix!r}' if member.is_file() else 'a folder'}; move it away"
+                    f"{f'a file with extension {member.suffix!r}' if member.is_file() else is_other}; move it away"
                 )
         files += members
     return files
+
+
+def _check_inside(entry: Path, folder: Path) -> None:
+    """Refuse a link out of the folder: what a stranger's archive names is not what lies elsewhere on this machine."""
+    # realpath, unlike Path.resolve, takes links that go in a circle.
+    if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(folder):
+        raise ValueError(
+            f"{entry}: expected links within the folder only, got one that leads out of it; "
+            "put a copy of what it leads to in its place"
+        )
 
 
 def _visible(folder: Path) -> list[Path]:
     return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _read_image(file: Path) -> "Image.Image":
-    """Return the one image in `file` in a mode of `_LOADED_MODES`."""
+def _read_image(file: Path, size: tuple[int, int] | None, first: Path, most: int) -> "Image.Image":
+    """Return the one image in `file` in a mode of `_LOADED_MODES`; nothing is decoded that is not wanted."""
     from PIL import Image
 
     try:
@@ -451,8 +478,10 @@ def _read_image(file: Path) -> "Image.Image":
                 warnings.simplefilter("error", category)
             # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
             with Image.open(file, formats=_IMAGE_FORMATS) as image:
-                frames = getattr(image, "n_frames", 1)
+                _check_picture(file, image, size, first, most)
                 image.load()
+    except _Unwanted as error:
+        raise ValueError(str(error)) from None
     except (
         # what Pillow's decoders raise, found by feeding them damaged files
         *(LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error),
@@ -461,8 +490,6 @@ def _read_image(file: Path) -> "Image.Image":
         raise ValueError(
             f"{file}: expected a readable image, got {error!r}; repair the file, or move it away"
         ) from error
-    if frames > 1:
-        raise ValueError(f"{file}: expected one image, got {frames} frames; save the one that is meant on its own")
     if image.mode not in _GREY_MODES + _COLOUR_MODES:
         raise ValueError(
             f"{file}: expected 8 bits a pixel and channel, one of Pillow's modes "
@@ -473,5 +500,25 @@ def _read_image(file: Path) -> "Image.Image":
     return image.convert("L" if image.mode in _GREY_MODES else "RGB")
 
 
-def _pixels(image: "Image.Image") -> str:
-    return f"{image.width}×{image.height} pixels (width × height)"
+class _Unwanted(Exception):  # noqa: N818 - not an error of the file
+    """An image that can be read and is not to be."""
+
+
+def _check_picture(file: Path, image: "Image.Image", size: tuple[int, int] | None, first: Path, most: int) -> None:
+    """Refuse an image by what its header says."""
+    if getattr(image, "is_animated", False):
+        raise _Unwanted(f"{file}: expected one image, got several frames; save the one that is meant on its own")
+    if size is not None and image.size != size:
+        raise _Unwanted(
+            f"{file}: expected an image of {_pixels(*size)}, as {first} is, got {_pixels(*image.size)}; "
+            "bring all images to one size"
+        )
+    if (1 if image.mode in _GREY_MODES else 4) * image.width * image.height > most:  # bytes that Pillow decodes it to
+        raise _Unwanted(
+            f"{file}: expected images that unpack to at most a hundred times their size and 32 MB, "
+            f"got {_pixels(*image.size)}, which is too large to be decoded safely; make the images smaller"
+        )
+
+
+def _pixels(width: int, height: int) -> str:
+    return f"{width}×{height} pixels (width × height)"

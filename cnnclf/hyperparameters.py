@@ -179,6 +179,12 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
         "True or False",
         "scikit-learn's convention: fit forgets what was before, so that the same data and seed give the same network.",
     ),
+    "checkpoint": Hyperparameter(
+        "the folder that keeps a fit epoch by epoch, so that a stopped one goes on",
+        "None, or the path of a folder, in which '{fit}' gives each fit a folder of its own",
+        "None, because nobody wants files that nobody asked for. A small network is trained again in less time than "
+        "it takes to look for a folder; give one where training takes hours.",
+    ),
     "callbacks": Hyperparameter(
         "code called after every epoch",
         "None, or a list of skorch callbacks or of (name, callback) pairs",

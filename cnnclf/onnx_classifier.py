@@ -4,33 +4,40 @@ The file carries all that a caller has to know in its metadata, as JSON under ``
 hexadecimal digits under ``DIGEST_KEY``, so that a flipped bit is found.
 """
 
-import hashlib
 import json
 import math
 import numbers
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from cnnclf.files import decode_labels
-from cnnclf.images import ImageLayout, check_images
+from cnnclf.files import PLACEHOLDER as PLACEHOLDER  # exporters import it from here
+from cnnclf.files import check_image_size, decode_labels, find_digest, holds_digest, put_digest, read_bounded
+from cnnclf.images import ImageLayout, check_images, infer_layout
 
 FORMAT = 1
 KEY = "cnnclf"
 DIGEST_KEY = "cnnclf.sha256"
-PLACEHOLDER = "0" * 64  # what stands in the digest's place while it is computed
+EXPECTED = "an ONNX file written by CNNClassifier.to_onnx"
 
 # A protobuf string is a tag, its length in bytes and its bytes; a metadata entry's value has the tag 0x12.
 _DIGEST = re.compile(re.escape(DIGEST_KEY.encode()) + rb"\x12\x40([0-9a-f]{64})")
 
 # The one thing that a file may ask of the session it is loaded into.
 _DISABLED_OPTIMIZERS = "optimization.disable_specified_optimizers"
+_MAY_BE_DISABLED = ("", "QDQPropagationTransformer")
+
+# A graph's constants are computed when it is loaded, but for those that would take more bytes than this.
+_LARGEST_CONSTANT = ("optimization.constant_folding_max_output_size_in_bytes", str(32 * 2**20))
+
+MOST_FIELDS = 1_000_000  # of a protobuf message; weights are one field each
+MOST_LEVELS = 100  # of messages within messages, which is also where protobuf stops
+DOMAINS = ("", "ai.onnx", "ai.onnx.ml")  # the operators of the standard, none that would come with other code
 
 
 class ONNXClassifier:
@@ -294,8 +301,53 @@ class ONNXClassifier:
         """Fill one row of the result an image, batch by batch."""
         for start in range(0, len(pixels), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            (result[batch],) = self._session.run([output], {"X": pixels[batch]})
+            try:
+                (rows,) = self._session.run([output], {"X": pixels[batch]})
+            except Exception as error:  # onnxruntime's exceptions have no other base
+                raise ValueError(
+                    f"{self.path}: ONNX Runtime cannot run it: {error}. Export the model again."
+                ) from error
+            if rows.shape != result[batch].shape:
+                raise ValueError(
+                    f"{self.path}: expected {output} of shape {result[batch].shape}; its graph gave {rows.shape}. "
+                    "Export the model again."
+                )
+            result[batch] = rows
         return result
+
+
+def limit_memory(n_bytes: int) -> None:
+    """Bound the memory of all models together that this process opens from now on: weights, and what graphs compute.
+
+    A graph of a few bytes can ask for arrays of any size when it predicts. Where models come from strangers, call this
+    before the first is opened; what would need more then raises a ``ValueError``.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Bytes, at least a megabyte.
+
+    Raises
+    ------
+    ValueError
+        If it is less than a megabyte.
+
+    Examples
+    --------
+    >>> from cnnclf.onnx_classifier import limit_memory
+    >>> limit_memory(1)
+    Traceback (most recent call last):
+        ...
+    ValueError: n_bytes must be a whole number of at least 1,048,576; got 1.
+    """
+    if not isinstance(n_bytes, int | np.integer) or n_bytes < 2**20:
+        raise ValueError(f"n_bytes must be a whole number of at least {2**20:,}; got {n_bytes!r}.")
+    where = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    # 1: grown by what is asked for, and not to the next power of two, which would meet the limit at half of it.
+    arena = onnxruntime.OrtArenaCfg({"max_mem": int(n_bytes), "arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(where, arena)
 
 
 def check_positive(name: str, value: object) -> None:
@@ -318,16 +370,8 @@ def as_dtype(pixels: NDArray[np.uint8 | np.float32], dtype: np.dtype[Any]) -> ND
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """Read a whole file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: expected an ONNX file written by CNNClassifier.to_onnx; there is none.")
-    return Path(path).read_bytes()
+    """Read a whole file, unless it is missing or too large."""
+    return read_bounded(path, EXPECTED)
 
 
 def read_metadata(content: bytes, source: str) -> dict[str, Any]:
@@ -336,53 +380,111 @@ def read_metadata(content: bytes, source: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is damaged, not ours, or refers to other files.
+        If it is damaged, not ours, refers to other files, holds graphs within its graph or functions or operators
+        that are not ONNX's own, or says of itself what cannot be.
     """
     check_digest(content, source)
     try:
-        entries = read_entries(content)
-        external = refers_to_files(content)
-        metadata = json.loads(entries.get(KEY, "null"))
-    except ValueError as error:
+        foreign = find_foreign(content)
+        metadata = json.loads(read_entries(content).get(KEY, "null"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{source}: expected an ONNX file written by CNNClassifier.to_onnx; it cannot be read as one ({error}). "
-            "Export the model again."
+            f"{source}: expected {EXPECTED}; it cannot be read as one ({error}). Export the model again."
         ) from error
-    if external:
+    if foreign is not None:
         raise ValueError(
-            f"{source}: expected one self-contained file; it refers to other files for its weights. "
-            "Export the model again with CNNClassifier.to_onnx."
+            f"{source}: expected one self-contained file; {foreign}. Export the model again with CNNClassifier.to_onnx."
         )
     if not isinstance(metadata, dict):
-        raise ValueError(
-            f"{source}: expected an ONNX file written by CNNClassifier.to_onnx; it has no metadata {KEY!r}. "
-            "Export the model again."
-        )
+        raise ValueError(f"{source}: expected {EXPECTED}; it has no metadata {KEY!r}. Export the model again.")
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{source}: expected format {FORMAT}; got {metadata.get('format')!r}. "
+            f"{source}: expected format {FORMAT}; got {str(metadata.get('format'))[:99]}. "
             "Load it with the version of cnnclf that wrote it, or upgrade cnnclf."
         )
+    try:
+        check_metadata(metadata)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     return metadata
 
 
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Refuse metadata of which a part is missing or cannot be."""
+    match metadata:
+        case {
+            "classes": _,
+            "input_dtype": "uint8" | "float32",
+            "input_shape": [*input_lengths],
+            "image_shape": [int(), int(), int()] as image_lengths,
+            "channels_last": bool(channels_last),
+            "scaling": {"mean": [*mean], "std": [*std]},
+            "session": dict(session),
+        } if all(type(n) is int and n > 0 for n in [*input_lengths, *image_lengths]):
+            pass
+        case _:
+            raise ValueError(f"expected {EXPECTED}; its metadata lacks parts. Export the model again.")
+    decode_labels(metadata["classes"])
+    input_shape, image_shape = tuple(input_lengths), tuple(image_lengths)
+    check_image_size(image_shape)
+    if infer_layout(input_shape, image_shape) != ImageLayout(input_shape, image_shape, channels_last):
+        raise ValueError("channels_last must be as the shapes say; got the other. Export the model again.")
+    if not all(len(part) == image_shape[0] and all(map(is_finite, part)) for part in (mean, std)):
+        raise ValueError("scaling must be one mean and one std a channel, finite; got others. Export the model again.")
+    if (disabled := session.get(_DISABLED_OPTIMIZERS, "")) not in _MAY_BE_DISABLED:
+        raise ValueError(f"session may only switch off {_MAY_BE_DISABLED[1]}; got {str(disabled)[:99]}.")
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a value from JSON is a number that a float holds."""
+    return isinstance(value, int | float) and abs(value) < 1e300  # as a comparison, which measures any int; NaN fails
+
+
 def make_session(content: bytes, metadata: dict[str, Any], n_threads: int, source: str) -> onnxruntime.InferenceSession:
-    """Load a checked model on the CPU, as its metadata asks for."""
+    """Load a checked model on the CPU, as its metadata asks for.
+
+    Raises
+    ------
+    ValueError
+        If ONNX Runtime cannot load it, or it takes or gives something else than its metadata says.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; what matters is raised
+    options.log_severity_level = 4  # what matters is raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*_LARGEST_CONSTANT)
+    options.add_session_config_entry("session.use_env_allocators", "1")  # where limit_memory has made one
     options.add_session_config_entry(_DISABLED_OPTIMIZERS, metadata["session"].get(_DISABLED_OPTIMIZERS, ""))
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no other base
         raise ValueError(
             f"{source}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}. Upgrade onnxruntime, or export "
             "the model again."
         ) from error
+    check_interface(session, metadata, source)
+    return session
+
+
+def check_interface(session: onnxruntime.InferenceSession, metadata: dict[str, Any], source: str) -> None:
+    """Refuse a graph that does not take and give what its metadata says."""
+    kind = decode_labels(metadata["classes"]).dtype.kind
+    label = {"U": "string", "O": "string", "b": "bool", "f": "double"}.get(kind, "int64")
+    number = {"uint8": "uint8", "float32": "float"}[metadata["input_dtype"]]
+    expected = [
+        ("X", f"tensor({number})", metadata["input_shape"]),
+        ("label", f"tensor({label})", []),
+        ("probabilities", "tensor(float)", [len(metadata["classes"]["values"])]),
+    ]
+    found = [(end.name, end.type, end.shape[1:]) for end in [*session.get_inputs(), *session.get_outputs()]]
+    if found != expected:
+        raise ValueError(
+            f"{source}: expected a graph that takes and gives {expected}, as its metadata says; got "
+            f"{str(found)[:999]}. Export the model again."
+        )
 
 
 def seal(content: bytes) -> bytes:
@@ -410,13 +512,13 @@ def seal(content: bytes) -> bytes:
     b'43922db2'
     >>> check_digest(sealed, "model.onnx")
     """
-    start = _find_digest(content)
+    start = find_digest(content, _DIGEST)
     if start is None:
         raise ValueError(
             f"Expected a model with one metadata entry {DIGEST_KEY!r} of 64 hexadecimal digits; "
             f"got {len(_DIGEST.findall(content))}. Add one with the value PLACEHOLDER."
         )
-    return content[:start] + _digest(content, start) + content[start + len(PLACEHOLDER) :]
+    return put_digest(content, start)
 
 
 def check_digest(content: bytes, source: str) -> None:
@@ -427,31 +529,16 @@ def check_digest(content: bytes, source: str) -> None:
     ValueError
         If the file has no digest, or has the digest of something else.
     """
-    start = _find_digest(content)
+    start = find_digest(content, _DIGEST)
     if start is None:
         raise ValueError(
-            f"{source}: expected an ONNX file written by CNNClassifier.to_onnx; it holds no {DIGEST_KEY!r}, so it was "
+            f"{source}: expected {EXPECTED}; it holds no {DIGEST_KEY!r}, so it was "
             "made by another program, or is cut short or damaged. Export the model again."
         )
-    if content[start : start + len(PLACEHOLDER)] != _digest(content, start):
+    if not holds_digest(content, start):
         raise ValueError(
             f"{source}: the file is damaged: its SHA-256 is not the one stored in it. Export or copy it again."
         )
-
-
-def _find_digest(content: bytes) -> int | None:
-    """Find where the one digest stands; None where there is none or more than one."""
-    places = [match.start(1) for match in _DIGEST.finditer(content)]
-    return places[0] if len(places) == 1 else None
-
-
-def _digest(content: bytes, start: int) -> bytes:
-    """Hash a file as if its digest were all zeros."""
-    view = memoryview(content)
-    sha256 = hashlib.sha256(view[:start])
-    sha256.update(PLACEHOLDER.encode())
-    sha256.update(view[start + len(PLACEHOLDER) :])
-    return sha256.hexdigest().encode()
 
 
 # Which fields of which protobuf messages hold a message that may, somewhere inside, hold a tensor; from onnx.proto.
@@ -466,26 +553,41 @@ _NESTED = {
     "tensor": {},
 }
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION, _MODEL_METADATA = 13, 14, 14
+_NODE_DOMAIN = 7
 
 
-def refers_to_files(content: bytes) -> bool:
-    """Tell whether any tensor of a serialised model lies in another file.
+def find_foreign(content: bytes) -> str | None:
+    """Say what a serialised model holds that is not to be run, None if nothing.
 
-    ONNX Runtime would read it from wherever the model says; so this is looked up before, in the bytes.
+    ONNX Runtime would read a tensor that lies in another file from wherever the model says. Graphs within the graph can
+    run forever, and such within each other take exponential time to load. So this is looked up before, in the bytes.
     """
-    pending = [("model", memoryview(content))]
+    n_fields = 0
+    pending = [("model", read_fields(memoryview(content)))]
     while pending:
-        kind, message = pending.pop()
-        for number, value in read_fields(message):
-            if kind == "tensor" and (number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value)):
-                return True
-            if number in _NESTED[kind] and isinstance(value, memoryview):
-                pending.append((_NESTED[kind][number], value))
-    return False
+        kind, fields = pending[-1]
+        if (field := next(fields, None)) is None:
+            pending.pop()
+            continue
+        number, value = field
+        n_fields += 1
+        if n_fields > MOST_FIELDS or len(pending) > MOST_LEVELS:
+            raise ValueError(f"it has more than {MOST_FIELDS:,} fields, or more than {MOST_LEVELS} within each other")
+        if kind == "tensor" and (number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value)):
+            return "it refers to other files for its weights"
+        if not isinstance(value, memoryview):
+            continue
+        if kind == "node" and number == _NODE_DOMAIN and (domain := str(value, "utf-8")) not in DOMAINS:
+            return f"it needs operators of {domain[:99]!r}, which are not ONNX's own"
+        if (inner := _NESTED[kind].get(number)) is not None:
+            if (inner == "graph" and kind != "model") or inner in ("function", "training"):
+                return "it holds graphs or functions within its graph, such as loops"
+            pending.append((inner, read_fields(value)))
+    return None
 
 
 def read_entries(content: bytes) -> dict[str, str]:
-    """Read the metadata of a serialised model: its keys and values.
+    """Read the metadata of a serialised model, whose fields were counted: its keys and values.
 
     ONNX Runtime gives them only after it has loaded the model, and they say how it has to be loaded.
     """

@@ -1,31 +1,109 @@
 """Fitted estimator ↔ one safetensors file; reading it runs no code.
 
-The file holds the network's tensors and, as JSON in the header, everything else. The SHA-256 of the tensors stands
-in the JSON, so that a flipped bit is found.
+The file holds the network's tensors and, as JSON in the header, everything else. The SHA-256 of the whole file, its own
+64 digits counted as zeros, stands in the header, too, so that any flipped bit is found.
+
+A file may come from a stranger. It is looked at in this order: size, header, schema, what the header says of the
+estimator, the names, shapes and types of the tensors beside those of its architecture, digest, finite weights.
 """
 
-import hashlib
 import json
+import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
-from cnnclf.files import decode_labels, encode_labels, write_atomically
+from cnnclf.architectures import Standardise, find_architecture
+from cnnclf.files import (
+    PLACEHOLDER,
+    check_image_size,
+    check_size,
+    decode_labels,
+    encode_labels,
+    find_digest,
+    holds_digest,
+    put_digest,
+    read_bounded,
+    write_atomically,
+)
+from cnnclf.images import ImageLayout, infer_layout
 
 SCHEMA = 1
 KEY = "cnnclf"
+LARGEST_HEADER = 4 * 2**20  # bytes: JSON takes up to thirty times its size when it is read
+
+EXPECTED = "a model file written by CNNClassifier.save"
+# JSON within JSON, whose quotes are escaped; those around the key are not, so that there is one such place.
+DIGEST = re.compile(rb'"cnnclf":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
+
+Tensors = Mapping[str, torch.Tensor]
+Specification = dict[str, tuple[str, tuple[int, ...]]]  # what safetensors calls the type, and the shape, of each tensor
+
+TYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
+# A folder that fit would write to: it belongs to a machine, and a stranger's file must not name one.
+OF_THIS_PLACE = {"checkpoint"}
+HISTORY = {"epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"}
+
+
+def is_whole(value: object, least: int = 0) -> bool:
+    """Tell whether a value from JSON is a whole number that fits into 63 bits."""
+    return type(value) is int and least <= value < 2**63
+
+
+def is_shape(value: object) -> bool:
+    """Tell whether a value from JSON is a shape."""
+    return isinstance(value, list) and 1 <= len(value) <= 3 and all(is_whole(n, 1) for n in value)
+
+
+def is_epoch(row: object) -> bool:
+    """Tell whether a value from JSON is what the history says of an epoch."""
+    return (
+        isinstance(row, dict)
+        and {"epoch", "seconds"} <= row.keys() <= HISTORY
+        and is_whole(row["epoch"], 1)
+        and all(type(value) in (int, float) for value in row.values())
+    )
+
+
+# What the header says of the estimator, beside its parameters: a test and the words for it.
+FITTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "input_shape": (is_shape, "one to three lengths"),
+    "image_shape": (lambda v: is_shape(v) and len(v) == 3, "three lengths"),
+    "channels_last": (lambda v: isinstance(v, bool), "true or false"),
+    "input_dtype": (lambda v: v in ("uint8", "float32"), "uint8 or float32"),
+    "training_data": (lambda v: isinstance(v, str), "text"),
+    "feature_names": (
+        lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str) for name in v)),
+        "null or a list of text",
+    ),
+    "batch_size": (lambda v: is_whole(v, 1), "a whole number of at least 1"),
+    "seed": (is_whole, "a whole number of at least 0"),
+    "history": (lambda v: isinstance(v, list) and all(map(is_epoch, v)), "a list of epochs"),
+}
 
 
 def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.save`."""
-    params = {name: plain(value) for name, value in clf.get_params(deep=False).items()}
+    check_image_size(clf.image_shape_)
+    params = {name: plain(value) for name, value in clf.get_params(deep=False).items() if name not in OF_THIS_PLACE}
     if isinstance(clf.class_weight, dict):
         params["class_weight"] = [[plain(label), float(weight)] for label, weight in clf.class_weight.items()]
     fitted = {name: plain(value) for name, value in clf._fitted_state().items() if name != "classes"}
@@ -40,21 +118,88 @@ def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
 
 def load_estimator(cls: Any, path: str | os.PathLike[str], architecture: Callable[..., Any] | None) -> Any:
     """Read a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.load`."""
-    tensors, state = read_model(path)
+    content = read_bounded(path, EXPECTED)
     try:
-        params = dict(state["params"])
-        if (params["architecture"] is None) != (architecture is not None):
-            saved = params["architecture"] or "a function, which a file cannot hold"
-            raise ValueError(f"the saved architecture is {saved}; got architecture={architecture!r}.")
-        if architecture is not None:
-            params["architecture"] = architecture
-        if isinstance(params["class_weight"], list):
-            params["class_weight"] = {label: weight for label, weight in params["class_weight"]}  # noqa: C416
-        clf = cls(**params)
-        clf._restore({**state["fitted"], "classes": decode_labels(state["classes"])}, tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        state, specification = read_header(content)
+        clf, fitted = make_estimator(cls, state, architecture)
+        check_specification(specification, specify(clf, fitted))
+        clf._restore(fitted, read_tensors(content))
+    # the last two are of numbers without measure
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: {error}") from error
     return clf
+
+
+def make_estimator(
+    cls: Any, state: Mapping[str, Any], architecture: Callable[..., Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """Check what a header says, and make the unfitted estimator and what fitting learnt, beside the tensors."""
+    match state:
+        case {"params": {"architecture": saved, "class_weight": weights, **rest}, "fitted": dict(fitted)}:
+            others = {str(name): value for name, value in rest.items() if name not in OF_THIS_PLACE}
+        case _:
+            raise ValueError(f"Expected {EXPECTED}; its metadata lacks parts. Save the model again.")
+    if unknown := others.keys() - set(cls._get_param_names()):
+        raise ValueError(
+            f"Expected parameters of {cls.__name__}; got {', '.join(sorted(unknown))[:99]}. Upgrade cnnclf."
+        )
+    if not (saved is None or isinstance(saved, str)) or (saved is None) != (architecture is not None):
+        saved = str(saved)[:99] if saved is not None else "a function, which a file cannot hold"
+        raise ValueError(f"the saved architecture is {saved}; got architecture={architecture!r}.")
+    if isinstance(weights, list):
+        weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
+    fitted = {**fitted, "classes": decode_labels(state.get("classes"))}
+    check_fitted(fitted)
+    return cls(architecture=saved if architecture is None else architecture, class_weight=weights, **others), fitted
+
+
+def check_fitted(fitted: Mapping[str, Any]) -> None:
+    """Refuse what no fitting can have learnt."""
+    if fitted.keys() != FITTED.keys() | {"classes"}:
+        raise ValueError(f"Expected {EXPECTED}; what it says of fitting has other parts. Save the model again.")
+    for name, (is_valid, expected) in FITTED.items():
+        if not is_valid(fitted[name]):
+            raise ValueError(f"{name} must be {expected}; got {str(fitted[name])[:99]}. Save the model again.")
+    input_shape, image_shape = tuple(fitted["input_shape"]), tuple(fitted["image_shape"])
+    check_image_size(image_shape)
+    if infer_layout(input_shape, image_shape) != ImageLayout(input_shape, image_shape, fitted["channels_last"]):
+        raise ValueError("channels_last must be as the shapes say; got the other. Save the model again.")
+    names = fitted["feature_names"]
+    if names is not None and len(names) != math.prod(input_shape):
+        raise ValueError(f"feature_names must be one a feature; got {len(names):,}. Save the model again.")
+
+
+def specify(clf: Any, fitted: Mapping[str, Any]) -> Specification:
+    """Tell what tensors a network has. For a named architecture this takes no memory, whatever the shapes."""
+    image_shape, n_classes = tuple(fitted["image_shape"]), len(fitted["classes"])
+    n_channels = image_shape[0]
+    if isinstance(clf.architecture, str):
+        with torch.device("meta"):
+            standardise = Standardise(torch.zeros(n_channels), torch.ones(n_channels))
+            body = find_architecture(clf.architecture).build(image_shape, n_classes)
+        parts = {f"standardise.{name}": tensor for name, tensor in standardise.state_dict().items()}
+        tensors = parts | body.state_dict()
+    else:
+        clf.image_shape_, clf.classes_, clf._seed = image_shape, fitted["classes"], fitted["seed"]
+        tensors = clf._make_module(Standardise(torch.zeros(n_channels), torch.ones(n_channels))).state_dict()
+    return {name: (TYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def check_specification(found: Specification, expected: Specification) -> None:
+    """Refuse tensors that are not exactly those of the network."""
+    if missing := sorted(expected.keys() - found.keys()):
+        raise ValueError(f"Expected the weights of the architecture; {missing[0]} is missing. Save the model again.")
+    if extra := sorted(found.keys() - expected.keys()):
+        raise ValueError(
+            f"Expected the weights of the architecture; got {extra[0][:99]!r} beside them. Save the model again."
+        )
+    for name in sorted(expected):
+        if found[name] != expected[name]:
+            (want_type, want_shape), (got_type, got_shape) = expected[name], found[name]
+            raise ValueError(
+                f"Expected {name} of type {want_type} and shape {want_shape}; got {got_type} and {got_shape}. "
+                "Load it with the architecture it was saved with."
+            )
 
 
 def plain(value: Any) -> Any:
@@ -77,7 +222,7 @@ def plain(value: Any) -> Any:
     return None
 
 
-def write_model(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+def write_model(path: str | os.PathLike[str], tensors: Tensors, state: Mapping[str, Any]) -> None:
     """Write tensors and a JSON-able state to one file, whole or not at all.
 
     Parameters
@@ -93,6 +238,8 @@ def write_model(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor
     ------
     OSError
         If the folder is missing or cannot be written to; an older file at ``path`` is left as it was.
+    ValueError
+        If :func:`read_model` would refuse the file: it is too large, or a weight is not finite.
 
     Examples
     --------
@@ -103,8 +250,14 @@ def write_model(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor
     ({'w': tensor([1., 1.])}, {'classes': [0, 1]})
     """
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = {"schema": SCHEMA, "sha256": digest(contiguous), "state": state}
-    write_atomically(path, save(contiguous, {KEY: json.dumps(header, ensure_ascii=False, allow_nan=True)}))
+    check_finite(contiguous)
+    told = json.dumps({"sha256": PLACEHOLDER, "schema": SCHEMA, "state": state}, ensure_ascii=False, allow_nan=True)
+    content = save(contiguous, {KEY: told})
+    check_size(len(content))
+    check_header_size(int.from_bytes(content[:8], "little"))
+    start = find_digest(content, DIGEST)
+    assert start is not None  # it was just written
+    write_atomically(path, put_digest(content, start))
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -125,40 +278,67 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], d
     FileNotFoundError
         If there is no file.
     ValueError
-        If it is no such file, of an unknown schema, or damaged.
+        If it is no such file, too large, of an unknown schema, or damaged, or a weight is not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a model file written by CNNClassifier.save; there is none.")
+    content = read_bounded(path, EXPECTED)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        state, _ = read_header(content)
+        return read_tensors(content), state
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
+    """Read what a file says: the state, and what tensors there are."""
+    size = int.from_bytes(content[:8], "little")
+    try:
+        if len(content) < 8 + size:
+            raise ValueError("it ends within its header")
+        check_header_size(size)
+        header = json.loads(content[8 : 8 + size])
+        metadata = header.pop("__metadata__", {})
+        specification = {
+            str(name): (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in header.items()
+        }
+        told = json.loads(metadata.get(KEY, "null"))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"expected {EXPECTED}; it cannot be read as one ({error}). Save the model again.") from error
+    if not isinstance(told, dict):
+        raise ValueError(f"expected {EXPECTED}; it is a safetensors file without {KEY!r} metadata.")
+    if told.get("schema") != SCHEMA:
         raise ValueError(
-            f"{path}: expected a model file written by CNNClassifier.save; it cannot be read as one ({error}). "
-            "Save the model again."
-        ) from error
-    if not isinstance(header, dict):
-        raise ValueError(
-            f"{path}: expected a model file written by CNNClassifier.save; "
-            f"it is a safetensors file without {KEY!r} metadata."
-        )
-    if header.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path}: expected schema {SCHEMA}; got {header.get('schema')!r}. "
+            f"expected schema {SCHEMA}; got {str(told.get('schema'))[:99]}. "
             "Load it with the version of cnnclf that saved it, or upgrade cnnclf."
         )
-    if header.get("sha256") != digest(tensors):
-        raise ValueError(f"{path}: the weights are damaged: their SHA-256 is not the one stored. Save the model again.")
-    return tensors, header["state"]
+    state = told.get("state")
+    if not isinstance(state, dict):
+        raise ValueError(f"expected {EXPECTED}; its metadata lacks parts. Save the model again.")
+    return state, specification
 
 
-def digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hash names, types, shapes and bytes of contiguous tensors."""
-    sha256 = hashlib.sha256()
-    for name in sorted(tensors):
-        array = tensors[name].numpy()
-        sha256.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        sha256.update(array.tobytes())
-    return sha256.hexdigest()
+def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
+    """Check the digest and read the tensors."""
+    start = find_digest(content, DIGEST)
+    if start is None or not holds_digest(content, start):
+        raise ValueError("the file is damaged: its SHA-256 is not the one stored in it. Save or copy it again.")
+    try:
+        tensors = load(content)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"expected {EXPECTED}; it cannot be read as one ({error}). Save the model again.") from error
+    check_finite(tensors)
+    return tensors
+
+
+def check_header_size(size: int) -> None:
+    """Refuse a header that would take too much memory."""
+    if size > LARGEST_HEADER:
+        raise ValueError(f"a header has at most {LARGEST_HEADER:,} bytes, this has {size:,}")
+
+
+def check_finite(tensors: Tensors) -> None:
+    """Refuse weights that are not numbers."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(
+                f"Expected finite weights; {name} holds NaN or infinity. Train the network again, slower (lr)."
+            )

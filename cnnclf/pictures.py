@@ -38,6 +38,8 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", "
 
 WHITES = (1, 16, 255, 65535)  # floats, scikit-learn's digits, 8 bits, 16 bits
 LARGEST_SIDE = 280  # pixels of a drawing while it is cleaned: strokes are some pixels wide, noise is one
+MOST_PIXELS = 2**24  # of a picture, which decoded takes four bytes each
+ENOUGH_PIXELS = 2**22  # a larger one is made smaller before anything else, by averaging
 FAINTEST = 0.1  # contrast, of 1, that a drawing needs
 
 
@@ -90,8 +92,8 @@ def read_picture(
     Parameters
     ----------
     source : path-like or bytes
-        The file, or its content: BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, of any size, with 8 bits a channel, or 16 if
-        it is grey.
+        The file, or its content: BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, of at most 2²⁴ pixels (4096×4096), with 8 bits
+        a channel, or 16 if it is grey.
     layout : ImageLayout
         The shape of a row, and how it is read as an image.
     mean, std : sequence of float, one a channel
@@ -181,8 +183,11 @@ def open_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
                 warnings.simplefilter("error", category)
             # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-                frames = getattr(image, "n_frames", 1)
-                upright = ImageOps.exif_transpose(image)
+                check_header(image)
+                ImageOps.exif_transpose(image, in_place=True)
+                image.load()
+    except UnwantedPictureError as error:
+        raise ValueError(f"{name}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{name}: expected a picture that is safe to decode, got {error} Make it smaller.") from error
     except UnidentifiedImageError as error:
@@ -191,15 +196,40 @@ def open_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
         ) from error
     except (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error, UserWarning) as error:
         raise ValueError(f"{name}: expected a readable picture, got {error!r}. Save it again as PNG.") from error
-    if frames > 1:
-        raise ValueError(f"{name}: expected one picture, got {frames} frames. Save the one that is meant on its own.")
-    if upright.mode.startswith("I"):  # 16 bits, which some decoders give in 32
-        return Image.fromarray(np.asarray(upright, dtype=np.float32) / np.float32(257))
-    if upright.mode == "F":
+    if image.mode == "F":
         raise ValueError(f"{name}: expected whole-number pixels, got floats, whose unit is unknown. Save it as PNG.")
-    if upright.has_transparency_data:
-        return upright.convert("RGBA")
-    return upright.convert("L" if upright.mode in ("1", "L") else "RGB")
+    return reduce(as_known_mode(image))
+
+
+class UnwantedPictureError(Exception):
+    """A picture that can be read and is not to be."""
+
+
+def check_header(image: Image.Image) -> None:
+    """Refuse a picture by what its header says, before it is decoded."""
+    if getattr(image, "is_animated", False):
+        raise UnwantedPictureError("expected one picture, got several frames. Save the one that is meant on its own.")
+    if image.width * image.height > MOST_PIXELS:
+        raise UnwantedPictureError(
+            f"expected a picture that is safe to decode, got {image.width}×{image.height} pixels, more than "
+            f"{MOST_PIXELS:,}. Make it smaller."
+        )
+
+
+def as_known_mode(image: Image.Image) -> Image.Image:
+    """Bring a decoded picture to mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits."""
+    if image.mode.startswith("I"):  # 16 bits, which some decoders give in 32
+        grey = np.asarray(image, dtype=np.float32).copy()
+        grey /= np.float32(257)
+        return Image.fromarray(grey)
+    mode = "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def reduce(image: Image.Image) -> Image.Image:
+    """Make a picture of more than ``ENOUGH_PIXELS`` smaller by averaging, so that all that follows costs little."""
+    factor = math.ceil(math.sqrt(image.width * image.height / ENOUGH_PIXELS))
+    return image.reduce(factor) if factor > 1 else image
 
 
 def name_of(source: str | os.PathLike[str] | bytes) -> str:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import struct
+import sys
 import tokenize
 import warnings
 import zipfile
@@ -251,4 +252,8 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         raise ValueError(
             f"Expected {name} to take {expected:,} bytes, as its shape {shape} says, got {size:,}; save it again."
         )
+    if dtype.kind == "U":
+        letters = np.frombuffer(content, dtype.str[0] + "u4", offset=stream.tell())
+        if ((letters > sys.maxunicode) | ((letters >= 0xD800) & (letters < 0xE000))).any():
+            raise ValueError(f"Expected {name} to hold text, got letters that Unicode does not have; save it again.")
     return np.ndarray(shape, dtype, content, stream.tell(), order="F" if is_fortran else "C")

@@ -4,10 +4,11 @@ import hashlib
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 Batch = tuple[Any, torch.Tensor]
+
+# Held while random numbers are drawn: torch has one generator for all threads of a process.
+ONE_SEED_AT_A_TIME = threading.RLock()
 
 
 def one_cycle(progress: float) -> float:
@@ -249,6 +253,7 @@ def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
     One thread, as scikit-learn's own estimators: ``n_jobs`` is the way to use more cores, results are the same
     bits inside and outside of it, and spinning threads on a busy machine cost more than they bring.
     The environment variable ``CNNCLF_NUM_THREADS`` sets another number; the same bits hold for the same number.
+    Seeded sessions of several Python threads take turns; within one of them another one may be opened.
 
     Parameters
     ----------
@@ -257,16 +262,17 @@ def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
     seed : sequence of int, optional
         Seeds torch; without it random numbers are not drawn.
     """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ.get("CNNCLF_NUM_THREADS", "1")))
-    devices = [torch.cuda.current_device()] if torch.device(device).type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices, enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1))
-            yield
-    finally:
-        torch.set_num_threads(n_threads)
+    with nullcontext() if seed is None else ONE_SEED_AT_A_TIME:
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(int(os.environ.get("CNNCLF_NUM_THREADS", "1")))
+        devices = [torch.cuda.current_device()] if torch.device(device).type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices, enabled=seed is not None):
+                if seed is not None:
+                    torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1))
+                yield
+        finally:
+            torch.set_num_threads(n_threads)
 
 
 class Progress(Callback):  # type: ignore[misc]
@@ -274,7 +280,9 @@ class Progress(Callback):  # type: ignore[misc]
 
     def on_train_begin(self, net: "Net", **kwargs: Any) -> None:
         """Open the bar."""
-        self.bar_ = tqdm(total=net.n_steps_, disable=None, file=sys.stderr, unit="batch", dynamic_ncols=True)
+        self.bar_ = tqdm(
+            total=net.n_steps_, initial=net.step_, disable=None, file=sys.stderr, unit="batch", dynamic_ncols=True
+        )
 
     def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
         """Name the epoch."""
@@ -302,6 +310,11 @@ class StopEarly(EarlyStopping):  # type: ignore[misc]
 
     def __init__(self, patience: int) -> None:
         super().__init__(monitor="valid_loss", patience=patience, load_best=True, sink=noop)
+
+    def on_train_begin(self, net: "Net", **kwargs: Any) -> None:
+        """Start counting, unless a checkpoint said where counting stood."""
+        if not net.step_:
+            super().on_train_begin(net, **kwargs)
 
     def on_epoch_end(self, net: "Net", **kwargs: Any) -> None:
         """Count epochs without improvement."""
@@ -349,6 +362,24 @@ class WeightAverage:
             shown.copy_(other)
             other.copy_(kept)
         self.average_is_shown = average
+
+
+class Keeper(Protocol):
+    """Where training is kept, as :class:`cnnclf.checkpoint.Checkpoint` does it."""
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that are done."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+
+    def restore(self, net: "Net") -> None:
+        """Put a new net where training stood."""
+
+    def write(self, net: "Net") -> None:
+        """Keep where a net stands between two epochs."""
 
 
 class Net(NeuralNetClassifier):  # type: ignore[misc]
@@ -419,13 +450,32 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     # Beside modules and optimisers, what skorch packs into pickles so that it can be loaded on another device.
     cuda_dependent_attributes_: ClassVar[list[str]] = ["average_"]
 
+    checkpoint_: Keeper | None = None  # while training
+
     @property
     def network(self) -> nn.Module:
         """The module itself, also when it is compiled."""
         network: nn.Module = self.module_._orig_mod if self.compile else self.module_
         return network
 
-    def train(self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str) -> "Net":
+    @property
+    def early_stopping_(self) -> StopEarly | None:
+        """The callback that stops early, where there is one."""
+        return next((callback for _, callback in self.callbacks_ if isinstance(callback, StopEarly)), None)
+
+    @property
+    def ended_(self) -> bool:
+        """Whether the last training came to its end, be it a callback's, and was not interrupted."""
+        if self.interrupted_ or "dur" not in self.history[-1]:
+            return False
+        stopping = self.early_stopping_
+        return (
+            self.completed_ or bool(self.callbacks) or (stopping is not None and stopping.misses_ == stopping.patience)
+        )
+
+    def train(
+        self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str, checkpoint: Keeper | None = None
+    ) -> "Net":
         """Train for some epochs, going on from the weights there are.
 
         Parameters
@@ -436,14 +486,22 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             Passes over ``rows``.
         schedule : str
             A key of ``SCHEDULES``, stretched over these epochs.
+        checkpoint : Keeper, optional
+            What a new net goes on from, and where it is kept before each epoch.
         """
         self.max_epochs = epochs
         self.schedule = schedule
+        if checkpoint is not None and checkpoint.finished:
+            checkpoint.restore(self)
+            self.interrupted_, self.completed_ = False, True
+            return self
         self.train_split = None if valid is None else predefined_split(valid.to(self.device))
+        self.checkpoint_ = checkpoint
         try:
-            self.partial_fit(rows.to(self.device))
+            self.partial_fit(rows.to(self.device), epochs=epochs - (0 if checkpoint is None else checkpoint.n_epochs))
         finally:
             self.train_split = None  # would carry the validation images into every pickle
+            self.checkpoint_ = None
         return self
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -531,12 +589,22 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return loss.mean()
 
     def on_train_begin(self, net: "Net", X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Start the schedule anew."""
+        """Start the schedule anew, or go on with it."""
+        steps = len(self.get_iterator(X, training=True))
         self.step_ = 0
-        self.n_steps_ = self.max_epochs * len(self.get_iterator(X, training=True))
-        self.interrupted_ = True
+        self.n_steps_ = self.max_epochs * steps
+        self.interrupted_, self.completed_ = True, False
         for group in self.optimizer_.param_groups:
             group["lr"] = self.lr
+        if self.checkpoint_ is not None:
+            self.checkpoint_.restore(self)
+            self.step_ = self.checkpoint_.n_epochs * steps
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> "Net":
+        """Note that no interrupt ended the last epoch."""
+        super().fit_loop(X, y, epochs, **kwargs)
+        self.completed_ = True
+        return self
 
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Take one optimisation step at the schedule's learning rate."""
@@ -581,9 +649,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         self.history.record(f"{prefix}_batch_count", len(sizes))
 
     def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
-        """Until the epoch's end, a KeyboardInterrupt is the user's."""
-        super().on_epoch_begin(net, **kwargs)
+        """Keep what all callbacks made of the last epoch; until this one's end, a KeyboardInterrupt is the user's."""
         self.interrupted_ = True
+        if self.checkpoint_ is not None:
+            self.checkpoint_.write(self)
+        super().on_epoch_begin(net, **kwargs)
 
     def on_epoch_end(
         self, net: "Net", dataset_train: Rows | None = None, dataset_valid: Rows | None = None, **kwargs: Any

@@ -1204,6 +1204,7 @@ BAD_VALUES = {
     "device": (DEVICE, [0, None, "gpu", "", "cuda:x", "meta"]),
     "compile": (TRUTH, [1, "reduce-overhead", None]),
     "warm_start": (TRUTH, [1, None, "yes"]),
+    "checkpoint": ("None or the path of a folder", [0, True, "", b"run", ["run"]]),
     "callbacks": (CALLBACKS, [Interrupt, "progress", [3], [("name", 3)], [None]]),
     "random_state": (
         None,

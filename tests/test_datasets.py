@@ -271,7 +271,8 @@ def test_memory_follows_the_bytes_that_are_there_and_not_the_header(tmp_path, co
     file.write_bytes(compress(bytes.fromhex("00000e03 ffffffff ffffffff ffffffff 00")))
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=re.escape(f"expected at least {16 + 8 * (2**32 - 1) ** 3} bytes")):
+        n_bytes = 16 + 8 * (2**32 - 1) ** 3
+        with pytest.raises(ValueError, match=rf"expected at least {n_bytes} bytes|got one of {n_bytes:,};"):
             load_idx(file)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -852,7 +853,7 @@ def test_modes_that_eight_bits_cannot_hold_are_refused(tmp_path, image, mode):
 def test_an_animation_is_refused(tmp_path, extension):
     frames = [Image.new("L", (3, 2), grey) for grey in (0, 100, 200)]
     file = put_image(tmp_path, f"a/1.{extension}", frames[0], save_all=True, append_images=frames[1:])
-    sentence = f"{file}: expected one image, got 3 frames; save the one that is meant on its own"
+    sentence = f"{file}: expected one image, got several frames; save the one that is meant on its own"
     with pytest.raises(ValueError, match=exactly(sentence)):
         load_image_folder(tmp_path)
 

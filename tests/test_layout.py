@@ -19,11 +19,11 @@ MAY_IMPORT = {
     "__init__": (set(), set()),
     "images": (set(), set()),
     "files": (set(), set()),
-    "datasets": (set(), set()),
+    "datasets": ({"files"}, set()),
     "architectures": (set(), set()),
     "augment": (set(), set()),
     "training": ({"augment"}, set()),
-    "persistence": ({"files"}, set()),
+    "persistence": ({"architectures", "files", "images"}, set()),
     "readonly": (set(), set()),
     "folding": ({"architectures"}, set()),
     "recomputing": (set(), set()),
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "onnx_export": ({"files", "onnx_classifier", "onnx_graph", "onnx_int8"}, set()),
     "classifier": (
         {"images", "architectures", "augment", "training"},
-        {"persistence", "onnx_export", "tracing"},  # behind save, load, to_onnx and trace
+        {"checkpoint", "persistence", "onnx_export", "tracing"},  # behind checkpoint=, save, load, to_onnx and trace
     ),
     "triton": ({"files", "onnx_classifier"}, set()),
     "skl2onnx_converter": ({"classifier", "onnx_export"}, set()),
@@ -53,7 +53,8 @@ MAY_IMPORT = {
     "overfitting": (set(), set()),
     "robustness": (set(), set()),
     "hyperparameters": (set(), set()),
-    "comparison": ({"architectures", "classifier", "files", "training"}, set()),
+    "checkpoint": ({"files", "persistence", "training"}, set()),
+    "comparison": ({"architectures", "checkpoint", "classifier", "files", "training"}, set()),
     "drawing": ({"wording"}, set()),
     "plots_trace": ({"drawing", "wording"}, set()),
     "plots_comparison": ({"drawing", "wording"}, set()),

@@ -365,7 +365,7 @@ def test_half_a_picture():
 def test_a_moving_picture():
     frames = [five(), five(width=30)]
     assert error_of(read_picture, file_of(frames[0], "GIF", save_all=True, append_images=frames[1:]), **MNIST) == (
-        "picture: expected one picture, got 2 frames. Save the one that is meant on its own."
+        "picture: expected one picture, got several frames. Save the one that is meant on its own."
     )
 
 

@@ -48,7 +48,7 @@ def test_architectures_are_all_there_with_their_parameters() -> None:
 def test_other_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
-    search, folds, pipeline, history, loaded, _, _, served = (run(block, namespace) for block in BLOCKS[1:])
+    search, folds, pipeline, history, loaded, best, *_, served = (run(block, namespace) for block in BLOCKS[1:])
     printed = capsys.readouterr().out
     assert search.shape == (8, 6)
     assert search["mean_test_score"].max() > 0.9
@@ -56,6 +56,8 @@ def test_other_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert folds.tolist() == list(namespace["comparison"].results[0].accuracies)
     assert pipeline > 0.95
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert set(best) == {"lr"}
+    assert len(list(tmp_path.glob("search/*"))) == 5  # 2 × 2 fits, and the best once more on all images
     assert "points" in printed  # the gap between training and validation accuracy
     assert (tmp_path / "confusion.svg").exists()
     assert namespace["trace"].label == namespace["clf"].predict(namespace["five"][None])

@@ -459,11 +459,12 @@ OTHER_VALUES = {  # for every parameter a value that makes another classifier, o
     "device": "cpu",
     "compile": True,
     "warm_start": True,
+    "checkpoint": "run",
     "callbacks": [],
     "random_state": 5,
     "verbose": 1,
 }
-CHANGES_NO_NUMBER = {"patience", "device", "warm_start", "callbacks", "verbose"}
+CHANGES_NO_NUMBER = {"patience", "device", "warm_start", "checkpoint", "callbacks", "verbose"}
 # The first matters only with early stopping; whether the second matters, and how much, is the processor's choice.
 NEEDS = {"validation_fraction": {"early_stopping": True}, "precision": {"precision": "bfloat16"}}
 
@@ -473,7 +474,8 @@ def test_every_parameter_is_set_in_these_tests():
 
 
 @pytest.mark.parametrize("name", sorted(set(OTHER_VALUES) - {"compile"}))
-def test_set_params_before_and_after_fit(name, flat):
+def test_set_params_before_and_after_fit(name, flat, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a checkpoint goes
     X, y, X_test, _ = (part[:150] for part in flat)
     value, needs = OTHER_VALUES[name], NEEDS.get(name, {})
     before_fit = quick(**needs).set_params(**{name: value})

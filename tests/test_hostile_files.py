@@ -1,0 +1,294 @@
+"""Files from strangers: each is refused with a sentence that names it and says why, and costs little.
+
+`hostile` makes the files and reads each in a process of its own. Here is said what has to come of it.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pytest
+from hostile import HOSTILE, MARK, place
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnnclf import CNNClassifier, ONNXClassifier, load_digits
+
+PACKAGE = Path(hostile.files.__file__).parent
+SCRIPT = hostile.__file__
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # a process with waiting threads cannot be forked safely
+MOST_MEGABYTES = 256
+MOST_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A folder of hostile files and what was raised by each: (folder, {(reader, name): said})."""
+    folder = tmp_path_factory.mktemp("hostile")
+    run = subprocess.run(
+        [sys.executable, SCRIPT, str(folder), "--try"], capture_output=True, text=True, check=True, env=ONE_THREAD
+    )
+    said = map(json.loads, run.stdout.splitlines())
+    return folder, {(line["reader"], line["name"]): line for line in said}
+
+
+@pytest.mark.parametrize(("reader", "name"), HOSTILE)
+def test_it_is_refused_by_name_with_the_reason_and_costs_little(corpus, reader, name):
+    folder, said = corpus[0], corpus[1][reader, name]
+    assert said["kind"] == "ValueError"
+    assert said["message"].startswith(str(place(folder, reader, name)))
+    assert HOSTILE[reader, name] in said["message"]
+    assert len(said["message"]) < 2000
+    assert said["megabytes"] < MOST_MEGABYTES
+    assert said["seconds"] < MOST_SECONDS
+
+
+def test_nothing_was_run_and_nothing_was_written(corpus):
+    folder = corpus[0]
+    made = {*hostile.ENDINGS, "good", "good.cnn", "good.onnx", "good.png"}
+    assert {path.name for path in folder.iterdir()} == made
+    assert not [*folder.rglob(MARK)]
+    assert not Path(MARK).exists()
+
+
+def test_the_good_files_of_the_corpus_are_good(corpus):
+    for reader, name in (("load", "good.cnn"), ("onnx", "good.onnx"), ("picture", "good.png")):
+        hostile.read(reader, corpus[0] / name)
+
+
+COMMANDS = {
+    "load": (
+        "predict {0} {good}.png",
+        "evaluate {0} --dataset {good}",
+        "export {0} --out x.onnx",
+        "trace {0} --digit 1",
+    ),
+    "onnx": ("predict {0} {good}.png", "evaluate {0} --dataset {good}", "export {0} --out x.onnx"),
+    "picture": ("predict {good}.cnn {0}", "trace {good}.cnn --image {0}"),
+    "folder": ("evaluate {good}.cnn --dataset {0}",),
+    "npz": ("report --from-predictions {0} --out out",),
+    "csv": ("report --from-predictions {0} --out out",),
+}
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("reader", COMMANDS)
+def test_the_command_says_one_sentence(corpus, tmp_path, reader):
+    # One process a reader, as starting takes longest; each command in a child of that.
+    folder = corpus[0]
+    calls = [
+        (str(place(folder, reader, name)), command.format(place(folder, reader, name), good=folder / "good").split())
+        for kind, name in HOSTILE
+        if kind == reader
+        for command in COMMANDS[reader]
+    ]
+    program = f"import sys; sys.path.append({str(Path(SCRIPT).parent)!r})\n{RUN_COMMANDS}"
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(folder / "good")],
+        input=json.dumps(calls), capture_output=True, text=True, check=True, cwd=tmp_path, env=ONE_THREAD,
+    )  # fmt: skip
+    answers = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(answers) == len(calls)
+    for (path, call), (code, text) in zip(calls, answers, strict=True):
+        assert code == 1, (call, text)
+        assert text.startswith("error: "), (call, text)
+        assert path in text, (call, text)
+        assert "Traceback" not in text, (call, text)
+        assert len(text) < 2000, (call, text)
+    assert not (tmp_path / "x.onnx").exists()
+
+
+RUN_COMMANDS = """
+import json, os, sys, tempfile
+import hostile
+import cnnclf.classifier, cnnclf.onnx_classifier, cnnclf.persistence, cnnclf.pictures, cnnclf.predictions
+import cnnclf.cli, cnnclf.report, cnnclf.splits
+
+def call(words, stderr):
+    os.dup2(stderr.fileno(), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.argv = ["cnnclf", *words]
+    try:
+        cnnclf.cli.main()
+    except SystemExit as error:
+        return error.code
+    return "did not exit"
+
+hostile.read("load", sys.argv[1] + ".cnn")  # so that no child has to import what all need
+hostile.read("onnx", sys.argv[1] + ".onnx")
+hostile.read("picture", sys.argv[1] + ".png")
+for _, words in json.load(sys.stdin):
+    with tempfile.TemporaryFile("w+") as stderr:
+        said = hostile.in_a_child(lambda: call(words, stderr), 60)
+        stderr.seek(0)
+        code = int(said["message"]) if said["kind"] is None and said["message"].isdecimal() else said["kind"]
+        print(json.dumps([code, stderr.read()]), flush=True)
+"""
+
+
+# One bit
+
+
+@pytest.fixture(scope="module")
+def good(corpus):
+    """The bytes of good files, and what is predicted with them of every pixel's brightest and darkest."""
+    return {kind: (corpus[0] / f"good.{kind}").read_bytes() for kind in ("cnn", "onnx")}
+
+
+X = np.random.default_rng(0).integers(0, 256, (5, 4, 4), dtype=np.uint8)
+OPEN = {"cnn": CNNClassifier.load, "onnx": ONNXClassifier}
+
+
+def refused_or_the_same(kind, path, content, original):
+    """Whether changed content is refused; else it must give the same classifier."""
+    path.write_bytes(content)
+    try:
+        clf = OPEN[kind](path)
+    except ValueError as error:
+        message = str(error)
+        assert message.startswith(str(path))
+        return True
+    path.write_bytes(original)
+    wanted = OPEN[kind](path)
+    assert np.array_equal(clf.predict_proba(X), wanted.predict_proba(X))
+    assert clf.predict(X).tolist() == wanted.predict(X).tolist()
+    return False
+
+
+def flip(content, bit):
+    flipped = bytearray(content)
+    flipped[bit // 8] ^= 1 << bit % 8
+    return bytes(flipped)
+
+
+@pytest.mark.parametrize("kind", OPEN)
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.acceptance)])
+def test_every_flipped_bit_is_refused(good, tmp_path, kind, n):
+    bits = np.random.default_rng(n).integers(0, 8 * len(good[kind]), n)
+    refused = [refused_or_the_same(kind, tmp_path / f"m.{kind}", flip(good[kind], bit), good[kind]) for bit in bits]
+    assert all(refused)  # the digest is of all bytes
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("kind", OPEN)
+def test_every_flipped_bit_of_a_trained_network_is_refused(tmp_path, kind):
+    X, y = load_digits()
+    clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+    path = tmp_path / f"m.{kind}"
+    {"cnn": clf.save, "onnx": clf.to_onnx}[kind](path)
+    content = path.read_bytes()
+    assert (OPEN[kind](path).predict(X) == clf.predict(X)).all()
+    for bit in np.random.default_rng(0).integers(0, 8 * len(content), 1000):
+        path.write_bytes(flip(content, bit))
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            OPEN[kind](path)
+
+
+@pytest.mark.parametrize("kind", OPEN)
+def test_every_flipped_bit_of_the_first_bytes_is_refused(good, tmp_path, kind):
+    for bit in range(8 * 40):
+        assert refused_or_the_same(kind, tmp_path / f"m.{kind}", flip(good[kind], bit), good[kind])
+
+
+LIMITED = """
+import resource
+import sys
+from pathlib import Path
+import hostile
+from cnnclf.onnx_classifier import limit_memory
+
+path = Path(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for megabytes, columns in ((256, 2**12), (256, 16), (32, 16)):  # 16 GiB and 64 MiB from a file of a kilobyte
+    path.write_bytes(hostile.with_model(hostile.constant([2**20, columns]))())
+    limit_memory(megabytes * 2**20)
+    try:
+        hostile.read("onnx", path)
+        print("predicted")
+    except ValueError as error:
+        print(str(error).splitlines()[0])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_what_a_graph_asks_for_when_it_predicts_can_be_bounded(tmp_path):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "large.onnx")]
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=ONE_THREAD | {"PYTHONPATH": str(Path(SCRIPT).parent)}
+    )
+    refused, within, refused_too, megabytes = run.stdout.splitlines()
+    assert refused.startswith(f"{tmp_path / 'large.onnx'}: ONNX Runtime cannot run it")
+    assert within == "predicted"
+    assert refused_too.startswith(f"{tmp_path / 'large.onnx'}: ONNX Runtime cannot run it")
+    assert float(megabytes) < MOST_MEGABYTES
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=9), inside, max_size=4),
+    max_leaves=8,
+)
+STATE = {
+    "params": [
+        "architecture",
+        "max_epochs",
+        "lr",
+        "class_weight",
+        "augment",
+        "image_shape",
+        "callbacks",
+        "random_state",
+    ],
+    "fitted": ["input_shape", "image_shape", "channels_last", "feature_names", "batch_size", "seed", "history"],
+    "classes": ["dtype", "values"],
+}
+PLACES = [("state", part, name) for part, names in STATE.items() for name in names]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.sampled_from(PLACES), value=JSON)
+def test_whatever_the_metadata_of_a_sealed_model_says_is_refused_or_harmless(good, tmp_path, at, value):
+    refused_or_the_same("cnn", tmp_path / "m.cnn", hostile.with_state(*at, to=value)(good["cnn"]), good["cnn"])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.sampled_from(["input_shape", "image_shape", "channels_last", "scaling", "session", "x"]), value=JSON)
+def test_whatever_the_metadata_of_a_sealed_export_says_is_refused_or_harmless(good, tmp_path, at, value):
+    refused_or_the_same("onnx", tmp_path / "m.onnx", hostile.with_metadata(at, value)(), good["onnx"])
+
+
+# The package itself
+
+
+def test_no_module_can_run_what_it_reads():
+    for path in PACKAGE.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        for call in ("torch.load(", "pickle.load", "joblib.load", "allow_pickle=True", "eval(", "exec(", "__import__("):
+            assert call not in source.replace(".eval(", "").replace("literal_eval(", ""), f"{path.name}: {call}"
+
+
+OFFLINE = """
+import socket, sys
+def refuse(*arguments, **named):
+    raise AssertionError("the network was used")
+socket.create_connection = socket.getaddrinfo = socket.socket.__init__ = refuse
+import numpy as np
+import cnnclf
+for name in cnnclf.__all__:
+    getattr(cnnclf, name)
+import cnnclf.cli, cnnclf.report
+X = np.zeros((1, 4, 4), np.uint8)
+for clf in cnnclf.CNNClassifier.load(sys.argv[1] + ".cnn"), cnnclf.ONNXClassifier(sys.argv[1] + ".onnx"):
+    print(*clf.predict(X))
+"""
+
+
+def test_importing_and_predicting_use_no_network(corpus):
+    run = subprocess.run([sys.executable, "-c", OFFLINE, str(corpus[0] / "good")], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert len(run.stdout.split()) == 2
