@@ -155,6 +155,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     The rows of the training data are sorted by content before the seeded shuffle, so that a fit does not depend on
     the order in which they came; whole-number sample weights are the same as repetitions, to the bit.
 
+    Ctrl-C ends training with a warning and leaves a usable estimator, as ``MLPClassifier`` does. A search scores it as
+    it stands: so that Ctrl-C ends the search, too, make the warning "Training interrupted" an error, and pass
+    ``error_score="raise"``.
+
     A checkpoint holds weights, optimiser, averages, early stopping, torch's random numbers and the history, and of the
     training data its SHA-256 alone. Two epochs are kept: should the newest file be damaged, the one before it is used.
     ``verbose`` may change between two calls; another version of torch or cnnclf, or another number of threads, is
@@ -283,6 +287,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"got architecture={self.architecture!r} and image_shape={self.image_shape!r}. "
                 "Set them back, or warm_start=False to start anew."
             )
+        if not going_on:
+            self.__dict__.pop("net_", None)  # should this fit fail, no old network may speak for new classes
         pixels, labels, weight = self._check_training_data(
             X, y, sample_weight, classes=self.classes_ if going_on else None, reset=not going_on
         )
@@ -378,7 +384,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n, n_classes), float32
             The softmax of the logits; columns in the order of ``classes_``.
         """
-        probabilities: NDArray[np.float32] = torch.from_numpy(self._logits(X)).softmax(dim=1).numpy()
+        logits = torch.from_numpy(self._logits(X))
+        with session("cpu"):  # a process in which torch has started threads cannot be forked safely
+            probabilities: NDArray[np.float32] = logits.softmax(dim=1).numpy()
         return probabilities
 
     def decision_function(self, X: Any) -> NDArray[np.float32]:
@@ -704,10 +712,12 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str, checkpoint: "Checkpoint | None" = None
     ) -> Self:
         self.net_.lr = float(self.lr)
-        with session(self.net_.device, (self._seed, 1 + len(self.net_.history))):
-            self.net_.train(rows, valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint)
-        self.history_ = tidy_history(self.net_.history)
-        if self.net_.interrupted_:
+        try:
+            with session(self.net_.device, (self._seed, 1 + len(self.net_.history))):
+                self.net_.train(rows, valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint)
+        finally:
+            self.history_ = tidy_history(self.net_.history)
+        if not self.net_.ended_:
             warnings.warn(
                 f"Training interrupted by user in epoch {len(self.history_) + 1}; the estimator is usable.",
                 UserWarning,

@@ -23,6 +23,7 @@ from cnnclf.files import encode_labels, write_atomically
 from cnnclf.onnx_classifier import DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, make_session, read_metadata, seal
 from cnnclf.onnx_graph import TRACED_OPSET, declare_versions, fold, quiet, strip
 from cnnclf.onnx_int8 import to_int8
+from cnnclf.training import session
 
 TOLERANCE = 1e-5  # of a probability, between torch and the file
 
@@ -206,16 +207,16 @@ def compare(content: bytes, clf: Any, rows: NDArray[Any], quantize: str | None) 
 
     Two engines read the file: ONNX Runtime as it will be served, and ONNX's own reference implementation.
     """
-    with torch.inference_mode():
+    with session("cpu"), torch.inference_mode():
         wanted, _ = served(clf)(torch.from_numpy(rows))
     probabilities = wanted.numpy()
     source = "the exported file"
-    session = make_session(content, read_metadata(content, source), 1, source)
+    onnxruntime = make_session(content, read_metadata(content, source), 1, source)
     reference = onnx.load_from_string(content)
     if quantize:  # the reference knows DequantizeLinear from opset 19 on; for int8 it means the same
         reference.opset_import[0].version = 19
     engines = {
-        "onnxruntime": session.run(["label", "probabilities"], {"X": rows}),
+        "onnxruntime": onnxruntime.run(["label", "probabilities"], {"X": rows}),
         "onnx.reference": ReferenceEvaluator(reference).run(["label", "probabilities"], {"X": rows}),
     }
     for engine, (labels, found) in engines.items():

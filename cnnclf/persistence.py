@@ -104,6 +104,8 @@ def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.save`."""
     check_image_size(clf.image_shape_)
     params = {name: plain(value) for name, value in clf.get_params(deep=False).items() if name not in OF_THIS_PLACE}
+    if clf.callbacks:
+        params["callbacks"] = None  # live objects, of which `plain` leaves the list
     if isinstance(clf.class_weight, dict):
         params["class_weight"] = [[plain(label), float(weight)] for label, weight in clf.class_weight.items()]
     fitted = {name: plain(value) for name, value in clf._fitted_state().items() if name != "classes"}

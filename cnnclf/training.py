@@ -321,6 +321,11 @@ class StopEarly(EarlyStopping):  # type: ignore[misc]
         if "valid_loss" in net.history[-1]:
             super().on_epoch_end(net, **kwargs)
 
+    def on_train_end(self, net: "Net", **kwargs: Any) -> None:
+        """Restore the best weights, unless training was interrupted before its first epoch."""
+        if net.history:
+            super().on_train_end(net, **kwargs)
+
 
 class WeightAverage:
     """Exponential moving average of a network's floating-point state, batch-norm statistics included.

@@ -320,7 +320,8 @@ def test_an_interrupt_at_the_end_of_an_epoch_is_no_callbacks(some, tmp_path, mon
     clf = quick(callbacks=[EndAfter(4)], checkpoint=tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(EpochTimer, "on_epoch_end", interrupt)
-        clf.fit(*some)
+        with pytest.warns(UserWarning, match=r"interrupted by user in epoch 3; "):
+            clf.fit(*some)
     assert not clf.net_.ended_
     assert same(clf.fit(*some), quick().fit(*some))
 

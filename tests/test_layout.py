@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "pictures": ({"images"}, set()),
     "onnx_graph": (set(), set()),
     "onnx_int8": ({"onnx_graph"}, set()),
-    "onnx_export": ({"files", "onnx_classifier", "onnx_graph", "onnx_int8"}, set()),
+    "onnx_export": ({"files", "onnx_classifier", "onnx_graph", "onnx_int8", "training"}, set()),
     "classifier": (
         {"images", "architectures", "augment", "training"},
         {"checkpoint", "persistence", "onnx_export", "tracing"},  # behind checkpoint=, save, load, to_onnx and trace
