@@ -480,6 +480,8 @@ def _read_image(file: Path, size: tuple[int, int] | None, first: Path, most: int
             with Image.open(file, formats=_IMAGE_FORMATS) as image:
                 _check_picture(file, image, size, first, most)
                 image.load()
+                if image.mode in ("P", "PA") and image.palette is None:
+                    raise _Unwanted(f"{file}: expected a palette of its colours, got none; save it as PNG again")
     except _Unwanted as error:
         raise ValueError(str(error)) from None
     except (

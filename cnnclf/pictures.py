@@ -186,6 +186,8 @@ def open_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
                 check_header(image)
                 ImageOps.exif_transpose(image, in_place=True)
                 image.load()
+                if image.mode in ("P", "PA") and image.palette is None:
+                    raise UnwantedPictureError("expected a palette of its colours, got none. Save it as PNG.")
     except UnwantedPictureError as error:
         raise ValueError(f"{name}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -683,6 +683,7 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG bomb, grey": (lambda: whole_png(9_000, colour=0, channels=1), "9000×9000 pixels"),
     "PNG bomb, RGB": (lambda: whole_png(5_000, colour=2, channels=3), "5000×5000 pixels"),
     "PNG bomb, interlaced": (lambda: png(9_000, 9_000, b"").replace(b"\0\0\0\0\0IDAT", b"\0\0\0\0\1IDAT"), "expected"),
+    "PNG without its palette": (lambda: whole_png(4, colour=3, channels=1), "expected a palette of its colours"),
     "PNG with a text bomb": (text_bomb, "expected a readable"),
     "GIF animated": (lambda: animated("GIF"), "got several frames"),
     "PNG animated": (lambda: animated("PNG"), "got several frames"),
