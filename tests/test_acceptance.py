@@ -74,7 +74,7 @@ def test_the_page_shows_how_the_network_reads_a_5(report: Path, browser: webdriv
     X, y = load_mnist("test")
     trace = clf.trace(X[np.flatnonzero((y == 5) & (clf.predict(X) == 5))[0]])
     browser.get((report / "index.html").as_uri())
-    assert browser.find_element(By.ID, "walkthrough").text == "5How the network reads a 5"
+    assert browser.find_element(By.ID, "walkthrough").text.endswith("How the network reads a 5")
     story = browser.find_element(By.ID, "story")
     assert f"The network takes this image for 5 and is {100 * trace.probabilities[5]:.2f} % sure" in story.text
     rows = story.find_elements(By.CSS_SELECTOR, ".pixels tbody tr")
