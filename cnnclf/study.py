@@ -2,7 +2,6 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from sklearn.base import clone
 
 from cnnclf.architectures import find_architecture, summarize
 from cnnclf.classifier import CNNClassifier
-from cnnclf.comparison import Comparison, compare_architectures
+from cnnclf.comparison import Comparison, compare_architectures, fit_to_the_end
 from cnnclf.evaluation import Evaluation
 from cnnclf.images import check_images
 from cnnclf.records import DataRecord, Example, ModelRecord, Report, Reproduction, Run
@@ -93,12 +92,7 @@ def carry_out(
 def train(clf: CNNClassifier, data: Data) -> float:
     """Fit the classifier and give the wall time in seconds."""
     start = time.perf_counter()
-    with warnings.catch_warnings():
-        # An interrupted fit warns and leaves a usable estimator; here that is the end, and said once.
-        warnings.filterwarnings("ignore", message="Training interrupted")
-        clf.fit(data.training.X, data.training.y, X_val=data.validation.X, y_val=data.validation.y)
-    if clf.net_.interrupted_:
-        raise KeyboardInterrupt
+    fit_to_the_end(clf, data.training.X, data.training.y, X_val=data.validation.X, y_val=data.validation.y)
     return time.perf_counter() - start
 
 

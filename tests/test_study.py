@@ -125,11 +125,13 @@ def test_on_a_terminal_the_fits_of_a_comparison_are_a_line_each_and_only_the_las
     assert "batch" in after
 
 
-def test_an_interrupted_training_is_the_end_and_leaves_no_model(data, tmp_path, monkeypatch):
+# In a step, and between two epochs, where an interrupt looks like a callback's decision to stop.
+@pytest.mark.parametrize("moment", ["torch.optim.AdamW.step", "skorch.callbacks.EpochTimer.on_epoch_end"])
+def test_an_interrupted_training_is_the_end_and_leaves_no_model(data, tmp_path, monkeypatch, moment):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("torch.optim.AdamW.step", interrupt)
+    monkeypatch.setattr(moment, interrupt)
     with pytest.raises(KeyboardInterrupt):
         carry_out(CNNClassifier(random_state=0), data, tmp_path, reproduction=REPRODUCTION)
     assert list(tmp_path.iterdir()) == []
