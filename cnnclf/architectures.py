@@ -260,21 +260,23 @@ class Standardise(nn.Module):
         """
         n_channels = pixels.shape[1]
         n = len(order) * pixels[0, 0].numel()
-        # Slices of about a million numbers: their copies stay small.
-        slices = torch.split(order, max(1, 2**20 // pixels[0].numel()))
-        if pixels.dtype == torch.uint8:  # counting each of the 256 values is exact, and five times as fast
-            counts = torch.zeros(n_channels, 256, dtype=torch.float64)
-            for part in slices:
-                for count, channel in zip(counts, pixels.index_select(0, part).unbind(1), strict=True):
-                    count += torch.bincount(channel.flatten(), minlength=256)
-            values = torch.arange(256, dtype=torch.float64)
-            mean = counts @ values / n
-            variance = (counts * (values - mean[:, None]).square()).sum(dim=1) / n
+        step = max(1, 2**17 // pixels[0].numel())  # slices whose float64 copies stay in the cache
+        mean = variance = torch.zeros(n_channels, dtype=torch.float64)
+        if pixels.dtype == torch.uint8:  # sums of whole numbers are exact in any order, and one pass is enough
+            total, squares = torch.zeros(2, n_channels, dtype=torch.float64)
+            visits = torch.bincount(order, minlength=len(pixels)).double()
+            for part, times in zip(torch.split(pixels, step), torch.split(visits, step), strict=True):
+                x = part.double()
+                total += times @ x.sum(dim=(2, 3))
+                squares += times @ x.square_().sum(dim=(2, 3))
+            mean = total / n
+            # n Σx² − (Σx)² in Python's integers, as it may be the small difference of large numbers.
+            pairs = zip(total.tolist(), squares.tolist(), strict=True)
+            variance = torch.tensor([(n * int(q) - int(s) ** 2) / n**2 for s, q in pairs], dtype=torch.float64)
         else:
-            mean = variance = torch.zeros(n_channels, dtype=torch.float64)
-            for part in slices:
+            for part in torch.split(order, step):
                 mean = mean + pixels.index_select(0, part).double().sum(dim=(0, 2, 3)) / n
-            for part in slices:
+            for part in torch.split(order, step):
                 deviation = pixels.index_select(0, part).double() - mean[:, None, None]
                 variance = variance + deviation.square_().sum(dim=(0, 2, 3)) / n
         std = variance.sqrt()

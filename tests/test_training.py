@@ -379,6 +379,57 @@ def test_the_average_is_that_of_the_definition():
     assert all(torch.equal(t, live[name]) for name, t in network.state_dict().items())
 
 
+# Batch normalisation after an epoch of changed images
+
+
+def halve(x):
+    return x.float() / 2
+
+
+def fit_norm(n, watch=None, **changes):
+    """Train batch normalisation of n one-pixel images, 0 to n − 1, in batches of 2; give the layer."""
+    norm = nn.BatchNorm2d(1)
+    net = make_net(
+        nn.Sequential(nn.Identity() if watch is None else watch, norm, nn.Flatten(), nn.Linear(1, 2)), **changes
+    )
+    pixels = torch.arange(n, dtype=torch.float32).reshape(n, 1, 1, 1)
+    net.train(Rows(pixels, torch.arange(n) % 2), None, epochs=1, schedule="constant")
+    return norm
+
+
+@pytest.mark.parametrize("weight_averaging", [False, True])
+def test_statistics_are_those_of_images_as_they_are(weight_averaging):
+    # 0 … 19 has mean 19 / 2 and variance 20 · 21 / 12 = 35 (with n − 1); training saw the halves.
+    norm = fit_norm(20, augment=halve, weight_averaging=weight_averaging)
+    assert norm.running_mean.tolist() == [9.5]
+    assert norm.running_var.tolist() == pytest.approx([35])
+    assert norm.momentum == 0.1
+
+
+def test_a_sample_smaller_than_ten_batches_would_know_less():
+    # Running averages start at 0 and see halves of 0 … 18: their mean stays below 9 / 2.
+    assert fit_norm(19, augment=halve).running_mean.item() < 4.75
+
+
+def test_without_augmentation_the_running_averages_stay():
+    # Ten batches leave 0.9¹⁰ = 0.35 of the start at 0.
+    assert fit_norm(20).running_mean.item() < 9
+
+
+def test_an_interrupted_measurement_keeps_the_running_averages():
+    class Interrupt(nn.Module):
+        def forward(self, x):
+            if not self.training:
+                raise KeyboardInterrupt
+            return x
+
+    norm = fit_norm(20, watch=Interrupt(), augment=halve)
+    assert 0 < norm.running_mean.item() < 4.75
+    assert norm.num_batches_tracked == 10
+    assert norm.momentum == 0.1
+    assert not norm.training
+
+
 # The net, by hand
 
 
