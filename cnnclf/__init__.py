@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
     from cnnclf.evaluation import Evaluation
     from cnnclf.onnx_classifier import ONNXClassifier
+    from cnnclf.recipes import RECIPES
+    from cnnclf.test_time import TestTimeAugmentation
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "RECIPES",
     "CNNClassifier",
     "Evaluation",
     "ONNXClassifier",
+    "TestTimeAugmentation",
     "compare_architectures",
     "list_architectures",
     "load_digits",
@@ -30,9 +34,11 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "RECIPES": "recipes",
     "CNNClassifier": "classifier",
     "Evaluation": "evaluation",
     "ONNXClassifier": "onnx_classifier",
+    "TestTimeAugmentation": "test_time",
     "compare_architectures": "comparison",
     "list_architectures": "architectures",
     "load_digits": "datasets",

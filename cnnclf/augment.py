@@ -2,14 +2,20 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
+from itertools import groupby
 
 import torch
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample, interpolate
+
+from cnnclf.images import SMALLEST_SIDE
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
+CoordinateMap = Callable[[torch.Tensor], torch.Tensor]
 
-# Below eight pixels a side, a shift by one pixel is no longer a small change.
-SMALLEST_SIDE = 8
+# How far `elastic` moves each of its coarse grid's points along each axis: standard deviation, as a share of the side.
+ELASTIC_GRID = 5
+ELASTIC_SD = 0.02
 
 
 def shift(x: torch.Tensor) -> torch.Tensor:
@@ -60,10 +66,68 @@ def affine(x: torch.Tensor) -> torch.Tensor:
     >>> torch.allclose(affine(torch.full((2, 1, 8, 8), 7.0)), torch.tensor(7.0))  # an even image stays even
     True
     """
+    return resample(x, [turn])
+
+
+def elastic(x: torch.Tensor) -> torch.Tensor:
+    """Bend each image smoothly, by about 2 % of its side, bilinearly, repeating the border.
+
+    Five by five points that are spread evenly over the image, corners included, move by normal random numbers of a
+    standard deviation of ``ELASTIC_SD`` of the side, along each axis; what lies between them follows bicubically.
+
+    Source: Simard, Steinkraus & Platt 2003, “Best practices for convolutional neural networks applied to visual
+    document analysis”, section 2; the coarse grid is that of Ronneberger, Fischer & Brox 2015, “U-Net: Convolutional
+    networks for biomedical image segmentation”, section 3.1.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, channels, height, width)
+        Raw pixels.
+
+    Returns
+    -------
+    Tensor of the same shape, float32
+
+    Examples
+    --------
+    >>> torch.allclose(elastic(torch.full((2, 1, 8, 8), 7.0)), torch.tensor(7.0))  # an even image stays even
+    True
+    """
+    return resample(x, [bend])
+
+
+def resample(x: torch.Tensor, maps: list[CoordinateMap]) -> torch.Tensor:
+    """Take every pixel from where the maps say, bilinearly, repeating the border.
+
+    Several changes of place in a row are one resampling, as each one blurs.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, channels, height, width)
+        Raw pixels.
+    maps : list of callables, coordinates (n, height, width, xy) -> same shape
+        Where a changed image takes each pixel from, in the order of the changes; coordinates run from -1 to 1.
+
+    Returns
+    -------
+    Tensor of the same shape, float32
+    """
     n, _, height, width = x.shape
+    rows = (2 * torch.arange(height, device=x.device) + 1) / height - 1
+    columns = (2 * torch.arange(width, device=x.device) + 1) / width - 1
+    coordinates = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).expand(n, -1, -1, -1)
+    # The last change is asked first where it takes a pixel from: that is a place in what the changes before it gave.
+    for place in reversed(maps):
+        coordinates = place(coordinates)
+    return grid_sample(x.float(), coordinates, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def turn(coordinates: torch.Tensor) -> torch.Tensor:
+    """Map coordinates as `affine` does: A·p + t, with an A and a t of each image."""
+    n, height, width, _ = coordinates.shape
 
     def uniform(reach: float) -> torch.Tensor:
-        return (2 * torch.rand(n, device=x.device) - 1) * reach
+        return (2 * torch.rand(n, device=coordinates.device) - 1) * reach
 
     angle = uniform(math.radians(15))
     zoom_x, zoom_y = 1 + uniform(0.1), 1 + uniform(0.1)
@@ -71,15 +135,26 @@ def affine(x: torch.Tensor) -> torch.Tensor:
     # Grid coordinates run from -1 to 1, so 7 % of a side is 0.14; rotation happens in pixels, hence the ratio.
     ratio = height / width
     cos, sin = angle.cos(), angle.sin()
-    theta = torch.stack(
-        [
-            torch.stack([zoom_x * cos, ratio * zoom_x * (shear * cos - sin), uniform(0.14)], dim=1),
-            torch.stack([zoom_y * sin / ratio, zoom_y * (shear * sin + cos), uniform(0.14)], dim=1),
-        ],
-        dim=1,
-    )
-    grid = affine_grid(theta, list(x.shape), align_corners=False)
-    return grid_sample(x.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    to_x = torch.stack([zoom_x * cos, ratio * zoom_x * (shear * cos - sin)], dim=1)
+    to_y = torch.stack([zoom_y * sin / ratio, zoom_y * (shear * sin + cos)], dim=1)
+    move = torch.stack([uniform(0.14), uniform(0.14)], dim=1)
+    moved = coordinates.reshape(n, -1, 2) @ torch.stack([to_x, to_y], dim=2) + move[:, None]
+    return moved.reshape(coordinates.shape)
+
+
+def bend(coordinates: torch.Tensor) -> torch.Tensor:
+    """Map coordinates as `elastic` does: each one moves by the displacement of its place in the image."""
+    n, height, width, _ = coordinates.shape
+
+    def bicubic(size: int) -> torch.Tensor:  # (size, points): what each pixel takes of each point
+        points = torch.eye(ELASTIC_GRID, device=coordinates.device)[None, None]
+        return interpolate(points, (size, ELASTIC_GRID), mode="bicubic", align_corners=True)[0, 0]
+
+    # Grid coordinates run from -1 to 1, so a share of the side is twice that.
+    coarse = 2 * ELASTIC_SD * torch.randn(n, 2, ELASTIC_GRID, ELASTIC_GRID, device=coordinates.device)
+    # (n, xy, height, width). Two products of small matrices take a tenth of the time of interpolating every image.
+    displacement = bicubic(height) @ coarse @ bicubic(width).T
+    return coordinates + displacement.permute(0, 2, 3, 1)
 
 
 def erase(x: torch.Tensor) -> torch.Tensor:
@@ -115,11 +190,13 @@ def erase(x: torch.Tensor) -> torch.Tensor:
     return torch.where(mask[:, None], x.mean(dim=(2, 3), keepdim=True), x)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"shift": shift, "affine": affine, "erase": erase}
+AUGMENTATIONS: dict[str, Augmentation] = {"shift": shift, "affine": affine, "elastic": elastic, "erase": erase}
 
 
 class Compose:
     """Apply augmentations one after the other to images of at least eight pixels a side; leave smaller ones alone.
+
+    Neighbours among `affine` and `elastic` are one resampling.
 
     Parameters
     ----------
@@ -133,7 +210,12 @@ class Compose:
     """
 
     def __init__(self, steps: list[Augmentation]) -> None:
-        self.steps = steps
+        self.steps: list[Augmentation] = []
+        for moves, group in groupby(steps, key=lambda step: step is affine or step is elastic):
+            members = list(group)
+            if moves:
+                members = [partial(resample, maps=[turn if step is affine else bend for step in members])]
+            self.steps += members
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Change a batch."""

@@ -87,8 +87,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     label_smoothing : float, default=0.0
         Share of the target probability that is spread evenly over all classes.
     augment : str, sequence of str, callable or None, default=None
-        Random changes to training images of at least 8×8 pixels: "shift", "affine", "erase", several of them in
-        order, or a function from a batch (n, channels, height, width) of raw pixels to a batch of the same shape.
+        Random changes to training images of at least 8×8 pixels: "shift", "affine", "elastic", "erase", several of
+        them in order, or a function from a batch (n, channels, height, width) of raw pixels to a batch of the same
+        shape. Batch normalisation's means and variances are measured after each epoch on images as they are.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False

@@ -20,6 +20,7 @@ import typer
 from numpy.typing import NDArray
 
 from cnnclf import __version__
+from cnnclf.recipes import RECIPES, find_recipe
 
 if TYPE_CHECKING:
     from cnnclf.classifier import CNNClassifier
@@ -91,6 +92,15 @@ def report(
             metavar="NAME", help="Which network is trained.", show_default="the estimator's own; full: the best of them"
         ),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Network and training that go well together, in place of --architecture: {', '.join(RECIPES)}. "
+            "--epochs overrides its own.",
+            show_default=False,
+        ),
+    ] = None,
     architectures: Annotated[
         str | None,
         typer.Option(metavar="A,B,…", help="full: networks to compare.", show_default=COMPARED),
@@ -118,20 +128,26 @@ def report(
     full = profile is Profile.full
     kept = f"; finished fits are kept in {out / 'folds'}, the same command goes on from there" if full else ""
     with clear_errors(f"nothing was judged{kept}"):
+        if recipe is not None and (full or architecture is not None or architectures is not None):
+            raise BadUsageError(
+                "--recipe names one network and how it is trained; leave out --architecture, --architectures and "
+                "--profile full, or --recipe"
+            )
         if not full and (architectures is not None or folds is not None):
             raise BadUsageError("--architectures and --folds go with --profile full")
         check_dataset_name(dataset, "auto", "mnist", "digits")
         check_jobs(jobs)
         if from_predictions is not None:
-            if full or architecture is not None or epochs is not None:
+            if full or any(choice is not None for choice in (architecture, recipe, epochs)):
                 raise BadUsageError("--from-predictions trains nothing; leave out what tells how to train")
             prepare_folder(out)
             summary = judge_predictions(from_predictions, dataset, out)
         else:
             names = check_names(architectures or COMPARED) if full else []
-            clf = make_classifier(architecture, epochs, seed)
+            clf = make_classifier(architecture, epochs, seed, recipe)
             prepare_folder(out)
-            summary = study(clf, dataset, seed, out, names, folds or 3, jobs, choose=full and architecture is None)
+            choose = full and architecture is None
+            summary = study(clf, dataset, seed, out, names, folds or 3, jobs, choose=choose, recipe=recipe)
         typer.echo((out / "metrics.json").read_text(encoding="utf-8") if json else summary)
 
 
@@ -327,18 +343,22 @@ def check_jobs(jobs: int) -> None:
         raise BadUsageError("--jobs must be 1 or more, or -1 for one a core; got 0")
 
 
-def make_classifier(architecture: str | None, epochs: int | None, seed: int) -> "CNNClassifier":
-    """Make the classifier, with its own defaults for what was not asked for."""
+def make_classifier(
+    architecture: str | None, epochs: int | None, seed: int, recipe: str | None = None
+) -> "CNNClassifier":
+    """Make the classifier, with its own defaults for what neither the recipe says nor was asked for."""
     from cnnclf.architectures import find_architecture
     from cnnclf.classifier import CNNClassifier
 
     clf = CNNClassifier(random_state=seed, verbose=1)
-    if architecture is not None:
-        try:
+    try:
+        if recipe is not None:
+            clf.set_params(**find_recipe(recipe))
+        if architecture is not None:
             find_architecture(architecture)
-        except ValueError as error:
-            raise BadUsageError(str(error)) from error
-        clf.set_params(architecture=architecture)
+            clf.set_params(architecture=architecture)
+    except ValueError as error:
+        raise BadUsageError(str(error)) from error
     if epochs is not None:
         clf.set_params(max_epochs=epochs)
     return clf
@@ -362,7 +382,16 @@ def check_names(architectures: str) -> list[str]:
 
 
 def study(
-    clf: "CNNClassifier", dataset: str, seed: int, out: Path, names: list[str], folds: int, jobs: int, *, choose: bool
+    clf: "CNNClassifier",
+    dataset: str,
+    seed: int,
+    out: Path,
+    names: list[str],
+    folds: int,
+    jobs: int,
+    *,
+    choose: bool,
+    recipe: str | None,
 ) -> str:
     """Do all that the report tells of, write it, and sum it up."""
     from cnnclf import report as reports
@@ -374,7 +403,9 @@ def study(
     options: dict[str, Any] = {"dataset": data.argument}
     if names:
         options |= {"profile": "full", "architectures": ",".join(names), "folds": folds}
-    if not choose:
+    if recipe is not None:
+        options["recipe"] = recipe
+    elif not choose:
         options["architecture"] = clf.architecture
     options |= {"epochs": clf.max_epochs, "seed": seed}
     records = carry_out(

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA
 
+# Below eight pixels a side, a shift by one pixel is no longer a small change.
+SMALLEST_SIDE = 8
+
 
 @dataclass(frozen=True)
 class ImageLayout:
@@ -146,7 +149,7 @@ def check_images(
     >>> pixels.shape, pixels.dtype
     ((5, 3, 32, 48), dtype('uint8'))
     """
-    array = _as_array(X)
+    array = as_array(X)
     _check_counts(array, min_samples)
     if layout is None:
         layout = infer_layout(array.shape[1:], image_shape)
@@ -155,6 +158,55 @@ def check_images(
     pixels = _as_pixels(_as_numbers(array), layout)
     _check_finite(pixels)
     return pixels, layout
+
+
+def as_array(X: Any) -> NDArray[Any]:
+    """Take any array-like for a NumPy array of its own shape and dtype; torch's floats become float32.
+
+    Parameters
+    ----------
+    X : array-like
+        What NumPy or DLPack can read: lists, a data frame, a torch tensor on any device.
+
+    Returns
+    -------
+    ndarray
+        Shares memory with X where it can, so it is not to be written to.
+
+    Raises
+    ------
+    ValueError
+        If NumPy cannot stack the images, or values are masked.
+    TypeError
+        If X is sparse.
+
+    Examples
+    --------
+    >>> as_array([[0, 64], [128, 255]]).shape
+    (2, 2)
+    """
+    # A frame hands out its columns as attributes, so a name alone proves nothing: only a method is callable.
+    if hasattr(X, "nnz") and callable(getattr(X, "toarray", None)):
+        raise TypeError(
+            f"Expected a dense array of images, got a sparse {type(X).__name__}. Use X.toarray() to convert it."
+        )
+    if np.ma.is_masked(X):
+        raise ValueError(
+            "Expected a value for every pixel, got a masked array with masked values. Fill them with X.filled(value)."
+        )
+    if callable(getattr(X, "detach", None)):
+        X = X.detach().cpu()
+        # NumPy has no bfloat16 or float8; float32 holds both.
+        X = X.float() if X.is_floating_point() else X
+    elif hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
+        X = np.from_dlpack(X)
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(
+            "Expected images that all have one size, got some that NumPy cannot stack. "
+            "Resize or pad them to one size and stack them with np.stack."
+        ) from error
 
 
 def _check_image_shape(image_shape: Any) -> tuple[int, int, int]:
@@ -203,31 +255,6 @@ def _only_likely_reading(readings: list[ImageLayout]) -> ImageLayout:
 
 def _shape_of_x(input_shape: tuple[int, ...]) -> str:
     return f"({', '.join(['n', *map(str, input_shape)])})"
-
-
-def _as_array(X: Any) -> NDArray[Any]:
-    # A frame hands out its columns as attributes, so a name alone proves nothing: only a method is callable.
-    if hasattr(X, "nnz") and callable(getattr(X, "toarray", None)):
-        raise TypeError(
-            f"Expected a dense array of images, got a sparse {type(X).__name__}. Use X.toarray() to convert it."
-        )
-    if np.ma.is_masked(X):
-        raise ValueError(
-            "Expected a value for every pixel, got a masked array with masked values. Fill them with X.filled(value)."
-        )
-    if callable(getattr(X, "detach", None)):
-        X = X.detach().cpu()
-        # NumPy has no bfloat16 or float8; float32 holds both.
-        X = X.float() if X.is_floating_point() else X
-    elif hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
-        X = np.from_dlpack(X)
-    try:
-        return np.asarray(X)
-    except ValueError as error:
-        raise ValueError(
-            "Expected images that all have one size, got some that NumPy cannot stack. "
-            "Resize or pad them to one size and stack them with np.stack."
-        ) from error
 
 
 def _check_counts(array: NDArray[Any], min_samples: int) -> None:

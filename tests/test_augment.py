@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnnclf.augment import AUGMENTATIONS, Compose, affine, erase, shift
+from cnnclf import augment
+from cnnclf.augment import AUGMENTATIONS, ELASTIC_SD, Compose, affine, elastic, erase, shift
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,6 +24,12 @@ def own_random_numbers():
 
 def noise(n, channels=1, height=16, width=16):
     return torch.randint(0, 256, (n, channels, height, width), dtype=torch.uint8)
+
+
+def columns_and_rows(height, width):
+    """Two channels that hold each pixel's own column and row: a change shows where each pixel was taken from."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([columns, rows]).float()
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -93,9 +100,7 @@ def test_a_shifted_image_is_an_exact_shift(height, width, down, right):
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 64), (64, 32)])
 def test_an_affine_change_is_a_small_rotation_zoom_shear_and_move_in_pixels(height, width):
-    # Two channels hold each pixel's own column and row: the change shows where each pixel was taken from.
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    taken_from = affine(torch.stack([columns, rows]).float().repeat(500, 1, 1, 1))
+    taken_from = affine(columns_and_rows(height, width).expand(500, -1, -1, -1))
 
     # The Jacobian, from neighbours in the middle, which no change takes beyond the border.
     r, c = height // 2 - 1, width // 2 - 1
@@ -136,6 +141,38 @@ def test_an_affine_change_is_one_straight_map():
     torch.testing.assert_close(inner.diff(n=2, dim=2), torch.zeros(50, 8, 6), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize(("height", "width"), [(33, 33), (33, 65), (65, 33)])
+def test_an_elastic_change_moves_the_middle_by_a_normal_share_of_each_side(height, width):
+    # The middle pixel of an odd side lies on the middle of the 5×5 points, so it moves by that point's number alone.
+    # It moves by 2 % of 65 pixels, 1.3, so the border, 16 pixels and more than 10 standard deviations away, is never
+    # in reach, and a plane is sampled exactly.
+    n = 4_000
+    image, middle = columns_and_rows(height, width), (height // 2, width // 2)
+    moved = elastic(image.expand(n, -1, -1, -1))[:, :, *middle] - image[:, *middle]
+    share = (moved / torch.tensor([width, height])).double()  # of the side, along x and y
+
+    # n normal numbers of standard deviation s: their own has the standard error s / √(2n) = 1.1 % of s, their mean
+    # s / √n = 1.6 % of s, and the correlation of two such rows 1 / √n = 0.016. Five standard errors each.
+    assert (share.std(dim=0) / ELASTIC_SD - 1).abs().max() <= 5 / math.sqrt(2 * n)
+    assert share.mean(dim=0).abs().max() <= 5 * ELASTIC_SD / math.sqrt(n)
+    assert abs(torch.corrcoef(share.T)[0, 1]) <= 5 / math.sqrt(n)
+    # 68.27 % of normal numbers lie within one standard deviation; of 4,000, √(.68 · .32 / 4000) = 0.74 %.
+    assert abs(float((share.abs() < ELASTIC_SD).double().mean()) - 0.6827) <= 5 * 0.0074
+
+
+def test_an_elastic_change_is_smooth_and_not_one_straight_map():
+    # Where pixels are taken from, in the middle half of 33×33, which holds 3×3 of the 5×5 points, 8 pixels apart.
+    taken_from = elastic(columns_and_rows(33, 33).expand(200, -1, -1, -1))[:, :, 8:25, 8:25].double()
+    along_rows, along_columns = taken_from.diff(dim=3), taken_from.diff(dim=2)
+    # Halfway between p₁ and p₂, with p₀ and p₃ beyond, the cubic of the usual kernel (a = −3/4) has the slope
+    # (1.3125 (p₂ − p₁) − 0.1875 (p₃ − p₀)) / 8, of standard deviation √(2 (1.3125² + 0.1875²)) · 0.02 · 33 / 8 = 0.15
+    # at most: a whole pixel, with which neighbours would change places, is more than six of them.
+    for step, expected in [(along_rows, (1.0, 0.0)), (along_columns, (0.0, 1.0))]:
+        assert (step - torch.tensor(expected)[:, None, None]).abs().max() < 1
+    # A straight map has no second differences; the affine one has 1e-3 at most, from rounding.
+    assert along_rows.diff(dim=3).abs().amax(dim=(1, 2, 3)).min() > 1e-2
+
+
 def test_erasing_fills_a_rectangle_in_half_of_the_images_with_their_mean():
     height, width = 16, 24
     # All pixels differ from each other and from their mean, 383 / 2.
@@ -167,7 +204,30 @@ def test_erasing_fills_a_rectangle_in_half_of_the_images_with_their_mean():
     assert max(left + w for left, w in zip(lefts, widths, strict=True)) == width
 
 
-@pytest.mark.parametrize("steps", [[shift], [affine], [erase], [shift, affine, erase], [CUSTOM["mirror"]]])
+def test_changes_of_place_in_a_row_are_one_resampling(monkeypatch):
+    seen = []
+
+    def resample(x, maps):
+        seen.append(maps)
+        return x
+
+    monkeypatch.setattr(augment, "resample", resample)
+    Compose([affine, elastic, erase, elastic])(noise(1))
+    assert seen == [[augment.turn, augment.bend], [augment.bend]]
+
+
+def test_the_last_change_of_place_is_asked_first():
+    # The first change takes each pixel from the one to its left, the second swaps left and right. On 0 1 2 3 the first
+    # gives 0 0 1 2 (the border is repeated), the second 2 1 0 0. A pixel of 4 is half a unit wide.
+    image = torch.arange(4.0).reshape(1, 1, 1, 4)
+    left, mirror = (lambda p: p - torch.tensor([0.5, 0])), (lambda p: p * torch.tensor([-1.0, 1]))
+    assert augment.resample(image, [left, mirror]).flatten().tolist() == [2, 1, 0, 0]
+    assert augment.resample(image, [mirror, left]).flatten().tolist() == [3, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "steps", [[shift], [affine], [elastic], [erase], [shift, affine, elastic, erase], [CUSTOM["mirror"]]]
+)
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (7, 100), (100, 7), (1, 64)])
 def test_small_images_are_left_alone(steps, shape):
     x = noise(6, 1, *shape)

@@ -1168,7 +1168,7 @@ TRUTH = "True or False"
 ALL_ARCHITECTURES = (
     f"architecture must be one of {', '.join(ARCHITECTURES)}, or a callable (image_shape, n_classes) -> nn.Module; got "
 )
-AUGMENT = "None, one or several of shift, affine, erase, or a callable from batch to batch"
+AUGMENT = "None, one or several of shift, affine, elastic, erase, or a callable from batch to batch"
 CLASS_WEIGHT = "None, 'balanced' or a dict from class to a weight of at least 0"
 CALLBACKS = "None or a list of skorch callbacks"
 DEVICE = "'auto' or the name of a torch device"

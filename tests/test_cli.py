@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
-from cnnclf import CNNClassifier, Evaluation, ONNXClassifier, __version__, cli, load_digits, splits
+from cnnclf import RECIPES, CNNClassifier, Evaluation, ONNXClassifier, __version__, cli, load_digits, splits
+from cnnclf.hyperparameters import readable
 
 DIGITS = ("report", "--dataset", "digits", "--epochs", "1")
 FOLDS = ("--dataset", "digits", "--architectures", "tiny,lenet5", "--folds", "2", "--epochs", "2")
@@ -155,6 +156,36 @@ def test_json_is_the_content_of_metrics_json(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_what_is_made_and_epochs_override_its_own(name):
+    def made(epochs):
+        clf = cli.make_classifier(None, epochs, seed=5, recipe=name)
+        return {parameter: getattr(clf, parameter) for parameter in RECIPES[name]}, clf.random_state
+
+    assert made(None) == (RECIPES[name], 5)
+    assert made(99) == (RECIPES[name] | {"max_epochs": 99}, 5)
+
+
+def test_a_report_on_a_recipe_names_its_settings_and_its_command_makes_it_again(tmp_path):
+    result = cnnclf("report", "--dataset", "digits", "--recipe", "tiny", "--epochs", 1, "--out", tmp_path, "--json")
+    assert result.exit_code == 0
+    assert result.stderr.endswith("training tiny, 1 epoch\n")
+    numbers = json.loads(result.stdout)
+    told = numbers["model"]["hyperparameters"]
+    assert {name: told[name] for name in RECIPES["tiny"]} == {
+        name: readable(value) for name, value in (RECIPES["tiny"] | {"max_epochs": 1}).items()
+    }
+    page = (tmp_path / "report.md").read_text().replace("\\_", "_")
+    for name in RECIPES["tiny"]:
+        assert f"\n| {name} | {told[name]} (usual: {readable(getattr(CNNClassifier(), name))}) |" in page
+
+    command = numbers["reproduction"]["command"]
+    assert command == "cnnclf report --dataset digits --recipe tiny --epochs 1 --seed 0"
+    again = json.loads(cnnclf(*shlex.split(command)[1:], "--out", tmp_path, "--json").stdout)
+    assert again.pop("run") != numbers.pop("run")
+    assert again == numbers
+
+
 def test_defaults_are_the_estimators_own():
     own, made = CNNClassifier().get_params(), cli.make_classifier(None, None, seed=5).get_params()
     assert {name for name in own if own[name] != made[name]} == {"random_state", "verbose"}
@@ -240,6 +271,20 @@ def test_too_few_images_to_divide(pets, untrained, tmp_path):
         (("--profile", "slow"), "Invalid value for '--profile'"),
         (("--architectures", "tiny,lenet5"), "error: --architectures and --folds go with --profile full\n"),
         (("--folds", "2"), "error: --architectures and --folds go with --profile full\n"),
+        (
+            ("--recipe", "tinny"),
+            f"error: recipe must be one of {', '.join(RECIPES)}; got 'tinny'. Did you mean 'tiny'?\n",
+        ),
+        *(
+            (
+                ("--recipe", "tiny", *beside),
+                (
+                    "error: --recipe names one network and how it is trained; leave out --architecture, "
+                    "--architectures and --profile full, or --recipe\n"
+                ),
+            )
+            for beside in (("--architecture", "tiny"), ("--architectures", "tiny,lenet5"), ("--profile", "full"))
+        ),
         (("--profile", "full", "--folds", "1"), "Invalid value for '--folds'"),
         (("--profile", "full", "--architectures", "tiny,lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
         (("--profile", "full", "--architecture", "lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
@@ -260,7 +305,7 @@ def test_too_few_images_to_divide(pets, untrained, tmp_path):
                 ("--from-predictions", "said.csv", *how),
                 "error: --from-predictions trains nothing; leave out what tells how to train\n",
             )
-            for how in (("--profile", "full"), ("--architecture", "tiny"), ("--epochs", "2"))
+            for how in (("--profile", "full"), ("--architecture", "tiny"), ("--recipe", "tiny"), ("--epochs", "2"))
         ),
         (
             ("--from-predictions", "said.csv", "--dataset", "nmist"),
@@ -399,6 +444,11 @@ def test_help(arguments):
     result = cnnclf(*arguments)
     assert result.exit_code == 0
     assert "Usage: " in result.stdout
+
+
+def test_the_help_of_a_report_names_all_recipes():
+    text = " ".join(re.sub(r"[│\n]", " ", cnnclf("report", "--help").stdout).split())
+    assert f"in place of --architecture: {', '.join(RECIPES)}." in text
 
 
 def test_help_loads_nothing_heavy():

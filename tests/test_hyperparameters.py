@@ -34,8 +34,8 @@ RANGES = {
         [*list_architectures(), lambda image_shape, n_classes: torch.nn.Flatten()],
         ["resnet", None, torch.nn.Flatten()],
     ),
-    "None, 'shift', 'affine', 'erase', several of them in a list, or a function from batch to batch": (
-        [None, "shift", "affine", "erase", ["shift", "erase"], lambda x: x],
+    "None, 'shift', 'affine', 'elastic', 'erase', several of them in a list, or a function from batch to batch": (
+        [None, "shift", "affine", "elastic", "erase", ["shift", "erase"], lambda x: x],
         ["flip", ["flip"], 1],
     ),
     "None, 'balanced', or a dict from class to a weight of 0 or more": (
