@@ -4,12 +4,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 READY_TO_SERVE := .venv/.ready-to-serve
 READY_TO_FUZZ := .venv/.ready-to-fuzz
+READY_TO_BENCH := .venv/.ready-to-bench
+BENCHMARKS := time_to_accuracy accuracy overhead scaling other_data allocator inference search tracing reproduce gpu
 # Of each fuzz target
 FUZZ_SECONDS ?= 60
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: report test check acceptance fuzz clean
+.PHONY: report test check acceptance fuzz bench clean
 
 report: $(READY)
 	$(BIN)/cnnclf report --out report
@@ -30,6 +32,11 @@ fuzz: $(READY_TO_FUZZ)
 		$(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
+bench: $(READY_TO_BENCH)
+	for benchmark in $(BENCHMARKS); do \
+		$(BIN)/python benchmarks/$$benchmark.py --short || exit 1; \
+	done
+
 clean:
 	rm -rf .venv report build dist
 
@@ -46,4 +53,8 @@ $(READY_TO_SERVE): $(READY)
 # Linux only: atheris has no wheels for other systems.
 $(READY_TO_FUZZ): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	touch $@
+
+$(READY_TO_BENCH): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	touch $@

@@ -3,13 +3,11 @@
 Every engine gets the same raw uint8 images and gives probabilities, standardisation included. One thread, engines
 interleaved within each repetition, CPU and wall time, and the share of the machine's own matrix-product peak.
 
-    python benchmarks/inference.py    # n = 7, about fifteen minutes; writes inference.json, .md and .png beside itself
-    python benchmarks/inference.py --n 2 --architectures compact
+    python benchmarks/inference.py    # n = 7, about fifteen minutes; writes inference.json, .md and .png
+    python benchmarks/inference.py --short
 """
 
-import argparse
 import copy
-import json
 import os
 import subprocess
 import sys
@@ -18,12 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
 import openvino
 import torch
 from environment import environment
+from matplotlib.figure import Figure
+from recording import footer, mean_sd, options, write
 
 from cnnclf import CNNClassifier, ONNXClassifier, load_mnist
 
@@ -133,19 +132,17 @@ def cold_starts(path: Path, n: int) -> dict[str, list[float]]:
 
 def main() -> None:
     """Run, print and write the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=7, help="repetitions")
-    parser.add_argument("--architectures", nargs="+", default=list(EPOCHS))
-    args = parser.parse_args()
+    short = options(__doc__).parse_args().short
+    n, networks = (2, {"compact": 1}) if short else (7, EPOCHS)
 
     torch.set_num_threads(1)
     X, y = load_mnist("train")
     X_test, y_test = load_mnist("test")
-    result = {"n": args.n, "batches": BATCHES, "environment": environment("onnx", "onnxruntime", "openvino")}
+    result = {"n": n, "batches": BATCHES, "environment": environment("onnx", "onnxruntime", "openvino")}
     result["gemm_peak_gflops"] = gemm_peak() / 1e9
     result["networks"] = {}
-    for name in args.architectures:
-        clf = CNNClassifier(name, max_epochs=EPOCHS[name], random_state=0).fit(X, y)
+    for name, epochs in networks.items():
+        clf = CNNClassifier(name, max_epochs=epochs, random_state=0).fit(X, y)
         n_operations = 2 * sum(step.n_multiply_adds for step in clf.trace(X[0]).steps)
         with tempfile.TemporaryDirectory() as folder:
             contestants = engines(clf, Path(folder), X[:CALIBRATION])
@@ -157,7 +154,7 @@ def main() -> None:
             for batch in BATCHES:
                 n_images = {engine: images_for(run, X_test, batch) for engine, run in contestants.items()}
                 timings: dict[str, list[tuple[float, float]]] = {engine: [] for engine in contestants}
-                for _ in range(args.n):
+                for _ in range(n):
                     for engine, run in contestants.items():
                         timings[engine].append(measure(run, X_test, batch, n_images[engine]))
                 for engine, pairs in timings.items():
@@ -170,32 +167,23 @@ def main() -> None:
                         flush=True,
                     )
             if name == "compact":
-                result["cold_start_cpu_seconds"] = cold_starts(Path(folder) / "float32.onnx", args.n)
+                result["cold_start_cpu_seconds"] = cold_starts(Path(folder) / "float32.onnx", n)
         result["networks"][name] = {"operations": n_operations, "test_accuracy": accuracy, "rows": rows}
 
-    here = Path(__file__).parent
-    (here / "inference.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (here / "inference.md").write_text(table := render(result), encoding="utf-8")
-    plot(result, here / "inference.png")
-    print(table)
-
-
-def mean_sd(values: list[float], digits: int = 1) -> str:
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+    print(table := render(result))
+    if not short:
+        write("inference", result, table, draw(result))
 
 
 def render(result: dict) -> str:
     """Write the result as Markdown."""
-    environment = result["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     lines = [
         "# Inference on one core",
         "",
         (
             "CPU microseconds an image, mean ± sd, raw uint8 image to probabilities; one thread, engines interleaved, "
             f"n = {result['n']}; made by `python benchmarks/inference.py`. In brackets the share of this core's "
-            f"float32 matrix-product peak, {result['gemm_peak_gflops']:.0f} GFLOP/s. {environment['cpu']}, "
-            f"{environment['cores']} cores; {versions}."
+            f"float32 matrix-product peak, {result['gemm_peak_gflops']:.0f} GFLOP/s. {footer(result['environment'])}"
         ),
     ]
     for name, network in result["networks"].items():
@@ -259,10 +247,11 @@ STYLES = {
 }
 
 
-def plot(result: dict, path: Path) -> None:
+def draw(result: dict) -> Figure:
     """Draw images a second against the batch size."""
     n = len(result["networks"])
-    figure, axes = plt.subplots(1, n, figsize=(3.8 * n, 4.8), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(3.8 * n, 4.8), layout="constrained")
+    axes = figure.subplots(1, n, squeeze=False)
     for ax, (name, network) in zip(axes[0], result["networks"].items(), strict=True):
         for engine, style in STYLES.items():
             rates = [1e6 / np.mean(row["cpu_us"]) for row in network["rows"] if row["engine"] == engine]
@@ -274,7 +263,7 @@ def plot(result: dict, path: Path) -> None:
         ax.grid(axis="y", color="#777b83", alpha=0.25, linewidth=0.6)
     axes[0][0].set_ylabel("images a second on one core")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":

@@ -4,25 +4,24 @@ All 60,000 training images, no validation data, no choice of an epoch or a seed:
 after the last epoch, once a seed. Cross-validation is over the training images, as it was reported.
 
     python benchmarks/reproduce.py            # 3 seeds, one thread, about an hour; writes reproduce.json, .md and .png
-    python benchmarks/reproduce.py --seeds 1 --only pool2_conv3
+    python benchmarks/reproduce.py --only pool2_conv3
+    python benchmarks/reproduce.py --short
 """
 
-import argparse
-import json
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from environment import environment
 from matplotlib.figure import Figure
+from recording import footer, mean_sd, options, write
 from torch import nn
 
 from cnnclf import CNNClassifier, load_mnist
 from cnnclf.architectures import Conv, Dense, Dropout, Flatten, ImageShape, Pool, ReLU, build_sequential
 
-HERE = Path(__file__).parent
+SEEDS = 3
 
 
 def dropout_net(image_shape: ImageShape, n_classes: int) -> nn.Module:
@@ -67,30 +66,29 @@ def measure(claim: Claim, seed: int, train: tuple[Any, Any], test: tuple[Any, An
 
 def main() -> None:
     """Run, print and write the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", help="name of one network")
+    parser = options(__doc__)
+    parser.add_argument("--only", choices=[claim.name for claim in CLAIMS], help="one network; writes no file")
     args = parser.parse_args()
 
-    train, test = load_mnist("train"), load_mnist("test")
+    (X, y), test = load_mnist("train"), load_mnist("test")
+    train = (X[:600], y[:600]) if args.short else (X, y)
+    n_seeds = 1 if args.short else SEEDS
     results = []
     for claim in CLAIMS:
         if args.only not in (None, claim.name):
             continue
         accuracies, seconds = [], []
-        for seed in range(args.seeds):
+        for seed in range(n_seeds):
             start = time.process_time()
             accuracies.append(measure(claim, seed, train, test))
             seconds.append(time.process_time() - start)
             print(f"{claim.name:22} seed {seed}: {accuracies[-1]:.2%} in {seconds[-1]:.0f} CPU s", flush=True)
         record = asdict(claim) | {"architecture": getattr(claim.architecture, "__name__", claim.architecture)}
         results.append(record | {"accuracies": accuracies, "cpu_seconds": seconds})
-    result = {"seeds": args.seeds, "claims": results, "environment": environment()}
-    print(render(result))
-    if args.only is None:
-        (HERE / "reproduce.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (HERE / "reproduce.md").write_text(render(result), encoding="utf-8")
-        draw(result).savefig(HERE / "reproduce.png", dpi=160)
+    result = {"seeds": n_seeds, "claims": results, "environment": environment()}
+    print(table := render(result))
+    if args.only is None and not args.short:
+        write("reproduce", result, table, draw(result))
 
 
 def render(result: dict[str, Any]) -> str:
@@ -98,13 +96,11 @@ def render(result: dict[str, Any]) -> str:
     rows = []
     for claim in result["claims"]:
         ours = 100 * np.array(claim["accuracies"])
-        sd = ours.std(ddof=1) if len(ours) > 1 else 0.0
         batch = "ours, 128" if claim["batch_size"] == "auto" else claim["batch_size"]
         rows.append(
             f"| {claim['name']} | {claim['epochs']} | {batch} | {claim['reported']:.2f} | {claim['measured_on']} "
-            f"| **{ours.mean():.2f} ± {sd:.2f}** | {ours.min():.2f} | {np.mean(claim['cpu_seconds']):.0f} |\n"
+            f"| **{mean_sd(ours, 2)}** | {ours.min():.2f} | {np.mean(claim['cpu_seconds']):.0f} |\n"
         )
-    machine = result["environment"]
     return (
         "# What others reported, and what the same networks reach here\n\n"
         f"MNIST, accuracy in per cent, n = {result['seeds']} seeds, mean ± sd at the last epoch; made by "
@@ -113,9 +109,7 @@ def render(result: dict[str, Any]) -> str:
         "| network | epochs | batch | reported | measured on | ours | worst seed | CPU s |\n"
         "|---|---:|---:|---:|---|---:|---:|---:|\n"
         f"{''.join(rows)}\n"
-        f"{machine['cpu']}, {machine['cores']} cores, one thread; "
-        + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-        + ".\n"
+        f"{footer(result['environment'], 'one thread')}\n"
     )
 
 

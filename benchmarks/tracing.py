@@ -1,30 +1,30 @@
 """The walkthrough of one MNIST image through the default network: seconds to trace, verify and write it.
 
-    python benchmarks/tracing.py            # n = 10, about a minute; writes tracing.json and tracing.md beside itself
+    python benchmarks/tracing.py            # n = 10, about a minute; writes tracing.json and tracing.md
+    python benchmarks/tracing.py --short
 
 Verifying exports the network anew each time, as for the first image of an estimator; "verify, next image" is what
 another image of the same estimator costs. torch's exporter is imported before the clock starts.
 """
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from environment import environment
+from recording import footer, mean_sd, options, write
 
 from cnnclf import CNNClassifier, load_mnist
 
 
 def main() -> None:
     """Run, print and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=10, help="repetitions")
-    args = parser.parse_args()
+    short = options(__doc__).parse_args().short
+    n = 2 if short else 10
 
     torch.set_num_threads(1)
     X, y = load_mnist()
@@ -40,7 +40,7 @@ def main() -> None:
         return result
 
     with tempfile.TemporaryDirectory() as folder:
-        for i in range(args.n):
+        for i in range(n):
             clf.module_.output.bias.data += 0.0 if i == 0 else 1e-3  # another network, which must be exported anew
             trace = timed("trace", lambda i=i: clf.trace(X[i]))
             assert timed("verify", trace.verify).passed
@@ -51,24 +51,26 @@ def main() -> None:
                 timed(name, getattr(trace, name))
         n_bytes = Path(page).stat().st_size
 
-    result = {"n": args.n, "seconds": seconds, "page_bytes": n_bytes, "environment": environment("onnx", "onnxruntime")}
+    result = {"n": n, "seconds": seconds, "page_bytes": n_bytes, "environment": environment("onnx", "onnxruntime")}
+    print(table := render(result))
+    if not short:
+        write("tracing", result, table)
+
+
+def render(result: dict[str, Any]) -> str:
+    """Write the result as Markdown."""
     rows = "".join(
-        f"| {name} | {c.mean():.3f} ± {c.std(ddof=1):.3f} | {w.mean():.3f} ± {w.std(ddof=1):.3f} |\n"
-        for name, pairs in seconds.items()
-        for c, w in [np.array(pairs).T]
+        f"| {name} | {mean_sd(cpu, 3)} | {mean_sd(wall, 3)} |\n"
+        for name, pairs in result["seconds"].items()
+        for cpu, wall in [np.array(pairs).T]
     )
-    table = (
+    return (
         "# Tracing one MNIST image through the default network\n\n"
-        f"One thread, n = {args.n}; made by `python benchmarks/tracing.py`. The page has {n_bytes / 1e6:.2f} MB.\n\n"
+        f"One thread, n = {result['n']}; made by `python benchmarks/tracing.py`. The page has "
+        f"{result['page_bytes'] / 1e6:.2f} MB.\n\n"
         f"| | CPU seconds, mean ± sd | wall seconds, mean ± sd |\n|---|---|---|\n{rows}\n"
-        f"{result['environment']['cpu']}, {result['environment']['cores']} cores; "
-        + ", ".join(f"{name} {version}" for name, version in result["environment"]["versions"].items())
-        + ".\n"
+        f"{footer(result['environment'])}\n"
     )
-    print(table)
-    here = Path(__file__).parent
-    (here / "tracing.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    (here / "tracing.md").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

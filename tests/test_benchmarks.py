@@ -1,0 +1,269 @@
+"""The benchmarks: what they write agrees with itself, and what they say follows from what they measured."""
+
+import doctest
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnnclf import CNNClassifier
+from cnnclf.classifier import as_tensor, build_module, measure
+from cnnclf.training import Rows, arrange, session
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+# inference.py needs OpenVINO, keras_convnet.py Keras.
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("inference", "keras_convnet"))
+MACHINE = {"cpu": "Zen", "cores": 2, "versions": {"python": "3.11.7"}}
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def files(*kinds):
+    return sorted(path.name for kind in kinds for path in BENCHMARKS.glob(f"*.{kind}"))
+
+
+def test_the_page_of_results_is_what_the_tables_make():
+    results = import_module("results")
+    assert (BENCHMARKS / results.PAGE).read_text(encoding="utf-8") == results.render(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", [name for name in files("json", "md", "png") if name != "RESULTS.md"])
+def test_every_file_of_figures_has_the_script_that_wrote_it(name):
+    stem = Path(name).stem
+    assert (BENCHMARKS / f"{stem}.py").exists()
+    assert f"`python benchmarks/{stem}.py`" in (BENCHMARKS / f"{stem}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in ("accuracy", "allocator", "other_data", "overhead", "reproduce", "scaling", "time_to_accuracy", "tracing")
+        if (BENCHMARKS / f"{n}.json").exists()
+    ],
+)
+def test_every_table_is_what_its_figures_make(name):
+    figures = json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
+    assert (BENCHMARKS / f"{name}.md").read_text(encoding="utf-8") == import_module(name).render(figures)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_examples_in_docstrings_hold(name):
+    assert doctest.testmod(import_module(name)).failed == 0
+
+
+def test_the_page_has_a_section_for_each_table_with_its_command_and_picture(tmp_path):
+    (tmp_path / "speed.md").write_text("# Speed\n\n12 s.\n\n## Again\n", encoding="utf-8")
+    (tmp_path / "speed.py").write_text('"""Speed.\n\n    python benchmarks/speed.py  # soon\n    python x\n"""\n')
+    (tmp_path / "speed.png").touch()
+    results = import_module("results")
+    (tmp_path / results.PAGE).write_text("what was there before", encoding="utf-8")
+
+    assert results.render(tmp_path) == results.OPENING + (
+        "\n## Speed\n\n```bash\npython benchmarks/speed.py  # soon\n```\n\n12 s.\n\n### Again\n\n![speed](speed.png)\n"
+    )
+
+
+def test_writing_leaves_figures_table_and_a_new_page(tmp_path, monkeypatch):
+    recording, results = import_module("recording"), import_module("results")
+    monkeypatch.setattr(recording, "HERE", tmp_path)
+    monkeypatch.setattr(results, "HERE", tmp_path)
+    (tmp_path / "speed.py").write_text('"""Speed.\n\n    python benchmarks/speed.py\n"""\n', encoding="utf-8")
+
+    recording.write("speed", {"n": 3}, "# Speed\n")
+
+    assert json.loads((tmp_path / "speed.json").read_text(encoding="utf-8")) == {"n": 3}
+    assert (tmp_path / "RESULTS.md").read_text(encoding="utf-8").endswith("python benchmarks/speed.py\n```\n\n\n")
+
+
+# time_to_accuracy
+
+
+def points(*rows):
+    return [{"epochs": e, "cpu_seconds": seconds, "accuracy": accuracies} for e, seconds, accuracies in rows]
+
+
+def test_a_target_is_reached_by_the_mean_over_seeds_at_the_fewest_seconds():
+    reach = import_module("time_to_accuracy").reach
+    # Means: 98.95 % after 10 s, 99.0 % after 30 s and after 20 s. The best seed of the first does not count.
+    of_a_side = points((1, [9, 11], [0.989, 0.990]), (2, [30, 30], [0.989, 0.991]), (3, [20, 20], [0.990, 0.990]))
+
+    assert reach(of_a_side, 99.0)["epochs"] == 3
+    assert reach(of_a_side, 98.9)["epochs"] == 1
+    assert reach(of_a_side, 99.1) is None
+
+
+def comparison():
+    ours = [point | {"recipe": "compact"} for point in points((1, [4.0, 6.0], [0.991, 0.993]))]
+    keras = points((1, [20.0, 20.0], [0.98, 0.98]), (2, [40.0, 60.0], [0.99, 0.99]))
+    sides = {"cnnclf": ours, import_module("time_to_accuracy").KERAS: keras, "SVC": points((1, [200.0], [0.98]))}
+    return {"seeds": 2, "images": 60_000, "sides": sides, "environment": MACHINE}
+
+
+def test_the_table_says_how_many_times_our_seconds_another_side_takes():
+    table = import_module("time_to_accuracy").render(comparison())
+
+    assert "| cnnclf | **5.0 ± 1.4** (`compact`, 1 epoch) | not reached (best 99.20 %) |" in table
+    assert "| Keras, Simple MNIST convnet | **50.0 ± 14.1** (2 epochs), 10.0 × ours | not reached in 2 epochs" in table
+    assert "| SVC | not reached (best 98.00 %) |" in table
+    assert "left out" not in table
+
+
+def test_the_table_says_when_there_is_no_keras():
+    result = comparison()
+    del result["sides"][import_module("time_to_accuracy").KERAS]
+    table = import_module("time_to_accuracy").render(result)
+
+    assert "Keras was left out: it is not installed here." in table
+    assert "keras.io" not in table
+
+
+def test_the_picture_names_each_side_and_draws_ours_first():
+    (ax,) = import_module("time_to_accuracy").draw(comparison()).axes
+    names = [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+    assert names == list(comparison()["sides"])
+
+
+# overhead
+
+
+def test_the_bare_loop_has_the_arithmetic_of_fit_to_the_bit():
+    X = np.random.default_rng(0).integers(0, 256, (100, 28, 28), np.uint8)
+    y = np.arange(100) % 10
+    clf = CNNClassifier("compact", max_epochs=2, batch_size=32, device="cpu", random_state=0).fit(X, y)
+
+    # fit sorts its rows by content; with the same seeds, both draw the same weights and the same order.
+    order, _ = arrange(X[:, np.newaxis], y, None)
+    pixels, labels = as_tensor(X[order][:, np.newaxis]), torch.from_numpy(y[order])
+    with session("cpu", (clf._seed, 0)):
+        bare = build_module("compact", (1, 28, 28), 10, measure(Rows(pixels, labels)))
+    bare.to(memory_format=torch.channels_last)
+    with session("cpu", (clf._seed, 1)):
+        import_module("overhead").bare_fit(bare, pixels, labels, 32, epochs=2)
+
+    for name, learnt in clf.module_.state_dict().items():
+        assert torch.equal(learnt, bare.state_dict()[name]), name
+
+
+def test_the_first_of_a_pair_alternates():
+    called = []
+    sides = (lambda _, side=side: lambda: called.append(side) for side in ("ours", "bare"))
+    pairs = import_module("overhead").measure_pairs(3, *sides)
+
+    assert called == ["ours", "bare", "bare", "ours", "ours", "bare"]
+    assert len(pairs) == 3
+
+
+# scaling
+
+
+def test_data_can_be_made_of_any_number_size_and_classes(monkeypatch):
+    scaling = import_module("scaling")
+    X, y = np.random.default_rng(0).integers(0, 256, (30, 28, 28), np.uint8), np.arange(30) % 10
+    monkeypatch.setattr(scaling, "load_mnist", lambda split: (X, y))
+
+    images, labels = scaling.make_data(scaling.Point(images=70))
+    np.testing.assert_array_equal(images[:30], X)
+    np.testing.assert_array_equal(images[30:60, 1:], X[:, :-1])  # the second copy stands a pixel lower
+    np.testing.assert_array_equal(labels[60:], y[:10])
+    np.testing.assert_array_equal(scaling.make_data(scaling.Point(images=3, side=14))[0], X[:3, ::2, ::2])
+    np.testing.assert_array_equal(scaling.make_data(scaling.Point(images=3, side=56))[0][:, 1::2, 1::2], X[:3])
+    assert scaling.make_data(scaling.Point(images=4, classes=3))[1].tolist() == [0, 1, 2, 0]
+
+
+# accuracy
+
+
+def store(run, work, probabilities, **record):
+    path = run.place(work)
+    np.savez(path.with_suffix(".npz"), probabilities=probabilities, five_views=probabilities)
+    path.write_text(json.dumps({"seed": run.seed, "n_parameters": 7, "cpu_seconds": 60.0} | record), encoding="utf-8")
+
+
+def test_a_finished_run_is_found_by_all_that_decides_it_and_not_trained_again(tmp_path):
+    accuracy = import_module("accuracy")
+    run = accuracy.Run({"architecture": "compact", "max_epochs": 1}, 0, 0)
+    others = [
+        accuracy.Run({"architecture": "compact", "max_epochs": 2}, 0, 0),
+        accuracy.Run({"architecture": "tiny", "max_epochs": 1}, 0, 0),
+        accuracy.Run(run.parameters, 1, 0),
+        accuracy.Run(run.parameters, 0, 10_000),
+    ]
+    assert len({a_run.place(tmp_path) for a_run in [run, *others]}) == 5
+
+    store(run, tmp_path, np.eye(10), accuracy=0.5, five_views=0.6)
+    assert accuracy.finished([run, *others], tmp_path) == [run]
+    assert accuracy.carry_out(run, tmp_path)["accuracy"] == 0.5
+
+
+def test_a_committee_is_the_mean_of_its_members_probabilities(tmp_path):
+    accuracy = import_module("accuracy")
+    runs = [accuracy.Run({"architecture": "compact"}, seed, 0) for seed in range(3)]
+    # Two members lean a little to class 1, the third is sure of class 0: mean (0.6, 0.4).
+    for run, share in zip(runs, (0.45, 0.45, 0.9), strict=True):
+        store(run, tmp_path, np.array([[share, 1 - share]]))
+
+    assert accuracy.committee(runs, tmp_path, np.array([0])) == {"members": 3, "accuracy": 1.0, "five_views": 1.0}
+
+
+def ladder_row(name, accuracies):
+    seeds = list(range(len(accuracies)))
+    spent = [60.0] * len(seeds)
+    return {"name": name, "n_parameters": 7, "seed": seeds, "accuracy": accuracies, "five_views": accuracies} | {
+        "cpu_seconds": spent
+    }
+
+
+def test_the_ladder_gives_mean_worst_and_best_and_the_ablation_differences_seed_by_seed():
+    accuracy = import_module("accuracy")
+    pieces = [ladder_row("everything", [0.990, 0.992]), ladder_row("no augmentation", [0.989, 0.993])]
+    result = {"ladder": [ladder_row("accurate", [0.99] * 5 + [1.0])], "committees": [], "ablation": pieces}
+    table = accuracy.render(result | {"environment": MACHINE})
+
+    assert (
+        "| accurate, first five seeds | 5 | **99.00 ± 0.00** | 99.00 | 99.00 | 99.00 ± 0.00 | 7 | 1.0 ± 0.0 |" in table
+    )
+    assert "| accurate | 6 | **99.17 ± 0.41** | 99.00 | 100.00 |" in table
+    # −0.1 and +0.1: mean 0, sd √0.02 = 0.14.
+    assert "| no augmentation | 2 | 99.10 ± 0.28 | +0.00 ± 0.14 | 60 ± 0 |" in table
+    assert accuracy.draw(result).axes[1].get_ylim()[0] > 1  # a row for the piece and one for the views
+
+
+# gpu
+
+
+def test_without_a_gpu_there_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu.py"])
+    import_module("gpu").main()
+    assert capsys.readouterr().out == "There is no CUDA GPU here: nothing was measured.\n"
+
+
+def test_with_a_gpu_there_are_seconds_and_shares_of_the_bare_loop(monkeypatch, capsys):
+    gpu = import_module("gpu")
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 256, (300, 28, 28), np.uint8), np.arange(300) % 10
+    monkeypatch.setattr(gpu, "load_mnist", lambda split: data)
+    monkeypatch.setattr(gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu, "our_fit", lambda *args, compiled: lambda: nn.Identity())
+    for name, instead in (
+        ("is_available", lambda: True),
+        ("synchronize", lambda: None),
+        ("get_device_name", lambda: "H"),
+    ):
+        monkeypatch.setattr(torch.cuda, name, instead)
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--short"])
+
+    gpu.main()
+
+    table = capsys.readouterr().out
+    assert "# On a GPU: H" in table
+    assert "99.0 % is not reached." in table
+    assert "| 128 | bare loop |" in table
