@@ -3,6 +3,9 @@
 It imports no training of cnnclf, which would tell the allocator to keep what training frees.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
@@ -16,12 +19,17 @@ def standardised(X: np.ndarray) -> np.ndarray:
     return ((X[:, None] - X.mean()) / X.std()).astype(np.float32)
 
 
+def layers(architecture: str) -> Callable[[], nn.Module]:
+    """Give what skorch makes a new network with, for MNIST's shape."""
+    return partial(find_architecture(architecture).build, (1, 28, 28), 10)
+
+
 def plain_skorch(
     architecture: str, *, optimizer: type[torch.optim.Optimizer], lr: float, max_epochs: int, batch_size: int
 ) -> NeuralNetClassifier:
     """Build a net for MNIST's shape: float32, torch's DataLoader, no validation data."""
     return NeuralNetClassifier(
-        find_architecture(architecture).build((1, 28, 28), 10),
+        layers(architecture),
         criterion=nn.CrossEntropyLoss,
         optimizer=optimizer,
         lr=lr,

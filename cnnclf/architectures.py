@@ -1,6 +1,5 @@
 """Named architectures: ``name → build(image_shape, n_classes) → nn.Sequential``, and each one's facts."""
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from cnnclf.wording import did_you_mean
 
 ImageShape = tuple[int, int, int]
 ArchitectureFunction = Callable[[ImageShape, int], nn.Module]
@@ -222,11 +223,9 @@ def find_architecture(name: str) -> Architecture:
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    nearest = difflib.get_close_matches(name, ARCHITECTURES, n=1, cutoff=0.4)
-    hint = f"Did you mean {nearest[0]!r}? " if nearest else ""
     raise ValueError(
         f"architecture must be one of {', '.join(ARCHITECTURES)}, or a callable (image_shape, n_classes) -> nn.Module; "
-        f"got {name!r}. {hint}".rstrip()
+        f"got {name!r}.{did_you_mean(name, ARCHITECTURES)}"
     )
 
 

@@ -14,8 +14,9 @@ Several networks that differ in their seed alone and vote with their probabiliti
 >>> committee = VotingClassifier(members, voting="soft")
 """
 
-import difflib
 from typing import Any
+
+from cnnclf.wording import did_you_mean
 
 # What is not named keeps the constructor's default. What each piece brings is measured in benchmarks/accuracy.md.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -23,7 +24,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "one_epoch": {
         "architecture": "compact",
         "max_epochs": 1,  # every image is seen once
-        "lr": 0.008,  # so few steps have to be long ones
+        "batch_size": 192,  # a tenth less time than with 128, and a hair less accuracy
+        "lr": 0.01,  # so few steps have to be long ones
         "label_smoothing": 0.1,  # keeps the few steps there are busy with images that are right but not yet certain
     },
     # Most of what a small network can reach, in little time, and with honest probabilities.
@@ -75,10 +77,8 @@ def find_recipe(name: str) -> dict[str, Any]:
     Examples
     --------
     >>> find_recipe("one_epoch")
-    {'architecture': 'compact', 'max_epochs': 1, 'lr': 0.008, 'label_smoothing': 0.1}
+    {'architecture': 'compact', 'max_epochs': 1, 'batch_size': 192, 'lr': 0.01, 'label_smoothing': 0.1}
     """
     if name in RECIPES:
         return RECIPES[name]
-    nearest = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; got {name!r}.{hint}")
+    raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; got {name!r}.{did_you_mean(name, RECIPES)}")

@@ -1,6 +1,8 @@
 """Numbers and names as people read them."""
 
+import difflib
 import math
+from collections.abc import Iterable
 
 
 def percent(share: float, decimals: int = 2) -> str:
@@ -98,3 +100,27 @@ def of_all(n_chosen: int, n: int) -> str:
     (' (16 of 20)', '')
     """
     return f" ({n_chosen} of {n})" if n_chosen < n else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Offer the known name that is nearest to an unknown one, to be put behind a sentence.
+
+    Parameters
+    ----------
+    name : str
+        What was not found.
+    known : iterable of str
+        What there is.
+
+    Returns
+    -------
+    str
+        A question with a space before it; empty where nothing is near.
+
+    Examples
+    --------
+    >>> did_you_mean("lenet", ["compact", "lenet5"]), did_you_mean("x", ["compact"])
+    (" Did you mean 'lenet5'?", '')
+    """
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -41,14 +41,11 @@ def test_every_file_of_figures_has_the_script_that_wrote_it(name):
     assert f"`python benchmarks/{stem}.py`" in (BENCHMARKS / f"{stem}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        n
-        for n in ("accuracy", "allocator", "other_data", "overhead", "reproduce", "scaling", "time_to_accuracy", "tracing")
-        if (BENCHMARKS / f"{n}.json").exists()
-    ],
-)
+# inference.py cannot be imported without OpenVINO; the figures of search.py are of an earlier version of it.
+RENDERED = [name.removesuffix(".json") for name in files("json") if name not in ("inference.json", "search.json")]
+
+
+@pytest.mark.parametrize("name", RENDERED)
 def test_every_table_is_what_its_figures_make(name):
     figures = json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
     assert (BENCHMARKS / f"{name}.md").read_text(encoding="utf-8") == import_module(name).render(figures)

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "images": (set(), set()),
     "files": (set(), set()),
     "datasets": ({"files"}, set()),
-    "architectures": (set(), set()),
+    "architectures": ({"wording"}, set()),
     "augment": ({"images"}, set()),
     "allocator": (set(), set()),
     "training": ({"allocator", "augment"}, set()),
@@ -44,7 +44,7 @@ MAY_IMPORT = {
         {"images", "architectures", "augment", "training"},
         {"checkpoint", "persistence", "onnx_export", "tracing"},  # behind checkpoint=, save, load, to_onnx and trace
     ),
-    "recipes": (set(), set()),
+    "recipes": ({"wording"}, set()),
     "test_time": ({"images"}, set()),
     "triton": ({"files", "onnx_classifier"}, set()),
     "skl2onnx_converter": ({"classifier", "onnx_export"}, set()),
