@@ -384,7 +384,12 @@ function listClasses(layer) {
     return item;
   }));
 }
-const percent = (share) => `${(100 * share).toFixed(share >= 0.0995 && share < 0.995 ? 0 : 1)} %`;
+// Rounded down near the top: an imperfect share is never 100 %.
+const percent = (share) => {
+  if (share === 1) return "100 %";
+  if (share >= 0.995) return `${(Math.floor(1000 * share) / 10).toFixed(1)} %`;
+  return `${(100 * share).toFixed(share >= 0.0995 ? 0 : 1)} %`;
+};
 
 function listenTo(element, view) {
   const { canvas } = view;
