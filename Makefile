@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 60
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: report test check acceptance fuzz bench clean
+.PHONY: report test check acceptance fuzz bench notebooks clean
 
 report: $(READY)
 	$(BIN)/cnnclf report --out report
@@ -36,6 +36,9 @@ bench: $(READY_TO_BENCH)
 	for benchmark in $(BENCHMARKS); do \
 		$(BIN)/python benchmarks/$$benchmark.py --short || exit 1; \
 	done
+
+notebooks: $(READY)
+	$(BIN)/python notebooks/execute.py
 
 clean:
 	rm -rf .venv report build dist

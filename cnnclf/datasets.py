@@ -135,7 +135,9 @@ def load_mnist(
     >>> X.ndim, X.dtype, y.dtype
     (3, dtype('uint8'), dtype('int64'))
     """
-    import pooch
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in notebooks without ipywidgets
+        import pooch
 
     if split not in _MNIST:
         raise ValueError(f"split: expected 'train' or 'test', got {split!r}; pass one of the two")
