@@ -232,7 +232,7 @@ def render(result: dict[str, Any]) -> str:
         rows.append(
             f"| {row['name']} | {len(accuracies)} | **{mean_sd(accuracies, 2)}** | {accuracies.min():.2f} "
             f"| {accuracies.max():.2f} | {mean_sd(views, 2)} | {row['n_parameters']:,} "
-            f"| {mean_sd(np.array(row['cpu_seconds']) / 60)} |\n"
+            f"| {mean_sd(row['cpu_seconds'])} |\n"
         )
     rows += [
         f"| {COMMITTEE}, committee of the {group['members']} | 1 | **{100 * group['accuracy']:.2f}** | | "
@@ -245,7 +245,7 @@ def render(result: dict[str, Any]) -> str:
         "are judged once a seed and choose nothing. Mean ± sd over n seeds; made by `python benchmarks/accuracy.py`. "
         "With test-time augmentation, probabilities are the mean over the image and its shifts by a pixel. A committee "
         'is the mean of its members\' probabilities, as `VotingClassifier(voting="soft")` takes it.\n\n'
-        "| recipe | n | accuracy | worst | best | with test-time augmentation | parameters | CPU minutes a run |\n"
+        "| recipe | n | accuracy | worst | best | with test-time augmentation | parameters | CPU seconds a run |\n"
         "|---|---:|---:|---:|---:|---:|---:|---:|\n"
         f"{''.join(rows)}\n"
     )
@@ -335,6 +335,7 @@ def draw(result: dict[str, Any]) -> Figure:
             right.plot(change.mean(), i, plain.marker, color=plain.colour, markersize=7)
         right.axvline(0, color=INK, linewidth=0.8)
         right.set(xlabel="validation accuracy, points more or less")
+        right.locator_params(axis="x", nbins=5)
         tidy(right, "x")
         one_row_each(right, [name for name, _, _ in pieces])
     return figure
