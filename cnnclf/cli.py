@@ -8,9 +8,10 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from glob import escape, glob
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
@@ -23,12 +24,22 @@ from cnnclf import __version__
 from cnnclf.recipes import RECIPES, find_recipe
 
 if TYPE_CHECKING:
+    from cnnclf.app import Server
     from cnnclf.classifier import CNNClassifier
     from cnnclf.comparison import Comparison
     from cnnclf.evaluation import Evaluation
     from cnnclf.onnx_classifier import ONNXClassifier
 
 COMPARED = "compact,lenet5,keras_mnist"  # by --profile full
+
+# Recipe of the page's own network, and what a visitor is told, by what it learns from.
+OWN_MODELS = {
+    "mnist": ("one_epoch", "The network is a small one that has seen each of MNIST’s 60,000 training images once."),
+    "digits": (
+        "compact",
+        "The network learnt from scikit-learn’s 1,797 digits of 8 × 8 pixels, as there was no MNIST: it errs often.",
+    ),
+}
 
 MODEL_MEMORY = 2**30  # bytes for what an .onnx file computes, which may come from a stranger
 N_CALIBRATION = 500  # images that int8 ranges are measured on
@@ -39,7 +50,49 @@ Images = NDArray[Any]
 Labels = NDArray[Any]
 Classifier: TypeAlias = "CNNClassifier | ONNXClassifier"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+# By name, as completing a line must not wait for torch, which the table of architectures needs.
+ARCHITECTURES = (
+    "compact",
+    "accurate",
+    "tiny",
+    "lenet5",
+    "keras_mnist",
+    "pytorch_mnist",
+    "pool3_head1",
+    "pool3_head3",
+    "pool2_conv3",
+)
+
+
+def complete_architecture(typed: str) -> list[str]:
+    """Offer the architectures that begin so."""
+    return [name for name in ARCHITECTURES if name.startswith(typed)]
+
+
+def complete_architectures(typed: str) -> list[str]:
+    """Offer those that are not yet in a comma-separated list, for its last place."""
+    *before, last = typed.split(",")
+    return [",".join([*before, name]) for name in complete_architecture(last) if name not in before]
+
+
+def complete_recipe(typed: str) -> list[str]:
+    """Offer the recipes that begin so."""
+    return [name for name in RECIPES if name.startswith(typed)]
+
+
+def complete_dataset(typed: str) -> list[str]:
+    """Offer the datasets that have a name, and folders."""
+    names = [name for name in ("auto", "mnist", "digits") if name.startswith(typed)]
+    found = sorted(glob(f"{escape(typed)}*"))  # noqa: PTH207 - Path.glob changes how the beginning is written
+    return names + [f"{path}/" for path in found if Path(path).is_dir()]
+
+
+def complete_labelled(typed: str) -> list[str]:
+    """Offer the datasets that are asked for by name."""
+    return [name for name in complete_dataset(typed) if name != "auto"]
 
 
 class Profile(StrEnum):
@@ -70,6 +123,7 @@ def cnnclf(
 
 
 DATASET = typer.Option(
+    autocompletion=complete_dataset,
     metavar="auto|mnist|digits|PATH",
     help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images a class. auto is MNIST "
     "where it can be had, else the digits.",
@@ -89,12 +143,16 @@ def report(
     architecture: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Which network is trained.", show_default="the estimator's own; full: the best of them"
+            autocompletion=complete_architecture,
+            metavar="NAME",
+            help="Which network is trained.",
+            show_default="the estimator's own; full: the best of them",
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
+            autocompletion=complete_recipe,
             metavar="NAME",
             help=f"Network and training that go well together, in place of --architecture: {', '.join(RECIPES)}. "
             "--epochs overrides its own.",
@@ -103,7 +161,12 @@ def report(
     ] = None,
     architectures: Annotated[
         str | None,
-        typer.Option(metavar="A,B,…", help="full: networks to compare.", show_default=COMPARED),
+        typer.Option(
+            autocompletion=complete_architectures,
+            metavar="A,B,…",
+            help="full: networks to compare.",
+            show_default=COMPARED.replace(",", ", "),
+        ),
     ] = None,
     folds: Annotated[
         int | None, typer.Option(min=2, metavar="N", help="full: folds of the comparison.", show_default="3")
@@ -153,7 +216,9 @@ def report(
 
 @app.command()
 def compare(
-    architectures: Annotated[str, typer.Option(metavar="A,B,…", help="Networks to compare.")] = COMPARED,
+    architectures: Annotated[
+        str, typer.Option(autocompletion=complete_architectures, metavar="A,B,…", help="Networks to compare.")
+    ] = COMPARED,
     folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds of the cross-validation.")] = 5,
     dataset: Annotated[str, DATASET] = "auto",
     epochs: Annotated[int | None, EPOCHS] = None,
@@ -180,6 +245,7 @@ MODEL = typer.Argument(metavar="MODEL", help="File of CNNClassifier.save (.cnn).
 EITHER_MODEL = typer.Argument(metavar="MODEL", help="File of to_onnx (.onnx) or of save (.cnn).", show_default=False)
 JSON = typer.Option("--json", help="Print JSON.")
 LABELLED = typer.Option(
+    autocompletion=complete_labelled,
     metavar="mnist|digits|DIR",
     help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a folder with one "
     "sub-folder of images a class.",
@@ -195,6 +261,7 @@ def export(
     calibration: Annotated[
         str | None,
         typer.Option(
+            autocompletion=complete_labelled,
             metavar="mnist|digits|DIR",
             help="Training images, of which --int8 measures the range of every layer.",
             show_default=False,
@@ -289,6 +356,47 @@ def trace(
         if out is not None and out.suffix not in TRACE_FORMATS:
             raise BadUsageError(f"--out must end in {', '.join(TRACE_FORMATS)}; got {str(out)!r}")
         typer.echo(write_trace(model, digit, index, dataset, image, out))
+
+
+@app.command("app")
+def serve_page(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="File of save (.cnn) or of to_onnx (.onnx).",
+            show_default="a small network, trained at the first use and kept",
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port of 127.0.0.1; 0 is any that is free.")
+    ] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Open a page to draw on, and see what a network makes of every stroke."""
+    # Once it is served, Ctrl-C is how it is meant to end.
+    with clear_errors("no page was served"), make_server(model, port) as server, suppress(KeyboardInterrupt):
+        typer.echo(server.url)
+        typer.echo("Ctrl-C stops it.", err=True)
+        if browser:
+            import threading
+            import webbrowser
+
+            # Beside the server, as a browser in the terminal keeps its caller until it is closed.
+            threading.Thread(target=webbrowser.open, args=[server.url], daemon=True).start()
+        server.serve_forever()
+
+
+@app.command()
+def doctor(json: Annotated[bool, JSON] = False) -> None:
+    """Look at this machine: versions, devices, data, and what is missing."""
+    with clear_errors("not all was looked at"):
+        from cnnclf.doctor import examine, to_dict, to_text
+
+        findings = examine()
+        typer.echo(dumps(to_dict(findings), indent=2, ensure_ascii=False) if json else to_text(findings))
+        if any(finding.is_broken for finding in findings):
+            raise typer.Exit(1)
 
 
 def main() -> None:
@@ -708,3 +816,48 @@ def write_trace(
             text = {".md": trace.to_markdown, ".tex": trace.to_latex, ".txt": trace.to_text}[suffix]()
             write_atomically(out, text.encode())
     return f"{out}\n{what}: the network says {trace.label} with probability {trace.probabilities.max():.4f}"
+
+
+def make_server(model: Path | None, port: int) -> "Server":
+    """Get the page ready, with the port already ours."""
+    from cnnclf.app import ExportedNetwork, Network, Reader, Server, TracedNetwork
+    from cnnclf.onnx_classifier import ONNXClassifier
+    from cnnclf.strokes import Paper
+
+    clf: Classifier
+    if model is None:
+        clf, about = open_own_model()
+    else:
+        clf, about = open_model(model), f"The network is {model.name}."
+    paper = Paper.of(**describe_input(clf))
+    network: Network = ExportedNetwork(clf) if isinstance(clf, ONNXClassifier) else TracedNetwork(clf)
+    return Server(Reader(network, paper, about), port)
+
+
+def open_own_model() -> "tuple[CNNClassifier, str]":
+    """Load the network that the page has where none is given; train it the first time, on MNIST where it can be had."""
+    import pooch
+
+    from cnnclf.classifier import CNNClassifier
+    from cnnclf.comparison import fit_to_the_end
+    from cnnclf.datasets import load_digits, load_mnist
+
+    folder = Path(pooch.os_cache("cnnclf"))
+    file_of = {name: folder / f"app-{__version__}-{name}.cnn" for name in OWN_MODELS}
+    name = "mnist"
+    if not file_of["mnist"].exists():
+        try:
+            X, y = load_mnist(download=not file_of["digits"].exists())  # asked for once, and not at every start
+        except FileNotFoundError as error:
+            typer.echo(f"{error}\nUsing scikit-learn's bundled digits instead of MNIST.", err=True)
+            name = "digits"
+            X, y = load_digits()
+    file = file_of[name]
+    recipe, about = OWN_MODELS[name]
+    if not file.exists():
+        typer.echo(f"training a small network on {len(y):,} images, once; it is kept in {file}", err=True)
+        clf = make_classifier(None, None, 0, recipe)
+        fit_to_the_end(clf, X, y)
+        folder.mkdir(parents=True, exist_ok=True)
+        clf.save(file)
+    return CNNClassifier.load(file), about

@@ -135,6 +135,11 @@ def read_picture(
         planes = fit_grey(as_grey(image), (size[0], size[1]), float(np.mean(mean)) / white, name_of(source))[np.newaxis]
     else:
         planes = fit_colours(as_colours(image, n_channels), (size[0], size[1]))
+    return as_row(planes, layout, white, dtype)
+
+
+def as_row(planes: FloatImage, layout: ImageLayout, white: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Bring channels (n_channels, height, width), 0..1, to the unit, the order and the shape of a row."""
     if white > 1 or np.issubdtype(dtype, np.integer):
         planes = np.rint(planes * white)
     if layout.channels_last:

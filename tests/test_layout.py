@@ -37,6 +37,9 @@ MAY_IMPORT = {
     ),
     "onnx_classifier": ({"images", "files"}, set()),
     "pictures": ({"images"}, set()),
+    "strokes": ({"images", "pictures"}, set()),
+    "app": ({"strokes", "walkthrough_html"}, set()),
+    "doctor": ({"allocator", "datasets"}, {"training"}),  # what may be broken is imported one by one
     "onnx_graph": (set(), set()),
     "onnx_int8": ({"onnx_graph"}, set()),
     "onnx_export": ({"files", "onnx_classifier", "onnx_graph", "onnx_int8", "training"}, set()),
