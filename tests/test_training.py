@@ -20,6 +20,7 @@ from cnnclf.training import (
     Rows,
     WeightAverage,
     arrange,
+    cheapest_order,
     choose_batch_size,
     choose_device,
     choose_precision,
@@ -526,6 +527,73 @@ def test_averaging_watches_training_and_leaves_it_alone():
     assert averaged.seen == plain.seen
     w1, w2, w3 = np.array(plain.seen)
     assert weights == pytest.approx(4 / 13 * (3 / 12 * (9 / 11 * w1) + 9 / 12 * w2) + 9 / 13 * w3)
+
+
+class Watch(Callback):
+    """A hook on every layer, which keeps the least value of each output of the first ReLU and its pooling."""
+
+    def __init__(self):
+        self.least = []
+
+    def on_train_begin(self, net, **kwargs):
+        for layer in list(net.module_)[1:3]:
+            layer.register_forward_hook(lambda _, args, output: self.least.append(float(output.detach().min())))
+
+
+def relu_then_pool():
+    """(n, 1, 9, 9) → convolution 7×7 → ReLU → pooling 3×3, whose last row and column are left out → two logits."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 2)
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pooling_comes_before_relu_and_learns_the_same_bits(precision):
+    """Float pixels of few values: windows have ties, and many of them hold no positive value."""
+    random = np.random.default_rng(0)
+    rows = Rows(
+        torch.from_numpy(random.integers(-2, 3, (40, 1, 9, 9)).astype(np.float32)),
+        torch.arange(40, dtype=torch.int64) % 2,
+    )
+    weights = {}
+    for watched in (False, True):
+        watch = Watch()
+        torch.manual_seed(0)
+        net = make_net(relu_then_pool(), batch_size=4, precision=precision, callbacks=[watch] if watched else [])
+        torch.manual_seed(1)
+        net.train(rows, None, epochs=3, schedule="one_cycle")
+        weights[watched] = net.module_.state_dict()
+        assert [type(layer) for layer in net.module_][1:3] == [nn.ReLU, nn.MaxPool2d]
+        assert len(watch.least) == (2 * 10 * 3 if watched else 0)
+        assert min(watch.least, default=0) == 0  # where hooks watch, ReLU comes first
+    for name, value in weights[False].items():
+        assert torch.equal(value, weights[True][name]), name
+
+
+@pytest.mark.parametrize(
+    ("network", "order"),
+    [
+        (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.ReLU(), nn.MaxPool2d(3)), [1, 0, 3, 2]),
+        (nn.Sequential(nn.ReLU(), nn.ReLU(), nn.MaxPool2d(2)), [0, 2, 1]),
+        (nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)), [0, 1]),  # a mean does not commute with ReLU
+        (nn.Sequential(nn.GELU(), nn.MaxPool2d(2)), [0, 1]),  # nor a maximum with what falls
+        (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, return_indices=True)), [0, 1]),  # another kind of output
+    ],
+)
+def test_only_relu_and_max_pooling_change_places(network, order):
+    assert cheapest_order(network) == [network[i] for i in order]
+
+
+class Twice(nn.Sequential):
+    """A sequence with a pass of its own."""
+
+    def forward(self, x):
+        return super().forward(super().forward(x))
+
+
+@pytest.mark.parametrize("network", [nn.ReLU(), Twice(nn.ReLU(), nn.MaxPool2d(2))])
+def test_what_is_no_plain_sequence_is_applied_as_it_is(network):
+    assert cheapest_order(network) == [network]
 
 
 def test_validation_rows_are_measured_not_learnt():
