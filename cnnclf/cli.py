@@ -273,6 +273,14 @@ def export(
             metavar="DIR", help="Put it into a model repository for Triton, too, under its name.", show_default=False
         ),
     ] = None,
+    mlserver: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Put it into a folder of models for MLServer, too, under its name; mlserver start DIR serves them.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a trained network to one ONNX file that takes raw pixels and gives labels."""
     with clear_errors("nothing was exported"):
@@ -282,9 +290,13 @@ def export(
             check_dataset_name(calibration, "mnist", "digits", option="--calibration")
         typer.echo(export_checked(model, out, calibration))
         if triton is not None:
-            from cnnclf.triton import write_repository
+            from cnnclf.triton import write_repository as write_for_triton
 
-            typer.echo(write_repository(out, triton))
+            typer.echo(write_for_triton(out, triton))
+        if mlserver is not None:
+            from cnnclf.mlserver import write_repository as write_for_mlserver
+
+            typer.echo(write_for_mlserver(out, mlserver))
 
 
 @app.command()

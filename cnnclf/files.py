@@ -155,6 +155,28 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             os.close(folder_descriptor)
 
 
+def name_model(path: str | os.PathLike[str], name: str | None) -> str:
+    """Give the name under which a server serves a file: the one that was chosen, or the file's without its ending.
+
+    Raises
+    ------
+    ValueError
+        If it has characters that a folder or an address cannot have.
+
+    Examples
+    --------
+    >>> name_model("models/digits.onnx", None)
+    'digits'
+    """
+    name = Path(path).stem if name is None else name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(
+            f"Expected a model name of letters, digits, '.', '_' and '-' that begins with a letter or digit; "
+            f"got {name!r}. Rename the file, or pass another name."
+        )
+    return name
+
+
 def encode_labels(labels: NDArray[Any]) -> dict[str, Any]:
     """Turn an array of labels into JSON-able values, type included.
 

@@ -1,13 +1,12 @@
 """ONNX file → model repository, the folder from which NVIDIA's Triton Inference Server serves."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from onnxruntime import NodeArg
 
-from cnnclf.files import write_atomically
+from cnnclf.files import name_model, write_atomically
 from cnnclf.onnx_classifier import make_session, read_file, read_metadata
 
 # ONNX Runtime's names of types, and Triton's.
@@ -73,12 +72,7 @@ def write_repository(model: str | os.PathLike[str], folder: str | os.PathLike[st
     ...     sorted(path.relative_to(folder).as_posix() for path in written.rglob("*.*"))
     ['models/digits/1/model.onnx', 'models/digits/config.pbtxt']
     """
-    name = Path(model).stem if name is None else name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(
-            f"Expected a model name of letters, digits, '.', '_' and '-' that begins with a letter or digit; "
-            f"got {name!r}. Rename the file, or pass another name."
-        )
+    name = name_model(model, name)
     content, source = read_file(model), os.fspath(model)
     session = make_session(content, read_metadata(content, source), 1, source)
     config = describe(name, session.get_inputs(), session.get_outputs())

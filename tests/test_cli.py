@@ -490,6 +490,16 @@ def test_export_for_triton_under_a_name_that_triton_cannot_have(digits, tmp_path
     assert not (tmp_path / "models").exists()
 
 
+def test_export_for_mlserver(digits, tmp_path):
+    _, folder = digits
+    result = cnnclf("export", folder / "model.cnn", "--out", tmp_path / "eight.onnx", "--mlserver", tmp_path / "models")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "models" / "eight")
+    served = tmp_path / "models" / "eight" / "model.onnx"
+    assert served.read_bytes() == (tmp_path / "eight.onnx").read_bytes()
+    assert (tmp_path / "models" / "settings.json").exists()
+
+
 # The report with a comparison
 
 

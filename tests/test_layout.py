@@ -50,6 +50,8 @@ MAY_IMPORT = {
     "recipes": ({"wording"}, set()),
     "test_time": ({"images"}, set()),
     "triton": ({"files", "onnx_classifier"}, set()),
+    "mlserver": ({"files", "onnx_classifier"}, set()),
+    "mlserver_runtime": ({"onnx_classifier"}, set()),
     "skl2onnx_converter": ({"classifier", "onnx_export"}, set()),
     "walkthrough": (set(), set()),
     "walkthrough_html": ({"files"}, set()),
