@@ -1,0 +1,95 @@
+"""The README's five steps on MNIST, as they stand there: report, tuned network, ONNX file, server, page to draw on."""
+
+import re
+import shlex
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+from test_acceptance_serving import ENVIRONMENT, free_ports, need, run_python, serving
+from test_readme import ELSEWHERE
+
+pytestmark = pytest.mark.acceptance
+
+ROOT = Path(__file__).parent.parent
+STEPS = re.split(r"^\*\*\d\. ", ELSEWHERE, flags=re.MULTILINE)[1:]
+
+
+def programs(step: int) -> list[str]:
+    """The Python blocks of a step."""
+    return re.findall(r"```python\n(.*?)```", STEPS[step - 1], flags=re.DOTALL)
+
+
+def commands(step: int) -> list[str]:
+    """The commands of a step."""
+    lines = "".join(re.findall(r"```console\n(.*?)```", STEPS[step - 1], flags=re.DOTALL)).splitlines()
+    assert all(line.startswith("$ ") for line in lines)
+    return [line.removeprefix("$ ") for line in lines]
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a command; give what it prints."""
+    words = shlex.split(command)
+    done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_report_comes_first() -> None:
+    """What `make report` runs is `test_acceptance.py`'s; here, that it is this, in an environment of its own."""
+    clone, enter, report, activate = commands(1)
+    assert clone == "git clone https://github.com/cnnclf/cnnclf"
+    assert enter == "cd cnnclf"
+    make = subprocess.run(["make", "--dry-run", "report"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert make.stdout.splitlines()[-1] == ".venv/bin/cnnclf report --out report"
+    assert report == "make report"
+    assert activate == "source .venv/bin/activate"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tuned network is, and the folder for the server."""
+    folder = tmp_path_factory.mktemp("clone")
+    (tune,) = programs(2)
+    printed = run_python(tune, folder)
+    assert re.fullmatch(r"\{'architecture': '\w+', .*\} 0\.9[78]\d\d\n", printed.replace("'augment'", "")), printed
+    evaluate, export = commands(3)
+    assert float(re.search(r"accuracy +(\d+\.\d+) %", run(evaluate, folder))[1]) >= 99.3
+    assert run(export, folder).splitlines()[-1] == "models/mnist"
+    return folder
+
+
+def test_it_is_served(folder: Path) -> None:
+    need("mlserver")
+    install, start = commands(4)
+    assert re.fullmatch(r"pip install -e '\.\[serve\]' -c constraints\.txt", install)  # as the Makefile does it
+    names = ("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT")
+    ports = dict(zip(names, map(str, free_ports(3)), strict=True))
+    address = f"http://127.0.0.1:{ports['MLSERVER_HTTP_PORT']}"
+    (ask,) = programs(4)
+    assert "http://127.0.0.1:8080/" in ask
+    with serving(shlex.split(start), folder, f"{address}/v2/models/mnist/ready", **ports):
+        printed = run_python(ask.replace("http://127.0.0.1:8080", address), folder)
+    assert printed == "[7, 2, 1, 0, 4] and they are [7, 2, 1, 0, 4]\n"
+
+
+def test_the_page_opens(folder: Path) -> None:
+    """What it does in a browser is `test_acceptance_app.py`'s."""
+    (command,) = commands(5)
+    (port,) = free_ports(1)
+    command = [*shlex.split(command), "--no-browser", "--port", str(port)]
+    with serving(command, folder, f"http://127.0.0.1:{port}/"):
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20).read().decode()
+    assert "mnist.cnn" in page
+
+
+def test_every_block_belongs_to_a_step_that_is_run() -> None:
+    assert "```" not in ELSEWHERE.partition("**1. ")[0]
+    assert [(len(programs(step)), len(commands(step))) for step in range(1, 6)] == [
+        (0, 4),
+        (1, 0),
+        (0, 2),
+        (1, 2),
+        (0, 1),
+    ]
