@@ -1,8 +1,12 @@
 """A page to draw on: what a hand draws, as the network gets it; the server, which nobody else can use; the browser."""
 
 import base64
+import hashlib
 import http.client
 import json
+import math
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,16 +15,29 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from torch import nn
 from typer.testing import CliRunner
 
 from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, __version__, cli, datasets, load_digits
-from cnnclf.app import MOST_BYTES, MOST_MAPS, ExportedNetwork, Reader, Server, TracedNetwork
+from cnnclf.app import (
+    MOST_BYTES,
+    MOST_MAPS,
+    PATIENCE,
+    ExportedNetwork,
+    Handler,
+    Maps,
+    Reader,
+    Server,
+    TracedNetwork,
+    pack,
+)
 from cnnclf.images import infer_layout
 from cnnclf.strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
 
@@ -312,6 +329,42 @@ def test_an_int8_network_is_asked_as_it_is_served(model, digits):
     assert look.maps
 
 
+def lines(image_shape, n_classes):
+    """Take an image's rows for channels of a line: a convolution makes (n, 4, 6) of (n, 8, 8)."""
+    return nn.Sequential(nn.Flatten(1, 2), nn.Conv1d(8, 4, 3), nn.Flatten(), nn.Linear(24, n_classes))
+
+
+def pooled_lines(image_shape, n_classes):
+    """Pool such a line in both directions: (n, 8, 8) becomes (n, 4, 4)."""
+    return nn.Sequential(nn.Flatten(1, 2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, n_classes))
+
+
+def dense(image_shape, n_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), n_classes))
+
+
+@pytest.mark.parametrize("architecture", [lines, pooled_lines, dense])
+def test_a_network_without_maps_of_an_image_shows_none(architecture, few_digits, tmp_path):
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier(architecture, max_epochs=1, random_state=0).fit(X, y)
+    look = TracedNetwork(clf).look(X_test[0])
+    assert look.maps == ()
+    assert np.allclose(look.probabilities, clf.predict_proba(X_test[:1])[0], atol=1e-6)
+    if architecture is not pooled_lines:  # which an ONNX graph has to make images of
+        clf.to_onnx(tmp_path / "dense.onnx")
+        exported = ExportedNetwork(ONNXClassifier(tmp_path / "dense.onnx")).look(X_test[0])
+        assert exported.maps == ()
+        assert np.allclose(exported.probabilities, look.probabilities, atol=1e-5)
+
+
+def test_the_session_that_gives_maps_is_bounded_as_the_first_is(model):
+    served = ONNXClassifier(model / "digits.onnx", n_threads=2)
+    first, second = (session.get_session_options() for session in (served._session, ExportedNetwork(served)._session))
+    assert second.intra_op_num_threads == first.intra_op_num_threads == 2
+    largest = "optimization.constant_folding_max_output_size_in_bytes"
+    assert second.get_session_config_entry(largest) == first.get_session_config_entry(largest)
+
+
 def reader_of(clf):
     network = TracedNetwork(clf) if isinstance(clf, CNNClassifier) else ExportedNetwork(clf)
     return Reader(network, Paper.of(**cli.describe_input(clf)), "The network is <small>.")
@@ -335,11 +388,28 @@ def test_a_reading_has_all_that_the_page_shows(clf):
         assert np.abs(shades / 127 * largest - maps.values[told["channels"]]).max() <= largest / 254 + 1e-6
 
 
-def test_what_is_no_image_to_walk_through(clf):
-    for image in ("", "AAAA", "!" * 86, "é", "A" * 85):
-        assert error_of(reader_of(clf).walk, image) == (
-            f"Expected an image of 8×8 bytes in base64; got {image!r}. Draw it again."
-        )
+def test_maps_of_nothing_but_zeros():
+    told = pack(Maps("conv1", np.zeros((1, 2, 2), dtype=np.float32)))
+    assert told == {"name": "conv1", "shape": (1, 2, 2), "channels": [0], "largest": 1.0, "values": "AAAAAA=="}
+
+
+@pytest.mark.parametrize(
+    "image", ["", "AAAA", "!" * 86, "é", "A" * 85, "!" + "A" * 86 + "==", "A" * 174 + "==", "A" * 99 + "tail"]
+)
+def test_what_is_no_image_to_walk_through(clf, image):
+    assert error_of(reader_of(clf).walk, image) == (
+        f"Expected an image of 8×8 bytes in base64; got {image[:99]!r}. Draw it again."
+    )
+
+
+def test_labels_of_any_kind_are_text(clf, monkeypatch):
+    reader = reader_of(clf)
+    monkeypatch.setattr(reader.network, "labels", ["</script><script>alert(1)</script>", "<b>"])
+    page, _ = reader.page()
+    assert page.count("<script") == 2  # its own
+    assert "<h1>Draw one of &lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; &lt;b&gt;</h1>" in page
+    settings = re.search(r'id="settings">(.*?)</script>', page)[1]
+    assert json.loads(settings)["labels"] == reader.network.labels
 
 
 # The server
@@ -399,12 +469,16 @@ def test_the_page(server):
     page = content.decode()
     assert status == 200
     assert headers["Content-Type"] == "text/html; charset=utf-8"
-    assert headers["Cache-Control"] == "no-store"
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    policy = headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
-    assert "connect-src 'self';" in policy
-    assert "unsafe" not in policy
+    style, script = (
+        base64.b64encode(
+            hashlib.sha256(re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[1].encode()).digest()
+        ).decode()
+        for tag in ("style", "script")
+    )
+    assert headers["Content-Security-Policy"] == (
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
     assert "The network is &lt;small&gt;." in page
     assert "://" not in page.replace("http://www.w3.org", "")  # no address of anything else
     assert len(page) < 40_000
@@ -422,6 +496,25 @@ def test_the_walkthrough_is_that_of_the_trace(server, clf):
     status, headers, content = ask(server, "GET", f"/walkthrough/{image}")
     assert (status, headers["Content-Security-Policy"]) == (200, "frame-ancestors 'none'")
     assert content.decode() == TracedNetwork(clf).walk(DIGITS.to_row(put(drawing(0), DIGITS)))
+
+
+def test_no_answer_is_kept_framed_guessed_at_or_given_to_another_site(server):
+    image = json.loads(read(server, drawing(0))[2])["image"]
+    nothing = "default-src 'none'; frame-ancestors 'none'"
+    for (_, headers, _), policy in [
+        (ask(server, "GET", "/"), None),  # its policy is a test of its own
+        (ask(server, "GET", f"/walkthrough/{image}"), "frame-ancestors 'none'"),
+        (read(server, drawing(0)), nothing),
+        (ask(server, "GET", "/", Host="evil.example"), nothing),
+        (read(server, {}), nothing),
+    ]:
+        assert policy in (None, headers["Content-Security-Policy"])
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Server"].strip() == "cnnclf"  # and not which Python
+        assert not {name for name in headers if name.startswith("Access-Control-")}
 
 
 def test_an_onnx_file_has_no_walkthrough_and_the_page_says_so(model):
@@ -445,6 +538,16 @@ def test_another_name_for_this_machine_is_refused(server, host, method):
     assert refused(ask(server, method, "/", Host=host)) == (421, f"This server is {server.url} and no other.")
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_names_for_this_machine_are_refused(server, order):
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        connection.putrequest("GET", "/", skip_host=True)
+        for host in (f"127.0.0.1:{server.port}", "evil.example")[::order]:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        assert connection.getresponse().status == 421
+
+
 def test_localhost_is_this_machine(server):
     assert ask(server, "GET", "/", Host=f"localhost:{server.port}")[0] == 200
 
@@ -454,11 +557,15 @@ def test_localhost_is_this_machine(server):
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "https://127.0.0.1:{port}"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
 def test_other_pages_get_no_answers(server, headers):
+    headers = {name: value.format(port=server.port) for name, value in headers.items()}
     sentence = f"Only the page {server.url} gets answers here."
     assert refused(read(server, drawing(0), **headers)) == (403, sentence)
     assert refused(ask(server, "GET", f"/walkthrough/{'A' * 86}==", **headers)) == (403, sentence)
@@ -469,6 +576,9 @@ def test_its_own_page_gets_answers(server):
     for host in ("127.0.0.1", "localhost"):
         origin = f"http://{host}:{server.port}"
         assert read(server, drawing(0), Origin=origin, **{"Sec-Fetch-Site": "same-origin"})[0] == 200
+    image = json.loads(read(server, drawing(0))[2])["image"]  # asked for without a browser
+    for site in ("same-origin", "none"):  # its link, and an address that was typed or kept
+        assert ask(server, "GET", f"/walkthrough/{image}", **{"Sec-Fetch-Site": site})[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -481,6 +591,7 @@ def test_its_own_page_gets_answers(server):
         (b"", {"Content-Length": "٣"}, 411, "Expected a Content-Length."),
         (b"", {"Content-Length": "262145"}, 413, "Expected at most 262,144 bytes; got 262145. Draw less."),
         (b"", {"Content-Length": "9" * 5000}, 413, f"Expected at most 262,144 bytes; got {'9' * 20}. Draw less."),
+        (b"{}".ljust(MOST_BYTES), {}, 422, None),
         (b"nil", {}, 400, "Expected JSON; got other bytes (Expecting value: line 1 column 1 (char 0))."),
         (b"\xff\xfe\xfd", {}, 400, None),
         (b"[" * 200_000, {}, 400, None),
@@ -496,7 +607,9 @@ def test_what_is_no_drawing_is_refused_and_the_server_goes_on(server, body, head
     assert read(server, drawing(0))[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/favicon.ico", "/index.html", "/../../etc/passwd", "/read", "/?", "/walkthrough"])
+@pytest.mark.parametrize(
+    "path", ["/favicon.ico", "/index.html", "/../../etc/passwd", "/read", "/?", "/walkthrough", "/x/walkthrough/"]
+)
 def test_there_is_nothing_else(server, path):
     assert refused(ask(server, "GET", path)) == (404, f"There is nothing here. The page is {server.url}.")
 
@@ -518,6 +631,53 @@ def test_a_connection_serves_stroke_after_stroke_without_delay(server):
             response = connection.getresponse()
             assert (response.status, len(json.loads(response.read())["probabilities"])) == (200, 10)
         assert connection.sock is not None
+
+
+def test_a_connection_is_set_for_small_answers_and_not_kept_for_ever(server, monkeypatch):
+    seen, setup = [], Handler.setup
+
+    def note(self):
+        setup(self)
+        no_delay = self.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        seen.append((bool(no_delay), self.connection.gettimeout()))
+
+    monkeypatch.setattr(Handler, "setup", note)
+    ask(server, "GET", "/")
+    assert seen == [(True, PATIENCE)]
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /read HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n", None])
+def test_a_silent_visitor_is_left_without_a_word(server, begun, monkeypatch, capsys):
+    monkeypatch.setattr(Handler, "timeout", 0.2)
+    if begun is None:  # silent in the middle of a drawing
+        begun = (
+            b"POST /read HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 1000\r\n\r\n{"
+        )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as visitor:
+        visitor.sendall(begun.replace(b"{port}", str(server.port).encode()))
+        assert visitor.recv(1) == b""
+    assert capsys.readouterr().err == ""
+
+
+def test_a_visitor_who_stays_does_not_keep_the_server_from_ending(clf, monkeypatch):
+    monkeypatch.setattr(Handler, "timeout", 4)
+    with serving(reader_of(clf)) as server:
+        visitor = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        visitor.request("GET", "/")
+        visitor.getresponse().read()
+        end = time.monotonic()
+    assert time.monotonic() - end < 2
+    visitor.close()
+
+
+def test_a_port_can_be_had_again_at_once(clf):
+    with serving(reader_of(clf)) as server, socket.create_connection(("127.0.0.1", server.port), 10) as visitor:
+        visitor.sendall(b"GET / HTTP/1.1\r\n\r\n")  # without Host
+        while visitor.recv(4096):  # until the server hangs up: then its side of the connection lingers
+            pass
+    with Server(server.reader, server.port) as again:
+        assert again.url == server.url
 
 
 def test_a_visitor_who_goes_away_is_no_error(server, capsys):
@@ -649,15 +809,26 @@ def test_without_mnist_its_own_is_of_the_digits_and_mnist_is_not_downloaded_agai
     assert "as there was no MNIST" in not_served[1].reader.about
 
 
-def test_ctrl_c_ends_it_cleanly(model):
-    command = [Path(sys.executable).with_name("cnnclf"), "app", model / "digits.onnx", "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    url = process.stdout.readline()
+@pytest.mark.parametrize("name", ["digits.cnn", "digits.onnx"])
+def test_ctrl_c_ends_it_cleanly_and_nothing_was_written(model, name, tmp_path):
+    command = [Path(sys.executable).with_name("cnnclf"), "app", model / name, "--no-browser"]
+    homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(tmp_path))
+    others = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=others | homes
+    )
+    url = process.stdout.readline().strip()
     assert url.startswith("http://127.0.0.1:")
     assert process.stderr.readline() == "Ctrl-C stops it.\n"
+    there = SimpleNamespace(port=int(url.rstrip("/").rpartition(":")[2]))
+    status, _, answer = read(there, drawing(0))
+    assert (status, ask(there, "GET", "/")[0]) == (200, 200)
+    walked = ask(there, "GET", f"/walkthrough/{json.loads(answer)['image']}")[0]
+    assert walked == (200 if name.endswith(".cnn") else 404)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
+    assert list(tmp_path.rglob("*")) == []
 
 
 # In a browser

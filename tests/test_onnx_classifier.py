@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -704,6 +705,20 @@ def test_it_loads_neither_torch_nor_scikit_learn(path):
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("\n", "")
+
+
+def test_it_reports_to_nobody_and_keeps_no_number_of_the_device(path, tmp_path):
+    """ONNX Runtime 1.29 and later would; it looks whether it is in a CI, where it does not."""
+    (home := tmp_path / "home").mkdir()
+    kept_quiet = ("ORT_DISABLE_TELEMETRY", "CI", "TF_BUILD", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST", "PYTEST_VERSION")
+    homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(home))
+    program = (
+        "import numpy as np; from cnnclf import ONNXClassifier\n"
+        f"ONNXClassifier({str(path)!r}).predict(np.ones((1, 2, 2)))"
+    )
+    others = {name: value for name, value in os.environ.items() if name not in kept_quiet}
+    subprocess.run([sys.executable, "-c", program], cwd=home, env=others | homes, check=True)
+    assert list(home.rglob("*")) == []
 
 
 # scikit-learn
