@@ -4,6 +4,7 @@ Backgrounds are transparent and the ink is a mid-grey, so that one figure reads 
 says is also said by position, line style, marker or a number, so that it reads in black and white.
 """
 
+import io
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ LETTERS = 12  # that fit an inch at this size
 LONGEST_ROW = 64  # features; more are broken into rows, as text is
 LONGEST_LABEL = 32  # letters; longer ones are cut beside bars
 PAGE = 7.2  # inches
+DOTS = 96  # an inch, of a picture in a notebook
 
 # The order of Okabe and Ito (2008) moved into the band of lightness that reads on white and on near-black. Neighbours
 # are dark and light in turn; all stay apart for readers who see no red or no green.
@@ -74,7 +76,28 @@ class Style:
 
 
 @dataclass
-class Display(ABC):
+class Drawn:
+    """Data drawn on a figure, which a notebook shows where this is the last line of a cell.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        What it is drawn on, once it is.
+    """
+
+    figure_: Figure = field(init=False, repr=False, compare=False)
+
+    def _repr_png_(self) -> bytes | None:
+        """Give the picture; None of what is not drawn, and of what pyplot shows in any case."""
+        if not hasattr(self, "figure_") or self.figure_.canvas.manager is not None:
+            return None
+        png = io.BytesIO()
+        self.figure_.savefig(png, format="png", dpi=DOTS)
+        return png.getvalue()
+
+
+@dataclass
+class Display(Drawn, ABC):
     """Data drawn on one axes; what a display adds is how large it is and how it is drawn.
 
     Attributes
@@ -83,7 +106,6 @@ class Display(ABC):
         What it is drawn on, once it is.
     """
 
-    figure_: Figure = field(init=False, repr=False, compare=False)
     ax_: Axes = field(init=False, repr=False, compare=False)
 
     @abstractmethod

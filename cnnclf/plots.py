@@ -12,7 +12,6 @@ from typing import Any, Literal, Self
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -26,6 +25,7 @@ from cnnclf.drawing import (
     RED,
     SMALL,
     Display,
+    Drawn,
     Picture,
     caption,
     cell_size,
@@ -75,7 +75,7 @@ NORMALISED: dict[Normalize, tuple[str, int | tuple[int, int]]] = {
 
 
 @dataclass
-class TrainingCurvesDisplay:
+class TrainingCurvesDisplay(Drawn):
     """Loss and accuracy against the epoch, for training and validation images.
 
     A dotted line marks the epoch of the lowest validation loss, where it is not the last one.
@@ -103,7 +103,6 @@ class TrainingCurvesDisplay:
     """
 
     history: Sequence[Mapping[str, Any]]
-    figure_: Figure = field(init=False, repr=False, compare=False)
     axes_: tuple[Axes, Axes] = field(init=False, repr=False, compare=False)
 
     @classmethod

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
@@ -20,6 +19,7 @@ from cnnclf.drawing import (
     PAGE,
     SMALL,
     Display,
+    Drawn,
     Style,
     caption,
     figure_of,
@@ -42,7 +42,7 @@ COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image"}
 
 
 @dataclass
-class FoldCurvesDisplay:
+class FoldCurvesDisplay(Drawn):
     """Held-out accuracy against the epoch: a thin line a fold, their mean thick, a panel an architecture.
 
     All panels share one accuracy axis. It leaves out low accuracies of early epochs, which would flatten the rest, and
@@ -70,7 +70,6 @@ class FoldCurvesDisplay:
     """
 
     curves: Mapping[str, Sequence[Sequence[float]]]
-    figure_: Figure = field(init=False, repr=False, compare=False)
     axes_: tuple[Axes, ...] = field(init=False, repr=False, compare=False)
 
     @classmethod

@@ -1,5 +1,6 @@
 """What every figure promises: the data it was given, drawn without pyplot, readable on any page."""
 
+import io
 import subprocess
 import sys
 from itertools import combinations, pairwise
@@ -9,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import PNGFormatter
 from matplotlib.colors import to_hex, to_rgb
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -133,6 +135,34 @@ def test_drawing_needs_no_pyplot():
 def test_words_need_no_matplotlib():
     code = "import sys; from cnnclf.wording import percent; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_a_notebook_shows_a_display_that_is_a_cells_last_line(name):
+    display = DISPLAYS[name]()
+    shown = PNGFormatter()(display)
+    picture = plt.imread(io.BytesIO(shown))
+    width, height = display.figure_.get_size_inches()
+    assert picture.shape == pytest.approx((96 * height, 96 * width, 4), abs=1)
+    assert picture[0, 0, 3] == 0  # transparent
+    assert picture[..., 3].any()
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_what_pyplot_shows_is_not_shown_again(name):
+    n_axes = {"curves": 2}.get(name, 1)
+    figure, axes = plt.subplots(1, n_axes)
+    display = DISPLAYS[name](axes if n_axes == 1 else tuple(axes))
+    assert display.figure_ is figure
+    assert PNGFormatter()(display) is None
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    "display", [ClassScoresDisplay(["a"], [1.0]), TrainingCurvesDisplay(HISTORY), FoldCurvesDisplay({"tiny": [[0.5]]})]
+)
+def test_a_display_that_is_not_drawn_is_its_text(display):
+    assert display._repr_png_() is None  # a notebook's formatter would hide an error
 
 
 def test_all_displays_are_public_and_tested():
