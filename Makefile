@@ -5,13 +5,15 @@ READY := .venv/.ready
 READY_TO_SERVE := .venv/.ready-to-serve
 READY_TO_FUZZ := .venv/.ready-to-fuzz
 READY_TO_BENCH := .venv/.ready-to-bench
-BENCHMARKS := time_to_accuracy accuracy overhead scaling other_data allocator inference search tracing reproduce gpu
+READY_TO_DOCUMENT := .venv/.ready-to-document
+BENCHMARKS := time_to_accuracy accuracy overhead scaling other_data allocator inference search clusters tracing app \
+	reproduce gpu
 # Of each fuzz target
 FUZZ_SECONDS ?= 60
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: report test check acceptance fuzz bench notebooks clean
+.PHONY: report test check acceptance fuzz bench notebooks docs clean
 
 report: $(READY)
 	$(BIN)/cnnclf report --out report
@@ -40,17 +42,21 @@ bench: $(READY_TO_BENCH)
 notebooks: $(READY)
 	$(BIN)/python notebooks/execute.py
 
+# Into docs/_build/html, offline; a warning, be it a dead link, is an error.
+docs: $(READY_TO_DOCUMENT)
+	$(BIN)/sphinx-build -c docs -b html -q -E -W --keep-going . docs/_build/html
+
 clean:
-	rm -rf .venv report build dist
+	rm -rf .venv report build dist docs/_build
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# The servers of docs/serving.md are half a gigabyte, which only the acceptance tests need.
+# The servers of docs/serving.md and Ray are more than half a gigabyte, which only the acceptance tests need.
 $(READY_TO_SERVE): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,cluster]'
 	touch $@
 
 # Linux only: atheris has no wheels for other systems.
@@ -60,4 +66,8 @@ $(READY_TO_FUZZ): $(READY)
 
 $(READY_TO_BENCH): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
+
+$(READY_TO_DOCUMENT): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	touch $@

@@ -20,7 +20,9 @@ ORDER = (
     "gpu",
     "inference",
     "search",
+    "clusters",
     "tracing",
+    "app",
     "reproduce",
 )
 

@@ -29,6 +29,7 @@ EXTRAS = {
     "xlsx": "walkthroughs as workbooks",
     "skl2onnx": "pipelines as ONNX files",
     "serve": "MLflow, and MLServer on Python below 3.13",
+    "cluster": "searches on Dask's and Ray's workers",
 }
 
 FEATURES = {  # of the processor, as torch names them
