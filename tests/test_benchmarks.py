@@ -41,8 +41,8 @@ def test_every_file_of_figures_has_the_script_that_wrote_it(name):
     assert f"`python benchmarks/{stem}.py`" in (BENCHMARKS / f"{stem}.md").read_text(encoding="utf-8")
 
 
-# inference.py cannot be imported without OpenVINO; the figures of search.py are of an earlier version of it.
-RENDERED = [name.removesuffix(".json") for name in files("json") if name not in ("inference.json", "search.json")]
+# inference.py cannot be imported without OpenVINO.
+RENDERED = [name.removesuffix(".json") for name in files("json") if name != "inference.json"]
 
 
 @pytest.mark.parametrize("name", RENDERED)

@@ -5,12 +5,15 @@ Those from a clone to the page to draw on are programs of their own: `test_accep
 
 import ast
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import cnnclf
+from cnnclf import cli
 from cnnclf.architectures import ARCHITECTURES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -38,6 +41,29 @@ def test_first_block_on_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cnnclf, "load_mnist", lambda split="train": parts[split])
     assert "CNNClassifier(random_state=0).fit(X, y).score(Xt, yt)" in BLOCKS[0]
     assert run(BLOCKS[0], {}) > 0.97
+
+
+# What makes a command short: the digits instead of MNIST, one epoch, two folds.
+SHORTER = {
+    "report --profile full": "--dataset digits --epochs 1 --folds 2",
+    "compare --architectures compact,lenet5,tiny --folds 5": "--dataset digits --epochs 1 --folds 2 --jobs 1",
+    "report --from-predictions svm.csv": "",
+}
+RUN_ELSEWHERE = ("make report", "make test", "cnnclf app")  # test_acceptance_newcomer.py, CI, test_app.py
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command that is shown runs, those of the five steps in `test_acceptance_newcomer.py`."""
+    monkeypatch.chdir(tmp_path)
+    Path("svm.csv").write_text("true,predicted\n1,1\n7,1\n7,7\n", encoding="utf-8")
+    lines = "".join(re.findall(r"```console\n(.*?)```", README.replace(ELSEWHERE, ""), flags=re.DOTALL)).splitlines()
+    commands = [" ".join(shlex.split(line.removeprefix("$ "), comments=True)) for line in lines]
+    shown = [command for command in commands if not command.startswith(RUN_ELSEWHERE)]
+    assert shown == [f"cnnclf {command}" for command in SHORTER]
+    for command, shorter in SHORTER.items():
+        result = CliRunner().invoke(cli.app, [*command.split(), *shorter.split()])
+        assert result.exit_code == 0, f"{command}\n{result.output}"
 
 
 @pytest.mark.acceptance
