@@ -56,7 +56,7 @@ $(READY): pyproject.toml constraints.txt
 
 # The servers of docs/serving.md and Ray are more than half a gigabyte, which only the acceptance tests need.
 $(READY_TO_SERVE): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,cluster]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,tracking,cluster]'
 	touch $@
 
 # Linux only: atheris has no wheels for other systems.

@@ -29,6 +29,7 @@ EXTRAS = {
     "xlsx": "walkthroughs as workbooks",
     "skl2onnx": "pipelines as ONNX files",
     "serve": "MLflow, and MLServer on Python below 3.13",
+    "tracking": "MLflow and TensorBoard as callbacks",
     "cluster": "searches on Dask's and Ray's workers",
 }
 

@@ -115,10 +115,10 @@ def assert_shown(printed: str, shown: str) -> None:
     )
 
 
-def need(package: str) -> None:
-    """Skip where a package of the extra is missing."""
+def need(package: str, extra: str = "serve") -> None:
+    """Skip where a package of an extra is missing."""
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install 'cnnclf[serve]'")
+        pytest.skip(f"{package} is not installed: pip install 'cnnclf[{extra}]'")
 
 
 @pytest.fixture(scope="module")

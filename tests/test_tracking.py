@@ -1,4 +1,4 @@
-"""``docs/tracking.md``: its MLflow programs, run as they stand, and what they leave in the store."""
+"""``docs/tracking.md``: its programs, run as they stand, and what they leave in MLflow's store and TensorBoard's."""
 
 import re
 from pathlib import Path
@@ -43,14 +43,9 @@ def test_a_logger_sees_what_the_history_has(few_digits):
         }
 
 
-def test_every_program_of_the_page_is_python():
-    for section in SECTIONS:
-        compile(programs(section), section, "exec")
-
-
 @pytest.mark.acceptance
 def test_a_run_has_parameters_epochs_and_the_model(tmp_path):
-    need("mlflow")
+    need("mlflow", "tracking")
     look = """
 store = mlflow.MlflowClient()
 told = store.get_run(run.info.run_id)
@@ -82,7 +77,7 @@ for copied in (copy.deepcopy(again), pickle.loads(pickle.dumps(again))):
 
 @pytest.mark.acceptance
 def test_each_fit_of_a_grid_search_has_a_run_inside_the_search_s(tmp_path):
-    need("mlflow")
+    need("mlflow", "tracking")
     look = """
 runs = mlflow.search_runs(experiment_names=["search"], output_format="list")
 (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -100,7 +95,7 @@ assert parent.data.metrics.keys() == {"mean_test_score"}
 
 @pytest.mark.acceptance
 def test_mlflow_refuses_a_plain_folder_as_the_page_says(tmp_path):
-    need("mlflow")
+    need("mlflow", "tracking")
     program = """
 import mlflow
 try:
@@ -114,7 +109,7 @@ except mlflow.exceptions.MlflowException as error:
 
 @pytest.mark.acceptance
 def test_skorch_cannot_copy_a_logger_that_was_used_as_the_page_says(tmp_path):
-    need("mlflow")
+    need("mlflow", "tracking")
     program = """
 import mlflow
 from skorch.callbacks import MlflowLogger
@@ -130,3 +125,22 @@ except TypeError as error:
     print(error)
 """
     assert run_python(program, tmp_path).strip().endswith("got an unexpected keyword argument '_batch_count'")
+
+
+@pytest.mark.acceptance
+def test_tensorboard_has_every_epoch(tmp_path):
+    need("tensorboard", "tracking")
+    look = """
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator("runs/digits").Reload()
+for tag, name in (("Loss/train_loss", "train_loss"), ("Loss/valid_loss", "valid_loss"), ("lr", "lr")):
+    for event, row in zip(events.Scalars(tag), clf.history_, strict=True):
+        assert event.step == row["epoch"] and abs(event.value - row[name]) <= 1e-6 * abs(row[name]), tag
+
+from sklearn.base import clone
+try:
+    clone(clf)
+except TypeError as error:
+    print("cannot pickle" in str(error))
+"""
+    assert run_python(programs("TensorBoard") + look, tmp_path) == "True\n"
