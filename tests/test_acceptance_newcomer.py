@@ -41,7 +41,9 @@ def test_a_report_comes_first() -> None:
     clone, enter, report, activate = commands(1)
     assert clone == "git clone https://github.com/cnnclf/cnnclf"
     assert enter == "cd cnnclf"
-    make = subprocess.run(["make", "--dry-run", "report"], cwd=ROOT, capture_output=True, text=True, check=True)
+    make = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "report"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert make.stdout.splitlines()[-1] == ".venv/bin/cnnclf report --out report"
     assert report == "make report"
     assert activate == "source .venv/bin/activate"
