@@ -541,7 +541,7 @@ class Watch(Callback):
 
 
 def relu_then_pool():
-    """(n, 1, 9, 9) → convolution 7×7 → ReLU → pooling 3×3, whose last row and column are left out → two logits."""
+    """(n, 1, 9, 9) → convolution, 7×7 → ReLU → pooling, 3×3, which leaves out a row and a column → two logits."""
     return nn.Sequential(
         nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 2)
     )
@@ -568,6 +568,16 @@ def test_pooling_comes_before_relu_and_learns_the_same_bits(precision):
         assert min(watch.least, default=0) == 0  # where hooks watch, ReLU comes first
     for name, value in weights[False].items():
         assert torch.equal(value, weights[True][name]), name
+
+
+def test_training_passes_relu_what_is_pooled_and_evaluation_keeps_the_order(monkeypatch):
+    sides, relu = [], nn.ReLU.forward
+    monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: (sides.append(x.shape[-1]), relu(self, x))[1])
+    net = make_net(relu_then_pool(), batch_size=4)
+    pixels = torch.zeros(4, 1, 9, 9)
+    net.train(Rows(pixels, torch.arange(4) % 2), None, epochs=1, schedule="constant")
+    net.logits(pixels)
+    assert sides == [3, 7]
 
 
 @pytest.mark.parametrize(
