@@ -7,10 +7,10 @@ A recipe is a plain dictionary, so that any of its values can be overridden:
 >>> clf.architecture, clf.lr
 ('accurate', 0.004)
 
-Several networks that differ in their seed alone and vote with their probabilities are more accurate than one:
+Small networks that differ in their seed alone and vote with their probabilities are more accurate than one:
 
 >>> from sklearn.ensemble import VotingClassifier
->>> members = [(str(seed), CNNClassifier(**RECIPES["accurate"], random_state=seed)) for seed in range(10)]
+>>> members = [(str(seed), CNNClassifier(**RECIPES["tiny"], random_state=seed)) for seed in range(5)]
 >>> committee = VotingClassifier(members, voting="soft")
 """
 

@@ -128,6 +128,23 @@ def test_the_picture_names_each_side_and_draws_ours_first():
     assert names == list(comparison()["sides"])
 
 
+@pytest.mark.parametrize(
+    ("side", "n_parameters"), [("skorch, the layers of Keras", 34_826), ("skorch, the layers of compact", 147_194)]
+)
+def test_a_skorch_side_trains_the_layers_that_its_name_says(side, n_parameters, tmp_path, monkeypatch, capsys):
+    script, plain = import_module("time_to_accuracy"), import_module("plain_skorch")
+    assert side in script.OTHERS
+    made, build = [], plain.plain_skorch
+    monkeypatch.setattr(plain, "plain_skorch", lambda *args, **kwargs: made.append(build(*args, **kwargs)) or made[-1])
+    X, y = np.zeros((256, 28, 28), np.uint8), np.arange(256) % 10
+    np.savez(tmp_path / "data.npz", X=X, y=y, X_test=X, y_test=y)
+    with session("cpu"):  # the side asks for one thread, which is given back
+        script.child(side, str(tmp_path / "data.npz"), 0, 1)
+
+    assert [point["epochs"] for point in json.loads(capsys.readouterr().out)["points"]] == [1]
+    assert sum(p.numel() for p in made[-1].module_.parameters()) == n_parameters
+
+
 # overhead
 
 
@@ -208,6 +225,21 @@ def test_a_committee_is_the_mean_of_its_members_probabilities(tmp_path):
         store(run, tmp_path, np.array([[share, 1 - share]]))
 
     assert accuracy.committee(runs, tmp_path, np.array([0])) == {"members": 3, "accuracy": 1.0, "five_views": 1.0}
+
+
+def test_every_recipe_with_two_finished_seeds_has_a_committee_under_its_name(tmp_path, monkeypatch):
+    accuracy = import_module("accuracy")
+    monkeypatch.setattr(accuracy, "load_mnist", lambda split: (None, np.array([0])))
+    # Two seeds of each lean to the right class and to a wrong one; of `compact` there is one seed.
+    for recipe, shares in (("one_epoch", (0.9, 0.8)), ("compact", (0.9,)), ("tiny", (0.1, 0.2))):
+        for run, share in zip(accuracy.ladder(recipe), shares, strict=False):
+            store(run, tmp_path, np.array([[share, 1 - share]]), accuracy=share, five_views=share)
+
+    result = accuracy.collect(tmp_path)
+    assert [(group["name"], group["members"]) for group in result["committees"]] == [("one_epoch", 2), ("tiny", 2)]
+    table = accuracy.render(result)
+    assert "| one_epoch, committee of the 2 | 1 | **100.00** |" in table
+    assert "| tiny, committee of the 2 | 1 | **0.00** |" in table
 
 
 def ladder_row(name, accuracies):
