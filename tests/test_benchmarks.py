@@ -265,6 +265,27 @@ def test_the_ladder_gives_mean_worst_and_best_and_the_ablation_differences_seed_
     assert accuracy.draw(result).axes[1].get_ylim()[0] > 1  # a row for the piece and one for the views
 
 
+def test_the_ablation_is_judged_on_the_last_training_images_and_the_ladder_on_the_test_images(monkeypatch):
+    accuracy = import_module("accuracy")
+    X, y = np.arange(40_000).reshape(-1, 1, 1), np.arange(40_000) % 10
+    monkeypatch.setattr(accuracy, "load_mnist", lambda part: {"train": (X, y), "test": (X[:3], y[:3])}[part])
+    monkeypatch.setattr(accuracy, "environment", dict)
+
+    for name in accuracy.PIECES:
+        X_train, y_train, X_judge, y_judge = accuracy.judging_data(accuracy.ablation(name)[0].held_out)
+        assert X_train.ravel().tolist() == list(range(30_000))
+        assert X_judge.ravel().tolist() == list(range(30_000, 40_000))
+        assert (y_train == X_train.ravel() % 10).all()
+        assert (y_judge == X_judge.ravel() % 10).all()
+    for recipe in accuracy.LADDER:
+        X_train, _, X_judge, _ = accuracy.judging_data(accuracy.ladder(recipe)[0].held_out)
+        assert (len(X_train), len(X_judge)) == (40_000, 3)
+
+    # A finished run of the one is not taken for one of the other.
+    held, tested = accuracy.Run(accuracy.BASE, 0, 10_000), accuracy.Run(accuracy.BASE, 0, 0)
+    assert held.place(Path()) != tested.place(Path())
+
+
 # gpu
 
 
