@@ -287,6 +287,33 @@ def cheapest_order(network: nn.Module) -> list[nn.Module]:
     return layers
 
 
+def steps_to_one_column(layer: nn.Module, x: torch.Tensor) -> bool:
+    """Tell whether a convolution of stride 2 or more leaves an image that is one column wide.
+
+    In bfloat16 oneDNN multiplies memory there that nobody wrote (torch 2.13), which at times is not a number.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        Only a convolution can be one.
+    x : Tensor of shape (n, channels, height, width)
+        What it is applied to.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> [steps_to_one_column(nn.Conv2d(3, 8, 5, stride=2), torch.zeros(1, 3, 17, width)) for width in (5, 6, 7)]
+    [True, True, False]
+    """
+    if not isinstance(layer, nn.Conv2d) or layer.stride[1] == 1:
+        return False
+    padding = 0 if isinstance(layer.padding, str) else layer.padding[1]  # a name is "valid" where there is a stride
+    return x.shape[3] + 2 * padding - layer.dilation[1] * (layer.kernel_size[1] - 1) - 1 < layer.stride[1]
+
+
 @contextmanager
 def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
     """Run torch with its own random numbers and a fixed number of threads; leave the caller's as they were.
@@ -622,7 +649,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             x = x.contiguous(memory_format=torch.channels_last)
             for layer in cheapest_order(self.module_) if training else [self.module_]:
-                x = layer(x)
+                if low and steps_to_one_column(layer, x):
+                    with torch.autocast(torch.device(self.device).type, enabled=False):
+                        x = layer(x.float())
+                else:
+                    x = layer(x)
         logits: torch.Tensor = x.float()
         return logits
 
