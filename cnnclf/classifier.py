@@ -52,6 +52,7 @@ from cnnclf.training import (
     choose_precision,
     fingerprint,
     session,
+    steps_to_one_column,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         or an ambiguous channel order.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of the training pass; "auto" is bfloat16 where the processor multiplies it natively. Prediction
-        is always float32.
+        is always float32, and so is the training of a network that steps to rows of a single column, which oneDNN
+        gets wrong in bfloat16.
     device : str, default="auto"
         A torch device; "auto" is a CUDA GPU when there is one, else the CPU.
     compile : bool, default=False
@@ -651,6 +653,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _make_net(self, module: nn.Sequential, batch_size: int, history: History | None = None) -> None:
         """Put a network, new or trained, into a skorch net with the parameters that are set now."""
         device = choose_device(self.device)
+        precision = choose_precision(self.precision, device)
+        if precision == "bfloat16" and steps_to_one_column(module, self.image_shape_):
+            precision = "float32"
         augment = [self.augment] if isinstance(self.augment, str) or callable(self.augment) else self.augment
         steps = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in augment or ()]
         self.net_ = Net(
@@ -665,7 +670,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             label_smoothing=float(self.label_smoothing),
             augment=Compose(steps) if steps else None,
             weight_averaging=bool(self.weight_averaging),
-            precision=choose_precision(self.precision, device),
+            precision=precision,
             patience=int(self.patience) if self.early_stopping else None,
             callbacks=self.callbacks or (),
             device=device,

@@ -287,17 +287,18 @@ def cheapest_order(network: nn.Module) -> list[nn.Module]:
     return layers
 
 
-def steps_to_one_column(layer: nn.Module, x: torch.Tensor) -> bool:
-    """Tell whether a convolution of stride 2 or more leaves an image that is one column wide.
+def steps_to_one_column(network: nn.Module, image_shape: tuple[int, int, int]) -> bool:
+    """Tell whether a convolution of stride 2 or more, anywhere in a network, leaves rows of a single column.
 
-    In bfloat16 oneDNN multiplies memory there that nobody wrote (torch 2.13), which at times is not a number.
+    In bfloat16 oneDNN multiplies memory there that nobody wrote (torch 2.13), which at times is not a number. A single
+    row of a single column is well.
 
     Parameters
     ----------
-    layer : nn.Module
-        Only a convolution can be one.
-    x : Tensor of shape (n, channels, height, width)
-        What it is applied to.
+    network : nn.Module
+        Is left in evaluation mode.
+    image_shape : tuple of int
+        (channels, height, width) of the images it takes.
 
     Returns
     -------
@@ -305,13 +306,27 @@ def steps_to_one_column(layer: nn.Module, x: torch.Tensor) -> bool:
 
     Examples
     --------
-    >>> [steps_to_one_column(nn.Conv2d(3, 8, 5, stride=2), torch.zeros(1, 3, 17, width)) for width in (5, 6, 7)]
+    >>> layer = nn.Conv2d(3, 8, 5, stride=2)
+    >>> [steps_to_one_column(layer, (3, 17, width)) for width in (5, 6, 7)]
     [True, True, False]
     """
-    if not isinstance(layer, nn.Conv2d) or layer.stride[1] == 1:
-        return False
-    padding = 0 if isinstance(layer.padding, str) else layer.padding[1]  # a name is "valid" where there is a stride
-    return x.shape[3] + 2 * padding - layer.dilation[1] * (layer.kernel_size[1] - 1) - 1 < layer.stride[1]
+    found = []
+
+    def look(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        height, width = output.shape[-2:]
+        found.append(width == 1 < height)
+
+    hooks = [
+        layer.register_forward_hook(look)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d) and layer.stride[1] > 1
+    ]
+    if hooks:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *image_shape, device=next(network.parameters()).device))
+    for hook in hooks:
+        hook.remove()
+    return any(found)
 
 
 @contextmanager
@@ -649,11 +664,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             x = x.contiguous(memory_format=torch.channels_last)
             for layer in cheapest_order(self.module_) if training else [self.module_]:
-                if low and steps_to_one_column(layer, x):
-                    with torch.autocast(torch.device(self.device).type, enabled=False):
-                        x = layer(x.float())
-                else:
-                    x = layer(x)
+                x = layer(x)
         logits: torch.Tensor = x.float()
         return logits
 

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from cnnclf import CNNClassifier, training
-from cnnclf.architectures import Standardise
+from cnnclf.architectures import Residual, Standardise
 from cnnclf.training import (
     REPETITION_LIMIT,
     SCHEDULES,
@@ -28,6 +28,7 @@ from cnnclf.training import (
     hash_rows,
     one_cycle,
     session,
+    steps_to_one_column,
 )
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
@@ -692,16 +693,37 @@ def test_predictions_come_in_slices_that_fit_a_cache():
     assert sizes == [training.EVALUATION_BATCH, training.EVALUATION_BATCH, 1]
 
 
-def test_in_bfloat16_a_stride_to_one_column_multiplies_nothing_that_nobody_wrote():
+def plain(image_shape, n_classes):
+    return nn.Sequential(nn.Conv2d(3, 7, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(49, n_classes))
+
+
+def in_a_block(image_shape, n_classes):
+    block = Residual(nn.Sequential(nn.Conv2d(3, 7, 5, stride=2)), nn.Conv2d(3, 7, 5, stride=2))
+    return nn.Sequential(block, nn.ReLU(), nn.Flatten(), nn.Linear(49, n_classes))
+
+
+@pytest.mark.parametrize("build", [plain, in_a_block])
+def test_in_bfloat16_a_stride_to_one_column_multiplies_nothing_that_nobody_wrote(build):
     # oneDNN's own convolution of these shapes gives NaN in most of such trials, as memory that was freed holds NaN.
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (16, 3, 17, 5), np.uint8), np.arange(16) % 2
-
-    def build(image_shape, n_classes):
-        return nn.Sequential(nn.Conv2d(3, 7, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(49, n_classes))
-
     for seed in range(20):
         freed = [torch.full((int(n),), float("nan")) for n in rng.integers(1, 5000, 30)]
         del freed
         clf = CNNClassifier(build, precision="bfloat16", max_epochs=1, batch_size=8, random_state=seed).fit(X, y)
         assert np.isfinite(clf.history_[-1]["train_loss"])
+
+
+@pytest.mark.parametrize(
+    ("layer", "image_shape", "steps"),
+    [
+        (nn.Conv2d(1, 1, 3, stride=2), (1, 9, 3), True),  # 4 × 1
+        (nn.Conv2d(1, 1, 3, stride=2, padding=1), (1, 9, 2), True),  # 5 × 1
+        (nn.Conv2d(1, 1, 3, stride=2), (1, 9, 5), False),  # 4 × 2
+        (nn.Conv2d(1, 1, 3, stride=2), (1, 4, 4), False),  # 1 × 1
+        (nn.Conv2d(1, 1, 3, stride=(2, 1)), (1, 9, 3), False),  # 4 × 1, but by no step sideways
+        (nn.Linear(3, 1), (1, 9, 3), False),
+    ],
+)
+def test_only_a_stride_to_rows_of_one_column_is_one(layer, image_shape, steps):
+    assert steps_to_one_column(nn.Sequential(layer), image_shape) is steps
