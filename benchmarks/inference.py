@@ -3,7 +3,7 @@
 Every engine gets the same raw uint8 images and gives probabilities, standardisation included. One thread, engines
 interleaved within each repetition, CPU and wall time, and the share of the machine's own matrix-product peak.
 
-    python benchmarks/inference.py    # n = 7, about fifteen minutes; writes inference.json, .md and .png
+    python benchmarks/inference.py    # n = 7, five to fifteen minutes; writes inference.json, .md and .png
     python benchmarks/inference.py --short
 """
 
