@@ -343,6 +343,7 @@ def find_places(jobs: Sequence[Job], X: Any, y: Any, folder: Path) -> list[Job]:
         for job in jobs[: jobs[0].n_folds]
     }
     folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.absolute()  # a worker that is still there from earlier is where the program was then
     keys = [{"name": job.name, "fold": job.number, **data[job.number], **described[job.name]} for job in jobs]
     return [replace(job, place=Place(folder / f"{digest(key)}.json", key)) for job, key in zip(jobs, keys, strict=True)]
 

@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, cross_validate
 from skorch.callbacks import Callback, EpochTimer
@@ -270,7 +270,7 @@ def test_processes_that_are_forked_from_one_that_has_fitted():
     # On its own, since torch hangs in a fork of a process in which it has run several threads.
     program = """
 from cnnclf import CNNClassifier, compare_architectures, load_digits
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 X, y = load_digits()
 clf = CNNClassifier(max_epochs=1, random_state=0)
 here = compare_architectures(X, y, ["lenet5"], cv=2, estimator=clf)
@@ -633,6 +633,18 @@ if __name__ == "__main__":
         X, y, ["lenet5", "compact"], cv=3, estimator=estimator, n_jobs=int(sys.argv[2]), checkpoint=sys.argv[1]
     )
 """
+
+
+def test_a_checkpoint_lies_where_the_call_is_made_though_the_workers_were_started_elsewhere(
+    some, tmp_path, monkeypatch
+):
+    (tmp_path / "earlier").mkdir()
+    monkeypatch.chdir(tmp_path / "earlier")
+    Parallel(n_jobs=2)(delayed(os.getcwd)() for _ in range(2))  # joblib keeps these workers
+    monkeypatch.chdir(tmp_path)
+
+    compare_architectures(*some, ["lenet5"], cv=2, estimator=quick(max_epochs=1), n_jobs=2, checkpoint="kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 @pytest.fixture(scope="module")
