@@ -107,8 +107,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         or an ambiguous channel order.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of the training pass; "auto" is bfloat16 where the processor multiplies it natively. Prediction
-        is always float32, and so is the training of a network that steps to rows of a single column, which oneDNN
-        gets wrong in bfloat16.
+        is always float32, and so is the training, on a CPU, of a network that steps to rows of a single column, which
+        oneDNN gets wrong in bfloat16.
     device : str, default="auto"
         A torch device; "auto" is a CUDA GPU when there is one, else the CPU.
     compile : bool, default=False
@@ -654,7 +654,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Put a network, new or trained, into a skorch net with the parameters that are set now."""
         device = choose_device(self.device)
         precision = choose_precision(self.precision, device)
-        if precision == "bfloat16" and steps_to_one_column(module, self.image_shape_):
+        on_cpu = torch.device(device).type == "cpu"
+        if on_cpu and precision == "bfloat16" and steps_to_one_column(module, self.image_shape_):
             precision = "float32"
         augment = [self.augment] if isinstance(self.augment, str) or callable(self.augment) else self.augment
         steps = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in augment or ()]

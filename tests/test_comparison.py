@@ -270,7 +270,7 @@ def test_processes_that_are_forked_from_one_that_has_fitted():
     # On its own, since torch hangs in a fork of a process in which it has run several threads.
     program = """
 from cnnclf import CNNClassifier, compare_architectures, load_digits
-from joblib import Parallel, delayed, parallel_config
+from joblib import parallel_config
 X, y = load_digits()
 clf = CNNClassifier(max_epochs=1, random_state=0)
 here = compare_architectures(X, y, ["lenet5"], cv=2, estimator=clf)
