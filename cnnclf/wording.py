@@ -2,7 +2,18 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Collection, Iterable
+from reprlib import Repr
+
+LONGEST_QUOTE = 60  # letters of one value in a sentence
+MOST_QUOTED = 5  # values in a sentence
+
+_SHORT_REPR = Repr()
+_SHORT_REPR.maxlevel = 2
+_SHORT_REPR.maxstring = _SHORT_REPR.maxother = _SHORT_REPR.maxlong = LONGEST_QUOTE
+_SHORT_REPR.maxlist = _SHORT_REPR.maxtuple = _SHORT_REPR.maxdict = _SHORT_REPR.maxset = MOST_QUOTED
 
 
 def percent(share: float, decimals: int = 2) -> str:
@@ -79,6 +90,69 @@ def cut(line: str, length: int) -> str:
     ('ant', 'ant…')
     """
     return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def quote(value: object) -> str:
+    """Write a value that somebody passed as Python does, shortened, on one line.
+
+    Parameters
+    ----------
+    value : object
+        Any object. Of an array, a tensor or a data frame its type and shape are written. A NumPy scalar is written as
+        the Python value, a path as its text.
+
+    Returns
+    -------
+    str
+        One line of 120 letters at most; of a list five elements at most, each of 60 letters at most.
+
+    Examples
+    --------
+    >>> quote("lenet"), quote(range(3)), quote(b"a" * 400_000)
+    ("'lenet'", 'range(0, 3)', "b'aaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaa'")
+    >>> quote([1, 2, 3, 4, 5, 6])
+    '[1, 2, 3, 4, 5, ...]'
+    """
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} of shape {quote(tuple(shape))}"
+    if shape == () and callable(item := getattr(value, "item", None)):
+        value = item()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    try:
+        text = _SHORT_REPR.repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"{type(value).__name__} of very many digits"
+    return cut(re.sub(r"\s*\n\s*", " ", text), 2 * LONGEST_QUOTE)
+
+
+def quote_all(values: Collection[object]) -> str:
+    """Write the first five of some values that somebody passed, and how many more there are.
+
+    Parameters
+    ----------
+    values : collection
+        Labels, names, paths: anything that :func:`quote` takes.
+
+    Returns
+    -------
+    str
+        The values as in a sentence; "none" where there are none.
+
+    Examples
+    --------
+    >>> quote_all(["cat", "dog"]), quote_all([7]), quote_all([])
+    ("'cat' and 'dog'", '7', 'none')
+    >>> quote_all(range(100))
+    '0, 1, 2, 3, 4 and 95 more'
+    """
+    if not len(values):
+        return "none"
+    words = [quote(value) for value, _ in zip(values, range(MOST_QUOTED), strict=False)]
+    rest = len(values) - len(words)
+    *first, last = [*words, f"{rest} more"] if rest else words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def of_all(n_chosen: int, n: int) -> str:
