@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils import (
     Tags,
     assert_all_finite,
@@ -21,7 +20,6 @@ from sklearn.utils import (
     check_consistent_length,
     check_random_state,
     column_or_1d,
-    compute_class_weight,
     estimator_html_repr,
 )
 from sklearn.utils.multiclass import check_classification_targets
@@ -51,9 +49,11 @@ from cnnclf.training import (
     choose_device,
     choose_precision,
     fingerprint,
+    hash_rows,
     session,
     steps_to_one_column,
 )
+from cnnclf.wording import quote_all
 
 if TYPE_CHECKING:
     from cnnclf.checkpoint import Checkpoint
@@ -97,11 +97,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Stop when the validation loss has not improved for ``patience`` epochs and restore the best weights. Unless
         ``fit`` is given ``X_val``, a stratified ``validation_fraction`` of the training data is set aside.
     validation_fraction : float, default=0.1
-        Share set aside for early stopping.
+        Share of the distinct rows that is set aside for early stopping: a row that stands there twice, or weighs two,
+        is set aside whole or learnt whole. At least one row of each class is learnt.
     patience : int, default=5
         Epochs without improvement before early stopping ends training.
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes in the loss, the validation loss included. "balanced" gives n / (n_classes · count).
+        Weights of classes in the loss, the validation loss included; a class that is not named weighs one. "balanced"
+        gives n / (n_classes · count), with ``sample_weight`` Σw / (n_classes · Σw of the class).
     image_shape : tuple of int or None, default=None
         (channels, height, width) where the shape of ``X`` does not tell: flat rows that are no square grey images,
         or an ambiguous channel order.
@@ -156,7 +158,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     The rows of the training data are sorted by content before the seeded shuffle, so that a fit does not depend on
-    the order in which they came; whole-number sample weights are the same as repetitions, to the bit.
+    the order in which they came; whole-number sample weights are the same as repetitions, to the bit, up to the limit
+    that :meth:`fit` states.
 
     Ctrl-C ends training with a warning and leaves a usable estimator, as ``MLPClassifier`` does. A search scores it as
     it stands: so that Ctrl-C ends the search, too, make the warning "Training interrupted" an error, and pass
@@ -170,8 +173,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> from cnnclf import CNNClassifier, load_digits
-    >>> from sklearn.model_selection import train_test_split
-    >>> X, y = load_digits()
+    >>>     >>> X, y = load_digits()
     >>> X, Xt, y, yt = train_test_split(X, y, random_state=0)
     >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
     >>> bool(clf.score(Xt, yt) > 0.95)
@@ -257,7 +259,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y : array-like of shape (n,)
             Class labels of any type.
         sample_weight : array-like of shape (n,), optional
-            Non-negative weight of each row in the loss.
+            Non-negative weight of each row in the loss. Whole numbers are repetitions, to the bit, as long as their sum
+            is at most ten times the number of rows that weigh something: an epoch then visits so many rows. Beyond that
+            they multiply the loss as fractions do, with a warning.
         X_val, y_val : array-like, optional
             Validation data, measured after each epoch and used for early stopping; never learnt from.
 
@@ -302,9 +306,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._draw_seed()
         checkpoint = None if self.checkpoint is None else self._open_checkpoint(validation)
         if self.early_stopping and validation is None:
-            order, held_out = split_rows(order, labels, self.validation_fraction, self._seed)
+            order, held_out = split_rows(order, pixels, labels, self.validation_fraction, self._seed)
             validation = pixels[held_out], labels[held_out], None if weight is None else weight[held_out]
-        of_class = class_weights(self.class_weight, self.classes_, labels[order])
+        of_class = class_weights(self.class_weight, self.classes_, labels, weight, order)
         rows = make_rows(pixels, labels, weight, of_class, order)
         valid = None if validation is None else make_rows(*validation, of_class)
         batch_size = choose_batch_size(self.batch_size, len(order))
@@ -351,7 +355,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         pixels, labels, weight = self._check_training_data(X, y, sample_weight, classes=classes, reset=first)
         order, weight = arrange(pixels, labels, weight)
         self._training_data = fingerprint(pixels, labels, weight, order, self._training_data)
-        rows = make_rows(pixels, labels, weight, class_weights(self.class_weight, self.classes_, labels[order]), order)
+        of_class = class_weights(self.class_weight, self.classes_, labels, weight, order)
+        rows = make_rows(pixels, labels, weight, of_class, order)
         if first:
             self._draw_seed()
             self._make_net(self._make_module(measure(rows)), choose_batch_size(self.batch_size, len(order)))
@@ -828,22 +833,39 @@ def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | Non
 
 
 def split_rows(
-    order: NDArray[np.int64], labels: NDArray[np.int64], fraction: float, seed: int
+    order: NDArray[np.int64], pixels: Pixels, labels: NDArray[np.int64], fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Set a share of the visits aside, stratified where every class has enough rows for it."""
-    n_valid = math.ceil(fraction * len(order))
-    if n_valid >= len(order):
+    """Set a share of the distinct rows aside, each with all of its visits, so that none is learnt and validated on.
+
+    Each class gives its share of them by Webster's method, row r = 0, 1, … of its n rows coming at (r + ½) / n, but
+    never its last row: what is to be told apart must be learnt.
+    """
+    # Equal rows stand next to each other in the order, as it is sorted by content.
+    hashes, visited = hash_rows(pixels)[order], labels[order]
+    is_new = np.append(True, (hashes[1:] != hashes[:-1]) | (visited[1:] != visited[:-1]))
+    labels_of_distinct = visited[is_new]
+    n_distinct = len(labels_of_distinct)
+
+    shuffled = np.random.default_rng(seed).permutation(n_distinct)
+    shuffled = shuffled[np.argsort(labels_of_distinct[shuffled], kind="stable")]  # class by class
+    counts = np.bincount(labels_of_distinct)
+    n = np.repeat(counts, counts)
+    r = np.arange(n_distinct) - np.repeat(counts.cumsum() - counts, counts)
+    candidates = np.flatnonzero(r < n - 1)
+    if not len(candidates):
         raise ValueError(
-            "early_stopping needs at least one row to learn from and one to validate on; "
-            f"got n_samples={len(order)} with validation_fraction={fraction}. "
+            "early_stopping needs two different rows of a class, one to learn from and one to validate on; "
+            f"got n_samples={len(order)}, all of different classes or equal. "
             "Pass more rows, or X_val and y_val, or early_stopping=False."
         )
-    counts = np.unique(labels[order], return_counts=True)[1]
-    enough = counts.min() >= 2 and len(counts) <= min(n_valid, len(order) - n_valid)
-    learnt, held_out = train_test_split(
-        order, test_size=n_valid, random_state=seed, stratify=labels[order] if enough else None
-    )
-    return learnt, held_out
+    n_held_out = min(math.ceil(fraction * n_distinct), len(candidates))
+    turn = (r + 0.5) / n
+    chosen = candidates[np.lexsort([shuffled[candidates], turn[candidates]])[:n_held_out]]
+
+    is_held_out = np.zeros(n_distinct, dtype=bool)
+    is_held_out[shuffled[chosen]] = True
+    held_out = is_held_out[is_new.cumsum() - 1]
+    return order[~held_out], order[held_out]
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
@@ -852,22 +874,34 @@ def as_tensor(array: NDArray[Any]) -> torch.Tensor:
 
 
 def class_weights(
-    class_weight: dict[Any, float] | str | None, classes: NDArray[Any], labels: NDArray[np.int64]
+    class_weight: dict[Any, float] | str | None,
+    classes: NDArray[Any],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    order: NDArray[np.int64],
 ) -> NDArray[np.float64] | None:
-    """Resolve ``class_weight`` to one weight a class, for the labels that training visits."""
+    """Resolve ``class_weight`` to one weight per class, "balanced" as Σw / (n_classes · Σw of the class)."""
     if class_weight is None:
         return None
+    visited = labels[order]
     weights = np.ones(len(classes))
     if isinstance(class_weight, dict):
-        unknown = [label for label in class_weight if label not in classes]
-        if unknown:
-            raise ValueError(f"class_weight names classes that y does not have: {unknown}; y has {classes.tolist()}.")
+        left_out = [label for label in classes.tolist() if label not in class_weight]
+        strangers = [label for label in class_weight if label not in classes]
+        # Some of the classes may be missing here, as in a fold; a stranger beside a class left out is a misspelling.
+        if left_out and strangers:
+            raise ValueError(
+                f"class_weight names {quote_all(strangers)}, which y does not have, and leaves out "
+                f"{quote_all(left_out)}. Name the classes as y does."
+            )
         for label, weight in class_weight.items():
             weights[classes == label] = weight
     else:
-        present = np.unique(labels)
-        weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
-    if not weights[labels].any():
+        counted = None if sample_weight is None else sample_weight[order] / sample_weight.max()  # no sum overflows
+        sums = np.bincount(visited, counted, minlength=len(classes))
+        present = sums > 0
+        weights[present] = sums.sum() / (present.sum() * sums[present])
+    if not weights[visited].any():
         raise ValueError(f"class_weight={class_weight!r} gives every row weight 0; give some class more.")
     return weights
 

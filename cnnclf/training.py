@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -147,7 +148,7 @@ def arrange(
 
     Rows of weight zero are dropped. Whole-number weights become repetitions, so that a weight of two is a row
     that stands there twice, to the bit, shuffling and batch normalisation included; they do as long as Σw is at
-    most ``REPETITION_LIMIT`` times the number of rows, which bounds the order to 80 bytes a row.
+    most ``REPETITION_LIMIT`` times the number of rows with a weight, which bounds an epoch to ten times its visits.
 
     Parameters
     ----------
@@ -175,11 +176,20 @@ def arrange(
     keys = [labels, hash_rows(pixels)]
     if sample_weight is None:
         return np.lexsort(keys), None
-    limit = REPETITION_LIMIT * len(labels)
-    whole = bool((sample_weight == np.floor(sample_weight)).all())
-    if whole and sample_weight.max() <= limit and sample_weight.sum() <= limit:
-        order = np.lexsort(keys)
-        return np.repeat(order, sample_weight[order].astype(np.int64)), None
+    if (sample_weight == np.floor(sample_weight)).all():
+        n_rows = np.count_nonzero(sample_weight)
+        limit = REPETITION_LIMIT * n_rows
+        # The maximum is looked at first, as the sum of the largest numbers would overflow.
+        if sample_weight.max() <= limit and sample_weight.sum() <= limit:
+            order = np.lexsort(keys)
+            return np.repeat(order, sample_weight[order].astype(np.int64)), None
+        warnings.warn(
+            f"Expected whole-number sample_weight of a sum of at most {limit:,}, {REPETITION_LIMIT} times the "
+            f"{n_rows:,} rows, so that each weight is a repetition; got more, so they multiply the loss. "
+            "If they are counts, repeat the rows with np.repeat; if not, divide them by their mean.",
+            UserWarning,
+            stacklevel=3,  # the caller of fit or partial_fit
+        )
     order = np.lexsort([sample_weight, *keys])
     return order[sample_weight[order] > 0], sample_weight
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import inspect
+import math
 import os
 import pickle
 import random
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.metrics import accuracy_score, recall_score
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.utils import compute_class_weight
 from skorch.callbacks import (
     BatchScoring,
@@ -40,6 +42,8 @@ from torch import nn
 
 from cnnclf import CNNClassifier, load_digits
 from cnnclf.architectures import ARCHITECTURES
+from cnnclf.classifier import split_rows
+from cnnclf.training import arrange
 
 PARAMETER_NAMES = list(inspect.signature(CNNClassifier).parameters)
 
@@ -449,6 +453,43 @@ def test_a_fraction_of_a_weight_makes_rows_count_less(few_digits):
     assert doubted > believed + 0.2
 
 
+def test_whole_numbers_beyond_the_limit_of_repetition_multiply_the_loss_and_say_so(some):
+    # 119 · 10 + 11 = 1,201 visits, one more than ten times 120 rows. A fraction of 0 visits, the same weights as
+    # fractions: 2⁻⁵ is exact, so that all ratios stay.
+    X, y = some
+    weight = np.array([10.0] * 119 + [11.0])
+    sentence = (
+        "Expected whole-number sample_weight of a sum of at most 1,200, 10 times the 120 rows, so that each weight is "
+        "a repetition; got more, so they multiply the loss. If they are counts, repeat the rows with np.repeat; "
+        "if not, divide them by their mean."
+    )
+    with pytest.warns(UserWarning, match=exactly(sentence)) as caught:
+        clf = quick().fit(X, y, sample_weight=weight)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert same_bits(clf, quick().fit(X, y, sample_weight=weight / 32), X)
+
+    with pytest.warns(UserWarning, match=exactly(sentence)):
+        quick().partial_fit(X, y, sample_weight=weight, classes=range(10))
+
+
+def test_what_the_warning_of_the_limit_says_to_do_is_done_without_a_warning(some):
+    X, y = some[0][:12], some[1][:12]
+    count = np.array([1] * 6 + [20] * 6)  # Σ = 126 > 120
+    quick().fit(np.repeat(X, count, axis=0), np.repeat(y, count))
+    quick().fit(X, y, sample_weight=count / count.mean())
+
+
+def test_rows_that_weigh_nothing_do_not_raise_the_limit_of_repetition(some):
+    # Half of the rows weigh nothing: with and without them 60 rows count, and 20 · 60 > 10 · 60.
+    X, y = some
+    weight = np.where(np.arange(120) < 60, 20.0, 0.0)
+    with pytest.warns(UserWarning, match=r"\AExpected whole-number sample_weight of a sum of at most 600, "):
+        among_others = quick().fit(X, y, sample_weight=weight)
+    with pytest.warns(UserWarning, match=r"\AExpected whole-number sample_weight of a sum of at most 600, "):
+        alone = quick().fit(X[:60], y[:60], sample_weight=weight[:60])
+    assert same_bits(among_others, alone, X)
+
+
 # Class weights
 
 
@@ -475,6 +516,28 @@ def test_balanced_is_the_dict_of_balanced_weights(names, some):
     assert same_bits(quick(class_weight="balanced").fit(X, y), by_dict, X)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5, 1.5, 1e-300])
+def test_balanced_weighs_a_class_by_its_sample_weights_whatever_their_scale(scale, some):
+    # Ten classes, Σw of each is scale · (0.25 · n), of threes scale · (2.25 · n): the weights are Σw / (10 · Σw of the
+    # class), which has no scale. The numbers are no whole ones, so that nothing is repeated.
+    X, y = some
+    weight = np.where(y == 3, 2.25, 0.25)
+    sums = {label: weight[y == label].sum() for label in range(10)}
+    by_dict = quick(class_weight={label: weight.sum() / (10 * s) for label, s in sums.items()})
+    by_dict.fit(X, y, sample_weight=weight)
+    balanced = quick(class_weight="balanced").fit(X, y, sample_weight=scale * weight)
+    np.testing.assert_allclose(balanced.predict_proba(X), by_dict.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"early_stopping": True}])
+def test_balanced_sees_repetitions_as_weights(parameters, some):
+    X, y = some
+    count = np.where(y == 3, 3, 1)
+    weighted = quick(class_weight="balanced", **parameters).fit(X, y, sample_weight=count)
+    repeated = quick(class_weight="balanced", **parameters).fit(np.repeat(X, count, axis=0), np.repeat(y, count))
+    assert same_bits(weighted, repeated, X)
+
+
 def test_class_weights_multiply_sample_weights(some):
     X, y = some
     weight = np.random.default_rng(0).uniform(0.1, 3, len(y))
@@ -499,6 +562,33 @@ def test_class_weights_may_name_a_class_that_no_row_is_left_of(some):
     assert by_weight.classes_.tolist() == list(range(10))
     by_part = quick(class_weight=weights).partial_fit(X[without], y[without], classes=range(10))
     assert by_part.classes_.tolist() == list(range(10))
+
+
+def test_class_weights_may_name_a_class_that_a_fold_lacks(some):
+    X, y = some
+    low = y < 2
+    named = quick(class_weight={0: 1.0, 1: 3.0, 2: 5.0}).fit(X[low], y[low])
+    assert same_bits(named, quick(class_weight={0: 1.0, 1: 3.0}).fit(X[low], y[low]), X[low])
+
+
+def test_a_search_over_class_weights_scores_folds_that_lack_a_class(some):
+    # The only "two" is in one of two folds, so that the other one's training rows lack it.
+    X, y = some
+    rows = np.concatenate([np.flatnonzero(y == 0)[:6], np.flatnonzero(y == 1)[:6], np.flatnonzero(y == 2)[:1]])
+    names = np.array(["zero", "one", "two"])[y[rows]]
+    weights = {"zero": 1.0, "one": 1.0, "two": 4.0}
+    scores = cross_val_score(quick(class_weight=weights), X[rows], names, cv=KFold(2), error_score="raise")
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_misspelt_class_is_refused_where_another_one_is_left_out(method, some):
+    X, y = some
+    names = np.array(["cat", "dog"])[y % 2]
+    classes = {"classes": ["cat", "dog"]} if method == "partial_fit" else {}
+    sentence = "class_weight names 'dgo', which y does not have, and leaves out 'dog'. Name the classes as y does."
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        getattr(quick(class_weight={"cat": 1.0, "dgo": 2.0}), method)(X, names, **classes)
 
 
 # Validation and early stopping
@@ -557,6 +647,68 @@ class Seen(Callback):
     def on_batch_begin(self, net, batch=None, training=None, **kwargs):
         self.labels[training] += batch[1].tolist()
         self.n_threads.add(torch.get_num_threads())
+
+
+class Visited(Callback):
+    """Note the content and label of each row that is learnt (True) and validated on (False)."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.rows = {True: [], False: []}
+
+    def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+        X, y = batch
+        X = X["X"] if isinstance(X, dict) else X
+        self.rows[training] += [(x.numpy().tobytes(), label) for x, label in zip(X, y.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("weight", [None, 2, [0.5, 1.5]], ids=str)
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_row_is_learnt_and_validated_on_however_often_it_is_visited(times, weight, some):
+    X, y = (np.repeat(a, times, axis=0) for a in some)
+    weight = np.resize(weight, len(y)) if isinstance(weight, list) else weight
+    visited = Visited()
+    quick(early_stopping=True, callbacks=[visited]).fit(X, y, sample_weight=weight)
+    learnt, held_out = set(visited.rows[True]), set(visited.rows[False])
+    assert not learnt & held_out
+    assert len(learnt | held_out) == 120
+    assert len(held_out) == 12  # a tenth of the distinct rows
+    n_visits = 120 * times * (2 if np.array_equal(weight, 2) else 1)
+    assert len(visited.rows[True]) + len(visited.rows[False]) == n_visits
+
+
+def test_a_class_of_one_row_is_learnt_and_the_others_give_their_share():
+    # Of 921 rows a tenth is 93. Row r of n is held out in the order of (r + ½) / n: of 900 rows the 91st at
+    # 90.5 / 900 = 0.1006, of 20 rows the second at 1.5 / 20 = 0.075 and the third only at 0.125.
+    labels = np.repeat([0, 1, 2], [900, 20, 1])
+    pixels = np.arange(921, dtype=np.float32).reshape(-1, 1, 1, 1)
+    order, _ = arrange(pixels, labels, None)
+    for seed in range(20):
+        learnt, held_out = split_rows(order, pixels, labels, 0.1, seed)
+        assert np.bincount(labels[held_out], minlength=3).tolist() == [91, 2, 0]
+        assert sorted([*learnt, *held_out]) == list(range(921))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=1, max_size=60),
+    st.sampled_from([0.01, 0.1, 0.5, 0.99]),
+    st.integers(0, 2**31 - 1),
+)
+@settings(deadline=None)
+@example([(0, 0), (1, 0), (0, 1), (1, 1)], 0.99, 0)  # of two rows of each class one is learnt
+def test_every_class_is_learnt_and_distinct_rows_stay_together(rows, fraction, seed):
+    pixel, labels = map(np.array, zip(*rows, strict=True))
+    pixels = pixel.astype(np.uint8).reshape(-1, 1, 1, 1)
+    order, _ = arrange(pixels, labels, None)
+    distinct = set(rows)
+    if len(distinct) == len(np.unique(labels)):
+        with pytest.raises(ValueError, match=r"\Aearly_stopping needs two different rows of a class, "):
+            split_rows(order, pixels, labels, fraction, seed)
+        return
+    learnt, held_out = ({rows[i] for i in side} for side in split_rows(order, pixels, labels, fraction, seed))
+    assert learnt | held_out == distinct
+    assert not learnt & held_out
+    assert {label for _, label in learnt} == set(labels.tolist())
+    assert len(held_out) == min(math.ceil(fraction * len(distinct)), len(distinct) - len(np.unique(labels)))
 
 
 # History
@@ -1280,7 +1432,13 @@ def test_an_unavailable_device_is_refused(some):
 @pytest.mark.parametrize(
     ("class_weight", "sentence"),
     [
-        ({99: 2.0}, "class_weight names classes that y does not have: [99]; y has [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]."),
+        (
+            {99: 2.0},
+            (
+                "class_weight names 99, which y does not have, and leaves out 0, 1, 2, 3, 4 and 5 more. "
+                "Name the classes as y does."
+            ),
+        ),
         (
             dict.fromkeys(range(10), 0),
             (
@@ -1514,8 +1672,9 @@ def test_validation_labels_that_were_not_learnt_are_refused(some):
 def test_early_stopping_of_a_single_row_is_refused(some):
     X, y = some
     sentence = (
-        "early_stopping needs at least one row to learn from and one to validate on; "
-        "got n_samples=1 with validation_fraction=0.1. Pass more rows, or X_val and y_val, or early_stopping=False."
+        "early_stopping needs two different rows of a class, one to learn from and one to validate on; "
+        "got n_samples=1, all of different classes or equal. "
+        "Pass more rows, or X_val and y_val, or early_stopping=False."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(early_stopping=True).fit(X[:1], y[:1])
@@ -1602,5 +1761,6 @@ def test_a_warm_start_refuses_another_network(change, some):
 
 def test_weights_near_the_largest_number_are_as_good_as_ones(some):
     X, y = some
-    huge = quick().fit(X, y, sample_weight=np.full(len(y), 1e308))
+    with pytest.warns(UserWarning, match=r"\AExpected whole-number sample_weight of a sum of at most 1,200, "):
+        huge = quick().fit(X, y, sample_weight=np.full(len(y), 1e308))
     assert same_bits(huge, quick().fit(X, y), X)

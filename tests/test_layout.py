@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "onnx_int8": ({"onnx_graph"}, set()),
     "onnx_export": ({"files", "onnx_classifier", "onnx_graph", "onnx_int8", "training"}, set()),
     "classifier": (
-        {"images", "architectures", "augment", "training"},
+        {"images", "architectures", "augment", "training", "wording"},
         {"checkpoint", "persistence", "onnx_export", "tracing"},  # behind checkpoint=, save, load, to_onnx and trace
     ),
     "recipes": ({"wording"}, set()),

@@ -241,13 +241,28 @@ def test_whole_number_weights_are_repetitions(labels, sample_weight, visits):
     [
         ([0, 0, 0], [0.5, 1.5, 1.0], [0, 2, 1]),  # equal rows are sorted by weight
         ([1, 0, 0], [0.5, 0.0, 1.5], [2, 0]),  # weight zero is dropped
-        ([0, 0], [20, 1], [1, 0]),  # Σw = 21 > 10 · n would cost too much memory
-        ([0, 0], [1e300, 1], [1, 0]),
     ],
 )
 def test_other_weights_stay_weights(labels, sample_weight, visits):
     sample_weight = np.array(sample_weight, float)
     order, weight = arrange(black(len(labels)), np.array(labels), sample_weight)
+    assert order.tolist() == visits
+    np.testing.assert_array_equal(weight, sample_weight)
+
+
+@pytest.mark.parametrize(
+    ("sample_weight", "visits", "limit"),
+    [
+        ([20, 1], [1, 0], 20),  # Σw = 21 > 10 · n
+        ([1e300, 1], [1, 0], 20),
+        ([1e308, 1e308], [0, 1], 20),  # whose sum is beyond all numbers
+        ([20, 0], [0], 10),  # row 1 is not there
+    ],
+)
+def test_whole_numbers_of_too_large_a_sum_stay_weights_with_a_warning(sample_weight, visits, limit):
+    sample_weight = np.array(sample_weight, float)
+    with pytest.warns(UserWarning, match=rf"\AExpected whole-number sample_weight of a sum of at most {limit}, "):
+        order, weight = arrange(black(2), np.array([0, 0]), sample_weight)
     assert order.tolist() == visits
     np.testing.assert_array_equal(weight, sample_weight)
 
@@ -276,7 +291,8 @@ def test_the_memory_of_repetition_is_bounded():
     n = 1_000
     order, _ = arrange(np.zeros((n, 1, 1, 1), np.uint8), np.zeros(n, int), np.full(n, float(REPETITION_LIMIT)))
     assert order.nbytes == 80 * n
-    order, _ = arrange(np.zeros((n, 1, 1, 1), np.uint8), np.zeros(n, int), np.full(n, 1e9))
+    with pytest.warns(UserWarning, match=r"\AExpected whole-number sample_weight of a sum of at most 10,000, "):
+        order, _ = arrange(np.zeros((n, 1, 1, 1), np.uint8), np.zeros(n, int), np.full(n, 1e9))
     assert order.nbytes == 8 * n
 
 
