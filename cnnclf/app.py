@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from cnnclf.strokes import MOST_POINTS, SIDE, Drawing, Paper
 from cnnclf.walkthrough_html import TEMPLATES, digest, read, render
+from cnnclf.wording import quote
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -266,7 +267,7 @@ class Reader:
             ink = np.frombuffer(base64.b64decode(image, b"-_", validate=True), dtype=np.uint8).reshape(height, width)
         except (binascii.Error, ValueError) as error:
             raise ValueError(
-                f"Expected an image of {height}×{width} bytes in base64; got {image[:99]!r}. Draw it again."
+                f"Expected an image of {height}×{width} bytes in base64; got {quote(image)}. Draw it again."
             ) from error
         return self.network.walk(self.paper.to_row(ink))
 

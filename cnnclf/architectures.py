@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnclf.wording import did_you_mean
+from cnnclf.wording import did_you_mean, quote
 
 ImageShape = tuple[int, int, int]
 ArchitectureFunction = Callable[[ImageShape, int], nn.Module]
@@ -223,7 +223,7 @@ def find_architecture(name: str) -> Architecture:
         return ARCHITECTURES[name]
     raise ValueError(
         f"architecture must be one of {', '.join(ARCHITECTURES)}, or a callable (image_shape, n_classes) -> nn.Module; "
-        f"got {name!r}.{did_you_mean(name, ARCHITECTURES)}"
+        f"got {quote(name)}.{did_you_mean(name, ARCHITECTURES)}"
     )
 
 

@@ -32,6 +32,7 @@ from skorch.history import History
 from cnnclf.files import PLACEHOLDER, find_digest, holds_digest, put_digest, write_atomically
 from cnnclf.persistence import plain
 from cnnclf.training import Net, choose_device, choose_precision
+from cnnclf.wording import quote
 
 SCHEMA = 1
 KEY = "cnnclf-checkpoint"
@@ -269,8 +270,8 @@ def describe_fit(clf: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
             named[name] = canonical(value)
         except (TypeError, ValueError, RecursionError):  # also of a function's closure: an empty cell, a circle
             raise ValueError(
-                f"checkpoint must tell from {name} whether a fit is the same; {name}={getattr(clf, name)!r} does not "
-                f"tell. Pass {name} as {NAMEABLE.get(name, 'plain values')}, or checkpoint=None."
+                f"checkpoint must tell from {name} whether a fit is the same; {name}={quote(getattr(clf, name))} does "
+                f"not tell. Pass {name} as {NAMEABLE.get(name, 'plain values')}, or checkpoint=None."
             ) from None
     device = choose_device(clf.device)
     return {
@@ -321,7 +322,7 @@ def canonical(value: Any) -> Any:
             return {"function": f"{value.__module__}.{value.__qualname__}", "sha256": digest(inside)}
         case type() if "<locals>" not in value.__qualname__:  # what surrounds a local class is not in its source
             return {"class": f"{value.__module__}.{value.__qualname__}", "sha256": digest(source_of(value))}
-    raise TypeError(f"{value!r} has no canonical name")
+    raise TypeError(f"{quote(value)} has no canonical name")
 
 
 def source_of(cls: type) -> str:

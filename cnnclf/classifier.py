@@ -53,7 +53,7 @@ from cnnclf.training import (
     session,
     steps_to_one_column,
 )
-from cnnclf.wording import quote_all
+from cnnclf.wording import quote, quote_all
 
 if TYPE_CHECKING:
     from cnnclf.checkpoint import Checkpoint
@@ -283,15 +283,15 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_parameters(self)
         if self.warm_start and self.checkpoint is not None:
             raise ValueError(
-                f"warm_start=True and checkpoint={self.checkpoint!r} are two ways to go on; expected one of them. "
+                f"warm_start=True and checkpoint={quote(self.checkpoint)} are two ways to go on; expected one of them. "
                 "Pass warm_start=False, or checkpoint=None."
             )
         going_on = self.warm_start and hasattr(self, "net_")
         if going_on and (self.architecture, self.image_shape) != self._made_with:
             raise ValueError(
                 "warm_start=True goes on with the network there is, made with "
-                f"architecture={self._made_with[0]!r} and image_shape={self._made_with[1]!r}; "
-                f"got architecture={self.architecture!r} and image_shape={self.image_shape!r}. "
+                f"architecture={quote(self._made_with[0])} and image_shape={quote(self._made_with[1])}; "
+                f"got architecture={quote(self.architecture)} and image_shape={quote(self.image_shape)}. "
                 "Set them back, or warm_start=False to start anew."
             )
         if not going_on:
@@ -778,14 +778,9 @@ def check_object_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
         return np.asarray(labels.tolist())
     kinds = sorted({type(label).__name__ for label in labels})
     raise ValueError(
-        f"Expected labels of one kind, all strings or all numbers; got {join_words(kinds)} in {name}. "
+        f"Expected labels of one kind, all strings or all numbers; got {quote_all(kinds)} in {name}. "
         "Convert them, for example to strings."
     )
-
-
-def join_words(words: list[str]) -> str:
-    """Write a list as in a sentence."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
@@ -797,7 +792,10 @@ def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDAr
             raise ValueError("classes must hold at least one label; got [].")
         return np.unique(check_labels(classes))
     if classes is not None and not np.array_equal(np.unique(check_labels(classes)), known):
-        raise ValueError(f"classes={classes!r} is not what the first call of partial_fit was given: {known.tolist()}.")
+        raise ValueError(
+            f"Expected the classes that the first call of partial_fit was given, {quote_all(known)}; "
+            f"got {quote_all(np.ravel(classes))}. Leave classes out."
+        )
     return known
 
 
@@ -809,8 +807,10 @@ def encode(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[n
     else:  # strings and numbers have no order between them
         unknown = np.ones(len(y), dtype=bool)
     if unknown.any():
-        strangers = np.unique(y[unknown]).tolist()
-        raise ValueError(f"{name} contains labels that are not among the classes {classes.tolist()}: {strangers}.")
+        raise ValueError(
+            f"Expected every label of {name} to be one of the classes {quote_all(classes)}; "
+            f"got {quote_all(np.unique(y[unknown]))}. Leave those rows out, or fit with them."
+        )
     return positions.astype(np.int64)
 
 
@@ -902,7 +902,7 @@ def class_weights(
         present = sums > 0
         weights[present] = sums.sum() / (present.sum() * sums[present])
     if not weights[visited].any():
-        raise ValueError(f"class_weight={class_weight!r} gives every row weight 0; give some class more.")
+        raise ValueError(f"class_weight={quote(class_weight)} gives every row weight 0; give some class more.")
     return weights
 
 
@@ -999,12 +999,12 @@ def check_parameters(estimator: CNNClassifier) -> None:
     elif not callable(estimator.architecture):
         raise TypeError(
             "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; "
-            f"got {estimator.architecture!r}."
+            f"got {quote(estimator.architecture)}."
         )
     for name, (is_valid, expected) in PARAMETERS.items():
         value = getattr(estimator, name)
         if not is_valid(value):
-            raise ValueError(f"{name} must be {expected}; got {value!r}.")
+            raise ValueError(f"{name} must be {expected}; got {quote(value)}.")
 
 
 def _is(value: object, name: str) -> bool:

@@ -26,6 +26,7 @@ from cnnclf.checkpoint import describe_fit, digest
 from cnnclf.classifier import CNNClassifier, check_parameters
 from cnnclf.files import write_atomically
 from cnnclf.training import ONE_SEED_AT_A_TIME, session
+from cnnclf.wording import quote
 
 N_WARM_UP = 8  # images of the prediction before the one that is timed
 
@@ -315,17 +316,17 @@ def make_candidates(
     if not isinstance(estimator, CNNClassifier):
         raise TypeError(f"estimator must be a CNNClassifier; got {type(estimator).__name__}. Pass CNNClassifier(...).")
     if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
-        raise TypeError(f"names must be a list of names or a mapping from name to architecture; got {names!r}.")
+        raise TypeError(f"names must be a list of names or a mapping from name to architecture; got {quote(names)}.")
     for name in names:
         if not isinstance(name, str):
             raise TypeError(
-                f"names must be text; got {name!r}. To compare functions, pass a mapping from name to function."
+                f"names must be text; got {quote(name)}. To compare functions, pass a mapping from name to function."
             )
     if not names:
         raise ValueError("names must hold at least one architecture; got none.")
     twice = [name for i, name in enumerate(names) if name in list(names)[:i]]
     if twice:
-        raise ValueError(f"names must differ from each other; got {twice[0]!r} twice. Pass each once.")
+        raise ValueError(f"names must differ from each other; got {quote(twice[0])} twice. Pass each once.")
     architectures = names if isinstance(names, Mapping) else {name: name for name in names}
     candidates = {name: clone(estimator).set_params(architecture=made_by) for name, made_by in architectures.items()}
     for candidate in candidates.values():

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.files import most_unpacked
+from cnnclf.wording import quote, quote_all
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -140,7 +141,7 @@ def load_mnist(
         import pooch
 
     if split not in _MNIST:
-        raise ValueError(f"split: expected 'train' or 'test', got {split!r}; pass one of the two")
+        raise ValueError(f"split: expected 'train' or 'test', got {quote(split)}; pass one of the two")
     cache = Path(pooch.os_cache("cnnclf"))
     places = [Path(place).expanduser() for place in (data_home, os.environ.get("CNNCLF_DATA")) if place] + [cache]
     home = places[0] if data_home else cache
@@ -165,7 +166,7 @@ def _load_mnist_file(file: _MnistFile, places: Sequence[Path], home: Path | None
             except (OSError, ValueError) as error:
                 failures.append(f"{mirror} ({error})")
     raise FileNotFoundError(
-        f"MNIST: expected {file.name}.gz or {file.name} in one of {', '.join(map(str, places))}, found neither"
+        f"MNIST: expected {file.name}.gz or {file.name} in one of {quote_all(places)}, found neither"
         + (f", and no mirror supplied it: {', '.join(failures)}" if failures else "")
         + "; set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
     )

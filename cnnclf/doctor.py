@@ -13,6 +13,7 @@ from typing import Any
 from cnnclf import __version__
 from cnnclf.allocator import keep_freed_memory
 from cnnclf.datasets import _MNIST, _candidates, load_mnist
+from cnnclf.wording import quote
 
 # Distribution and module: what a first fit and a first export need.
 NEEDED = {
@@ -141,7 +142,7 @@ def look_at_threads(asked: str | None) -> Finding:
     machine = f"{os.cpu_count()} cores, torch's own number is {torch.get_num_threads()}"
     if asked is not None and not (asked.isdecimal() and int(asked) > 0):
         advice = "unset CNNCLF_NUM_THREADS, or set it to a whole number of at least 1"
-        return Finding("training", "threads", f"CNNCLF_NUM_THREADS is {asked!r}", is_broken=True, advice=advice)
+        return Finding("training", "threads", f"CNNCLF_NUM_THREADS is {quote(asked)}", is_broken=True, advice=advice)
     how = "CNNCLF_NUM_THREADS is not set" if asked is None else "as CNNCLF_NUM_THREADS says"
     return Finding("training", "threads", f"{asked or 1} a fit, {how}; {machine}")
 

@@ -3,7 +3,6 @@
 Every figure that scikit-learn also has equals scikit-learn's.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from cnnclf.wording import quote, quote_all
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 SUM_TOLERANCE = 1e-3  # float32 softmax is off by 1e-6, probabilities rounded to four decimals by up to 1e-3
@@ -587,7 +588,7 @@ def sort_labels(*rows: NDArray[Any]) -> NDArray[Any]:
         return np.array(sorted(found))
     except TypeError as error:
         raise ValueError(
-            f"Expected y_true and y_pred to hold labels of one kind, got {preview(list(found))}; "
+            f"Expected y_true and y_pred to hold labels of one kind, got {quote_all(found)}; "
             "make all of them numbers or all of them words."
         ) from error
 
@@ -599,9 +600,7 @@ def check_classes(classes: NDArray[Any]) -> None:
             f"Expected classes to be a row of two or more labels, got shape {classes.shape}; pass clf.classes_."
         )
     if len(set(classes.tolist())) < len(classes):
-        raise ValueError(
-            f"Expected classes to be different labels, got {preview(classes.tolist())}; pass each label once."
-        )
+        raise ValueError(f"Expected classes to be different labels, got {quote_all(classes)}; pass each label once.")
 
 
 def check_labels(
@@ -616,8 +615,8 @@ def check_labels(
     unknown = dict.fromkeys(labels[encode(labels, classes) < 0].tolist())
     if unknown:
         raise ValueError(
-            f"Expected every label of {name} to be one of the classes {preview(classes.tolist())}, "
-            f"got {preview(list(unknown))}; {advice}."
+            f"Expected every label of {name} to be one of the classes {quote_all(classes)}, "
+            f"got {quote_all(unknown)}; {advice}."
         )
 
 
@@ -632,8 +631,8 @@ def check_same_images(a: Evaluation, b: Evaluation) -> None:
     for row, (of_a, of_b) in enumerate(pairs):
         if of_a != of_b:
             raise ValueError(
-                f"Expected two evaluations of the same images, got {of_a!r} and {of_b!r} as the true labels of row "
-                f"{row}; judge both classifiers on the same data in the same order."
+                f"Expected two evaluations of the same images, got {quote(of_a)} and {quote(of_b)} as the true labels "
+                f"of row {row}; judge both classifiers on the same data in the same order."
             )
 
 
@@ -660,9 +659,3 @@ def check_probabilities(y_proba: NDArray[np.floating[Any]], shape: tuple[int, in
             f"Expected each row of y_proba to sum to 1, got {sums[row]:g} in row {row}; "
             "pass the output of predict_proba."
         )
-
-
-def preview(labels: Sequence[Any], n: int = 10) -> str:
-    """Write out the first few labels."""
-    shown = ", ".join(repr(label) for label in labels[:n])
-    return f"[{shown}, … {len(labels) - n} more]" if len(labels) > n else f"[{shown}]"

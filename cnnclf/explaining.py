@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cnnclf.readonly import ReadOnly
 from cnnclf.recomputing import norm_parts, summands
+from cnnclf.wording import quote
 
 if TYPE_CHECKING:
     from cnnclf.tracing import Step
@@ -295,7 +296,7 @@ def check_cell(name: str, shape: tuple[int, ...], cell: tuple[Any, ...]) -> Cell
     except TypeError:
         indices = ()
     if len(indices) != len(shape) or not all(0 <= i < size for i, size in zip(indices, shape, strict=True)):
-        raise ValueError(f"Expected whole numbers that name a cell of layer {name!r}: {expected}; got {cell}.")
+        raise ValueError(f"Expected whole numbers that name a cell of layer {name!r}: {expected}; got {quote(cell)}.")
     return indices
 
 

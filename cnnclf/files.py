@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf.wording import quote, quote_all
+
 LARGEST_FILE = 128 * 2**20  # bytes of a model: 33 million weights
 MOST_CLASSES = 10_000
 LONGEST_LABEL = 1_000  # letters: an array of labels is as wide as the longest
@@ -172,7 +174,7 @@ def name_model(path: str | os.PathLike[str], name: str | None) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(
             f"Expected a model name of letters, digits, '.', '_' and '-' that begins with a letter or digit; "
-            f"got {name!r}. Rename the file, or pass another name."
+            f"got {quote(name)}. Rename the file, or pass another name."
         )
     return name
 
@@ -215,7 +217,7 @@ def decode_labels(encoded: Any) -> NDArray[Any]:
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"Expected class labels of the type {dtype}; got others ({error}).") from error
     if labels.tolist() != values or len(set(values)) < len(values):
-        raise ValueError(f"Expected different class labels of the type {dtype}; got {str(values)[:99]}.")
+        raise ValueError(f"Expected different class labels of the type {dtype}; got {quote_all(values)}.")
     return labels
 
 
@@ -224,14 +226,14 @@ def unpack_labels(encoded: Any) -> tuple[str, list[Any]]:
     match encoded:
         case {"dtype": str(dtype), "values": [_, *_] as values} if LABEL_TYPES.fullmatch(dtype):
             return dtype, values
-    raise ValueError(f"Expected class labels as a type and a list of one or more; got {str(encoded)[:99]}.")
+    raise ValueError(f"Expected class labels as a type and a list of one or more; got {quote(encoded)}.")
 
 
 def check_label_values(values: list[Any]) -> None:
     """Refuse labels that JSON would change, and more or longer ones than a file may hold."""
     if not all(isinstance(value, str | int | float | bool) for value in values):
         raise ValueError(
-            f"Expected class labels that are text, numbers or bools; got {str(values)[:999]}. Use such labels."
+            f"Expected class labels that are text, numbers or bools; got {quote_all(values)}. Use such labels."
         )
     texts = [value for value in values if isinstance(value, str)]
     longest = max(map(len, texts), default=0)

@@ -4,12 +4,15 @@ Everything that takes an ``X`` passes it through here, so this module needs NumP
 """
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cnnclf.wording import cut, quote
 
 CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA
 
@@ -178,13 +181,20 @@ def as_array(X: Any) -> NDArray[Any]:
     ValueError
         If NumPy cannot stack the images, or values are masked.
     TypeError
-        If X is sparse.
+        If X is sparse, or no array of images: a path, encoded pictures, a dict, a torch ``Dataset`` or
+        ``DataLoader``, an iterator, or a list or column of such.
 
     Examples
     --------
     >>> as_array([[0, 64], [128, 255]]).shape
     (2, 2)
+    >>> as_array("digits/7.png")
+    Traceback (most recent call last):
+        ...
+    TypeError: Expected X to be one array of images; got the text 'digits/7.png'. If it is a path, read the pictures \
+first, for example with cnnclf.load_image_folder.
     """
+    _refuse_other_kinds(X, X)
     # A frame hands out its columns as attributes, so a name alone proves nothing: only a method is callable.
     if hasattr(X, "nnz") and callable(getattr(X, "toarray", None)):
         raise TypeError(
@@ -201,12 +211,72 @@ def as_array(X: Any) -> NDArray[Any]:
     elif hasattr(X, "__dlpack__") and not hasattr(X, "__array__"):
         X = np.from_dlpack(X)
     try:
-        return np.asarray(X)
+        array = np.asarray(X)
     except ValueError as error:
         raise ValueError(
-            "Expected images that all have one size, got some that NumPy cannot stack. "
-            "Resize or pad them to one size and stack them with np.stack."
+            f"Expected images that all have one size; got {_describe_sizes(X)}. "
+            "Give one array per image, resized or padded to one size, and stack them with np.stack."
         ) from error
+    except (TypeError, RuntimeError) as error:  # of arrays on a GPU, and of tensors with gradients in a list
+        raise TypeError(
+            f"Expected X to be one array of images; got {type(X).__name__}, which NumPy cannot read "
+            f"({cut(str(error).rstrip('.'), 100)}). Convert it to a NumPy array."
+        ) from error
+    if array.dtype.kind in "OSUT" and array.size == len(np.atleast_1d(array)):  # a column of one object a row
+        _refuse_other_kinds(X, array.flat[0] if array.size else None)
+    return array
+
+
+def _refuse_other_kinds(X: Any, value: Any) -> None:
+    """Refuse X if `value`, which is X itself or its first row, is known not to be an array of pixels."""
+    if (found := _recognise(value)) is None:
+        return
+    what, advice = found
+    if value is not X:
+        n = f"{len(X):,} " if isinstance(X, Sized) else ""
+        what = f"{n}rows of type {type(value).__name__}, the first {what}"
+    raise TypeError(f"Expected X to be one array of images; got {what}. {advice}")
+
+
+def _recognise(value: Any) -> tuple[str, str] | None:
+    """Say what a value is that holds images in another way than as an array, and what to do; None for all others."""
+    kinds = {f"{cls.__module__}.{cls.__name__}" for cls in type(value).__mro__}  # no library has to be loaded for it
+    name = type(value).__name__
+    match value:
+        case str() | os.PathLike():
+            return (
+                f"the text {quote(value)}" if isinstance(value, str) else f"the path {quote(value)}",
+                "If it is a path, read the pictures first, for example with cnnclf.load_image_folder.",
+            )
+        case bytes() | bytearray():
+            return (
+                f"{len(value):,} bytes",
+                "If they are an encoded picture, decode it with np.asarray(PIL.Image.open(io.BytesIO(data))).",
+            )
+        case Mapping():
+            return f"{name} with the keys {quote(list(value))}", "Pass the array of images in it."
+        case Set() | Iterator():
+            return name, "Make one array of it, for example with np.stack(list(images))."
+    if "PIL.Image.Image" in kinds:
+        return f"PIL's {name}", "Convert each picture with np.asarray(image), and stack them with np.stack."
+    if "torch.utils.data.dataset.Dataset" in kinds:
+        return name, "Collect its images and labels in arrays, for example X, y = map(np.stack, zip(*dataset))."
+    if "torch.utils.data.dataloader.DataLoader" in kinds:
+        return name, "Collect its images and labels in tensors, for example X, y = map(torch.cat, zip(*loader))."
+    return None
+
+
+def _describe_sizes(X: Any) -> str:
+    """Say which rows differ, as far as they have shapes."""
+    shapes: list[tuple[int, ...] | None] = []
+    for row in X if isinstance(X, Iterable) else ():
+        try:
+            shapes.append(np.shape(row))
+        except ValueError:  # rows of rows of different lengths, such as pairs of image and label
+            return f"rows of type {type(row).__name__} that are no arrays"
+        if shapes[-1] != shapes[0]:
+            return f"{shapes[0]} for the first and {shapes[-1]} for row {len(shapes) - 1}"
+    return "rows that NumPy cannot stack"
 
 
 def _check_image_shape(image_shape: Any) -> tuple[int, int, int]:
@@ -214,7 +284,7 @@ def _check_image_shape(image_shape: Any) -> tuple[int, int, int]:
         case [c, h, w] if _is_length(c) and _is_length(h) and _is_length(w):
             return int(c), int(h), int(w)
     raise ValueError(
-        f"Expected image_shape to be three positive whole numbers (channels, height, width); got {image_shape!r}. "
+        f"Expected image_shape to be three positive whole numbers (channels, height, width); got {quote(image_shape)}. "
         "For a grey image of 28 by 28 pixels pass (1, 28, 28)."
     )
 
@@ -260,7 +330,7 @@ def _shape_of_x(input_shape: tuple[int, ...]) -> str:
 def _check_counts(array: NDArray[Any], min_samples: int) -> None:
     if array.ndim < 2:
         raise ValueError(
-            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead:\narray={array}.\n"
+            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead: {_describe_column(array)}. "
             "Reshape your data using array.reshape(1, -1) if it is a single row, "
             "or stack your images with np.stack(images)."
         )
@@ -271,6 +341,11 @@ def _check_counts(array: NDArray[Any], min_samples: int) -> None:
         )
     if array.ndim == 2 and array.shape[1] == 0:
         raise ValueError(f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+
+
+def _describe_column(array: NDArray[Any]) -> str:
+    rows = f" of {type(array[0]).__name__}" if array.dtype == object and array.ndim and len(array) else ""
+    return f"{quote(array)}{rows}"
 
 
 def _check_layout(shape: tuple[int, ...], layout: ImageLayout, estimator: str) -> None:
@@ -293,10 +368,11 @@ def _as_numbers(array: NDArray[Any]) -> NDArray[Any]:
         case "O":
             try:
                 return array.astype(np.float64)
-            except (ValueError, OverflowError) as error:
-                raise ValueError(
-                    f"Expected a number for every pixel, got X of dtype object with a value that is none: {error}. "
-                    "Give every pixel as a number."
+            except (TypeError, ValueError, OverflowError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(
+                    "Expected a number for every pixel; got X of dtype object with a value that is none: "
+                    f"{cut(str(error).rstrip('.'), 100)}. Give every pixel as a number."
                 ) from error
         case "c":
             raise ValueError(

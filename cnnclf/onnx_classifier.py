@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from cnnclf.files import PLACEHOLDER as PLACEHOLDER  # exporters import it from here
 from cnnclf.files import check_image_size, decode_labels, find_digest, holds_digest, put_digest, read_bounded
 from cnnclf.images import ImageLayout, check_images, infer_layout
+from cnnclf.wording import quote, quote_all
 
 FORMAT = 1
 KEY = "cnnclf"
@@ -229,7 +230,7 @@ class ONNXClassifier:
         """
         old = self.get_params()
         if unknown := params.keys() - old.keys():
-            raise ValueError(f"Expected parameters among {', '.join(old)}; got {', '.join(sorted(unknown))}.")
+            raise ValueError(f"Expected parameters among {', '.join(old)}; got {quote_all(sorted(unknown))}.")
         content = read_file(params["path"]) if "path" in params else self._content
         vars(self).update(params)
         try:
@@ -341,7 +342,7 @@ def limit_memory(n_bytes: int) -> None:
     ValueError: n_bytes must be a whole number of at least 1,048,576; got 1.
     """
     if not isinstance(n_bytes, int | np.integer) or n_bytes < 2**20:
-        raise ValueError(f"n_bytes must be a whole number of at least {2**20:,}; got {n_bytes!r}.")
+        raise ValueError(f"n_bytes must be a whole number of at least {2**20:,}; got {quote(n_bytes)}.")
     where = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
@@ -353,7 +354,7 @@ def limit_memory(n_bytes: int) -> None:
 def check_positive(name: str, value: object) -> None:
     """Check that a parameter is a whole number above zero."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}.")
+        raise ValueError(f"{name} must be an integer of at least 1; got {quote(value)}.")
 
 
 def as_dtype(pixels: NDArray[np.uint8 | np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -399,7 +400,7 @@ def read_metadata(content: bytes, source: str) -> dict[str, Any]:
         raise ValueError(f"{source}: expected {EXPECTED}; it has no metadata {KEY!r}. Export the model again.")
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{source}: expected format {FORMAT}; got {str(metadata.get('format'))[:99]}. "
+            f"{source}: expected format {FORMAT}; got {quote(metadata.get('format'))}. "
             "Load it with the version of cnnclf that wrote it, or upgrade cnnclf."
         )
     try:
@@ -432,7 +433,7 @@ def check_metadata(metadata: dict[str, Any]) -> None:
     if not all(len(part) == image_shape[0] and all(map(is_finite, part)) for part in (mean, std)):
         raise ValueError("scaling must be one mean and one std a channel, finite; got others. Export the model again.")
     if (disabled := session.get(_DISABLED_OPTIMIZERS, "")) not in _MAY_BE_DISABLED:
-        raise ValueError(f"session may only switch off {_MAY_BE_DISABLED[1]}; got {str(disabled)[:99]}.")
+        raise ValueError(f"session may only switch off {_MAY_BE_DISABLED[1]}; got {quote(disabled)}.")
 
 
 def is_finite(value: object) -> bool:
@@ -482,8 +483,8 @@ def check_interface(session: onnxruntime.InferenceSession, metadata: dict[str, A
     found = [(end.name, end.type, end.shape[1:]) for end in [*session.get_inputs(), *session.get_outputs()]]
     if found != expected:
         raise ValueError(
-            f"{source}: expected a graph that takes and gives {expected}, as its metadata says; got "
-            f"{str(found)[:999]}. Export the model again."
+            f"{source}: expected a graph that takes and gives {quote(expected)}, as its metadata says; got "
+            f"{quote(found)}. Export the model again."
         )
 
 
@@ -578,7 +579,7 @@ def find_foreign(content: bytes) -> str | None:
         if not isinstance(value, memoryview):
             continue
         if kind == "node" and number == _NODE_DOMAIN and (domain := str(value, "utf-8")) not in DOMAINS:
-            return f"it needs operators of {domain[:99]!r}, which are not ONNX's own"
+            return f"it needs operators of {quote(domain)}, which are not ONNX's own"
         if (inner := _NESTED[kind].get(number)) is not None:
             if (inner == "graph" and kind != "model") or inner in ("function", "training"):
                 return "it holds graphs or functions within its graph, such as loops"

@@ -24,6 +24,7 @@ from cnnclf.onnx_classifier import DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, make_se
 from cnnclf.onnx_graph import TRACED_OPSET, declare_versions, fold, quiet, strip
 from cnnclf.onnx_int8 import to_int8
 from cnnclf.training import session
+from cnnclf.wording import quote, quote_all
 
 TOLERANCE = 1e-5  # of a probability, between torch and the file
 
@@ -53,7 +54,7 @@ def export(
 def check_quantize(quantize: str | None, calibration: ArrayLike | None) -> None:
     """Check that int8 comes with images to measure."""
     if quantize not in (None, "int8"):
-        raise ValueError(f"quantize must be None or 'int8'; got {quantize!r}.")
+        raise ValueError(f"quantize must be None or 'int8'; got {quote(quantize)}.")
     if quantize and calibration is None:
         raise ValueError(
             "quantize='int8' needs calibration: a few hundred images as they were given to fit, from which the range "
@@ -148,7 +149,7 @@ def label_table(classes: NDArray[Any]) -> onnx.TensorProto:
     try:
         return numpy_helper.from_array(np.array(values, dtype=kind), "class_table")
     except OverflowError as error:
-        raise ValueError(f"Expected whole numbers as labels to fit into int64; got {values}.") from error
+        raise ValueError(f"Expected whole numbers as labels to fit into int64; got {quote_all(values)}.") from error
 
 
 def add_labels(graph: onnx.GraphProto, table: onnx.TensorProto) -> None:

@@ -34,6 +34,7 @@ from cnnclf.files import (
     write_atomically,
 )
 from cnnclf.images import ImageLayout, infer_layout
+from cnnclf.wording import quote, quote_all
 
 SCHEMA = 1
 KEY = "cnnclf"
@@ -142,12 +143,10 @@ def make_estimator(
         case _:
             raise ValueError(f"Expected {EXPECTED}; its metadata lacks parts. Save the model again.")
     if unknown := others.keys() - set(cls._get_param_names()):
-        raise ValueError(
-            f"Expected parameters of {cls.__name__}; got {', '.join(sorted(unknown))[:99]}. Upgrade cnnclf."
-        )
+        raise ValueError(f"Expected parameters of {cls.__name__}; got {quote_all(sorted(unknown))}. Upgrade cnnclf.")
     if not (saved is None or isinstance(saved, str)) or (saved is None) != (architecture is not None):
-        saved = str(saved)[:99] if saved is not None else "a function, which a file cannot hold"
-        raise ValueError(f"the saved architecture is {saved}; got architecture={architecture!r}.")
+        saved = quote(saved) if saved is not None else "a function, which a file cannot hold"
+        raise ValueError(f"the saved architecture is {saved}; got architecture={quote(architecture)}.")
     if isinstance(weights, list):
         weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
     fitted = {**fitted, "classes": decode_labels(state.get("classes"))}
@@ -161,7 +160,7 @@ def check_fitted(fitted: Mapping[str, Any]) -> None:
         raise ValueError(f"Expected {EXPECTED}; what it says of fitting has other parts. Save the model again.")
     for name, (is_valid, expected) in FITTED.items():
         if not is_valid(fitted[name]):
-            raise ValueError(f"{name} must be {expected}; got {str(fitted[name])[:99]}. Save the model again.")
+            raise ValueError(f"{name} must be {expected}; got {quote(fitted[name])}. Save the model again.")
     input_shape, image_shape = tuple(fitted["input_shape"]), tuple(fitted["image_shape"])
     check_image_size(image_shape)
     if infer_layout(input_shape, image_shape) != ImageLayout(input_shape, image_shape, fitted["channels_last"]):
@@ -193,7 +192,7 @@ def check_specification(found: Specification, expected: Specification) -> None:
         raise ValueError(f"Expected the weights of the architecture; {missing[0]} is missing. Save the model again.")
     if extra := sorted(found.keys() - expected.keys()):
         raise ValueError(
-            f"Expected the weights of the architecture; got {extra[0][:99]!r} beside them. Save the model again."
+            f"Expected the weights of the architecture; got {quote(extra[0])} beside them. Save the model again."
         )
     for name in sorted(expected):
         if found[name] != expected[name]:
@@ -309,7 +308,7 @@ def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
         raise ValueError(f"expected {EXPECTED}; it is a safetensors file without {KEY!r} metadata.")
     if told.get("schema") != SCHEMA:
         raise ValueError(
-            f"expected schema {SCHEMA}; got {str(told.get('schema'))[:99]}. "
+            f"expected schema {SCHEMA}; got {quote(told.get('schema'))}. "
             "Load it with the version of cnnclf that saved it, or upgrade cnnclf."
         )
     state = told.get("state")

@@ -42,7 +42,7 @@ from cnnclf.drawing import (
 from cnnclf.evaluation import Evaluation, Mistake, ReliabilityBin, Scores, wilson_interval
 from cnnclf.plots_comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
 from cnnclf.plots_trace import ClassScoresDisplay, FeatureMapsDisplay, KernelsDisplay, TraceDisplay
-from cnnclf.wording import cut, percent, short
+from cnnclf.wording import cut, percent, quote, short
 
 __all__ = [
     "AccuracyCostDisplay",
@@ -175,7 +175,7 @@ class ConfusionMatrixDisplay(Display):
 
     def __post_init__(self) -> None:
         if self.normalize is not None and self.normalize not in NORMALISED:
-            raise ValueError(f"Expected normalize to be 'true', 'pred', 'all' or None, got {self.normalize!r}.")
+            raise ValueError(f"Expected normalize to be 'true', 'pred', 'all' or None, got {quote(self.normalize)}.")
 
     @classmethod
     def from_evaluation(

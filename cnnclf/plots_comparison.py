@@ -29,7 +29,7 @@ from cnnclf.drawing import (
     share_limits,
     tidy,
 )
-from cnnclf.wording import cut, percent, short
+from cnnclf.wording import cut, percent, quote, short
 
 if TYPE_CHECKING:
     from cnnclf.comparison import Comparison
@@ -224,7 +224,7 @@ class AccuracyCostDisplay(Display):
 
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
-            raise ValueError(f"Expected cost to be 'parameters' or 'multiply_adds', got {self.cost!r}.")
+            raise ValueError(f"Expected cost to be 'parameters' or 'multiply_adds', got {quote(self.cost)}.")
 
     @classmethod
     def from_comparison(

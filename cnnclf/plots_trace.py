@@ -27,7 +27,7 @@ from cnnclf.drawing import (
     signed_colours,
     tidy,
 )
-from cnnclf.wording import cut, of_all, percent
+from cnnclf.wording import cut, of_all, percent, quote
 
 if TYPE_CHECKING:
     from cnnclf.tracing import Trace
@@ -129,7 +129,9 @@ class KernelsDisplay(Display):
         """
         step = trace[layer]
         if step.kind != "conv":
-            raise ValueError(f"Expected a convolution; {layer!r} is {step.description}. Choose a layer of kind 'conv'.")
+            raise ValueError(
+                f"Expected a convolution; {quote(layer)} is {step.description}. Choose a layer of kind 'conv'."
+            )
         return cls(step.weights["weight"], layer).plot(ax)
 
     def _inches(self) -> tuple[float, float]:

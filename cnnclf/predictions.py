@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnclf.evaluation import Evaluation, preview
+from cnnclf.evaluation import Evaluation
 from cnnclf.files import most_unpacked
+from cnnclf.wording import quote, quote_all
 
 LARGEST_FILE = 128 * 2**20  # bytes, also of what a compressed file holds
 PIECE = 2**20  # bytes
@@ -140,13 +141,13 @@ def check_names(names: Sequence[str]) -> None:
     if names.count("true") != 1 or (len(names) < 3 and "predicted" not in names) or {"true", "predicted"} < set(names):
         raise ValueError(
             "Expected a column true and either one column predicted or two or more columns named as the classes, got "
-            f"the columns {preview([name[:99] for name in names])}; name them in the first line, separated by commas."
+            f"the columns {quote_all(names)}; name them in the first line, separated by commas."
         )
     check_count(len(names) - 1, MOST_CLASSES, "classes")
     for position, name in enumerate(names, start=1):
         if not 0 < len(name) <= LONGEST_LABEL or name in names[: position - 1]:
             raise ValueError(
-                f"Expected columns with different names of 1 to {LONGEST_LABEL} letters, got {preview([name[:99]])} "
+                f"Expected columns with different names of 1 to {LONGEST_LABEL} letters, got {quote(name)} "
                 f"in column {position}; name each column after its class."
             )
 
@@ -161,8 +162,8 @@ def read_label(cell: str, line: int, column: str, classes: Collection[str] | Non
     """Check the label in a cell, which is one of the classes where they are known."""
     if classes is not None and cell not in classes:
         raise ValueError(
-            f"Expected one of the classes {preview([*classes])} in line {line}, column {column}, "
-            f"got {cell[:99]!r}; name a column after it, or leave the line out."
+            f"Expected one of the classes {quote_all(classes)} in line {line}, column {column}, "
+            f"got {quote(cell)}; name a column after it, or leave the line out."
         )
     if not 0 < len(cell) <= LONGEST_LABEL:
         raise ValueError(
@@ -178,7 +179,7 @@ def read_probability(cell: str, column: str, line: int) -> float:
         return float(cell)
     except ValueError as error:
         raise ValueError(
-            f"Expected a probability in line {line}, column {column}, got {cell[:99]!r}; write it as in 0.25."
+            f"Expected a probability in line {line}, column {column}, got {quote(cell)}; write it as in 0.25."
         ) from error
 
 
@@ -210,7 +211,7 @@ def judge_npz(content: bytes) -> Evaluation:
     if names not in ({"y_true", "y_pred"}, {"y_true", "y_pred", "classes"}, {"y_true", "y_proba", "classes"}):
         raise ValueError(
             "Expected arrays y_true and either y_proba and classes, or y_pred, got "
-            f"{preview(sorted(name[:99] for name in there))}; save these with numpy.savez."
+            f"{quote_all(sorted(there))}; save these with numpy.savez."
         )
     most = min(LARGEST_FILE, most_unpacked(len(content)))
     if sum(archive.getinfo(f"{name}.npy").file_size for name in names) > most:

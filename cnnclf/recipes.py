@@ -16,7 +16,7 @@ Small networks that differ in their seed alone and vote with their probabilities
 
 from typing import Any
 
-from cnnclf.wording import did_you_mean
+from cnnclf.wording import did_you_mean, quote
 
 # What is not named keeps the constructor's default. What each piece brings is measured in benchmarks/accuracy.md.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -81,4 +81,4 @@ def find_recipe(name: str) -> dict[str, Any]:
     """
     if name in RECIPES:
         return RECIPES[name]
-    raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; got {name!r}.{did_you_mean(name, RECIPES)}")
+    raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; got {quote(name)}.{did_you_mean(name, RECIPES)}")

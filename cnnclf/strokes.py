@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from cnnclf.images import ImageLayout
 from cnnclf.pictures import DRAWINGS, FloatImage, Frame, as_row, frame_ink, white_level
+from cnnclf.wording import quote
 
 SIDE = 1000  # of the square that is drawn on, in units of the points
 MOST_POINTS = 10_000  # of one drawing
@@ -70,7 +71,7 @@ class Drawing:
             case _:
                 raise ValueError(
                     'Expected a drawing, {"strokes": [[[x, y], …], …], "width": w}, with one stroke or more, each of '
-                    f"one point or more, in whole numbers; got {str(told)[:99]}."
+                    f"one point or more, in whole numbers; got {quote(told)}."
                 )
         n_points = sum(map(len, strokes))
         if n_points > MOST_POINTS:

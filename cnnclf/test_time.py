@@ -18,6 +18,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf.images import SMALLEST_SIDE, ImageLayout, as_array, infer_layout
+from cnnclf.wording import quote
 
 
 class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
@@ -118,8 +119,8 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         fitted = clone(self.estimator).fit(X, y, **fit_params)
         if not hasattr(fitted, "predict_proba"):  # asked now, as some have it only once they are fitted
             raise TypeError(
-                f"Expected a classifier with predict_proba, as probabilities are averaged; got {self.estimator!r}. "
-                "Give one that has it, or wrap this one in CalibratedClassifierCV."
+                "Expected a classifier with predict_proba, as probabilities are averaged; got "
+                f"{type(self.estimator).__name__}. Give one that has it, or wrap this one in CalibratedClassifierCV."
             )
         told = getattr(fitted, "image_shape_", None) if self.image_shape is None else self.image_shape
         self._layout: ImageLayout = infer_layout(input_shape, told)
@@ -205,7 +206,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
 def check_reach(reach: object) -> None:
     """Check that it is a whole number above zero."""
     if isinstance(reach, bool) or not isinstance(reach, numbers.Integral) or reach < 1:
-        raise ValueError(f"reach must be an integer of at least 1; got {reach!r}.")
+        raise ValueError(f"reach must be an integer of at least 1; got {quote(reach)}.")
 
 
 def shifted(array: NDArray[Any], layout: ImageLayout, reach: int) -> Iterator[NDArray[Any]]:

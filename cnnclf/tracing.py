@@ -22,6 +22,7 @@ from cnnclf.readonly import ReadOnly
 from cnnclf.recomputing import Recomputed, recompute
 from cnnclf.training import session
 from cnnclf.verifying import Verification, same_bits, verify
+from cnnclf.wording import quote, quote_all
 
 Array = NDArray[np.float32]
 Region = tuple[tuple[int, int], ...]  # one half-open interval an axis: rows and columns of maps, or features of a row
@@ -300,8 +301,8 @@ class Trace(ReadOnly):
         for step in self.walk():
             if step.name == name:
                 return step
-        names = ", ".join(step.name for step in self.walk())
-        raise KeyError(f"Expected the name of a layer, one of {names}; got {name!r}.")
+        names = [step.name for step in self.walk()]
+        raise KeyError(f"Expected the name of a layer, one of {quote_all(names)}; got {quote(name)}.")
 
     def walk(self) -> Iterator[Step]:
         """Give every step, a block before what is inside it."""
@@ -378,7 +379,9 @@ class Trace(ReadOnly):
                 for source in inputs:
                     regions[source] = unite(regions.get(source, seen), seen)
         if goal not in regions:
-            raise ValueError(f"Expected within to name a layer that {name!r} is computed from; got {within!r}.")
+            raise ValueError(
+                f"Expected within to name a layer that {quote(name)} is computed from; got {quote(within)}."
+            )
         (top, bottom), (left, right) = ((0, 1), *regions[goal])[-2:]
         return ReceptiveField(top, left, bottom, right)
 
@@ -628,7 +631,7 @@ class Trace(ReadOnly):
         """Find a label among the classes."""
         classes: list[Any] = self.classes.tolist()
         if label not in classes:
-            raise ValueError(f"Expected a label among the classes {classes}; got {label!r}.")
+            raise ValueError(f"Expected a label among the classes {quote_all(classes)}; got {quote(label)}.")
         return classes.index(label)
 
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from cnnclf.allocator import keep_freed_memory
 from cnnclf.augment import Augmentation
+from cnnclf.wording import quote
 
 keep_freed_memory()
 
@@ -242,7 +243,7 @@ def choose_device(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # what torch says depends on its build
-        raise ValueError(f"device={device!r} is not available here. Pass device='auto' or 'cpu'.") from error
+        raise ValueError(f"device={quote(device)} is not available here. Pass device='auto' or 'cpu'.") from error
     return device
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.files import write_atomically
+from cnnclf.wording import quote_all
 
 if TYPE_CHECKING:
     from cnnclf.tracing import Step, Trace
@@ -223,8 +224,8 @@ def lay_out(trace: "Trace", layers: Collection[str] | None) -> tuple[Sheet, ...]
     """Lay the chosen layers out on sheets, the cover first, and check that a spreadsheet can hold them."""
     names = [step.name for step in choose(trace.steps, None)]
     if layers is not None and not (layers and set(layers) <= set(names)):
-        wrong = f"{sorted(set(layers) - set(names))}" if layers else "none"
-        raise ValueError(f"Expected the names of layers, out of {', '.join(names)}; got {wrong}.")
+        wrong = sorted(set(layers) - set(names), key=str)
+        raise ValueError(f"Expected the names of layers, out of {quote_all(names)}; got {quote_all(wrong)}.")
     chosen = tuple(choose(trace.steps, layers))
     check_formulas(chosen)
     layout = Layout(trace, chosen)

@@ -265,14 +265,14 @@ def test_predicted_labels_cannot_change_after_the_fact():
         (
             ([0, 1], [0, 2], [0, 1]),
             (
-                "Expected every label of y_pred to be one of the classes [0, 1], got [2]; "
+                "Expected every label of y_pred to be one of the classes 0 and 1, got 2; "
                 "pass the classes of the classifier that said so."
             ),
         ),
         (
             ([0, 2], [0, 1], [0, 1]),
             (
-                "Expected every label of y_true to be one of the classes [0, 1], got [2]; "
+                "Expected every label of y_true to be one of the classes 0 and 1, got 2; "
                 "leave those images out, or fit with them."
             ),
         ),
@@ -280,7 +280,7 @@ def test_predicted_labels_cannot_change_after_the_fact():
         (
             ([0, 0], ["0", "0"]),
             (
-                "Expected y_true and y_pred to hold labels of one kind, got [0, '0']; "
+                "Expected y_true and y_pred to hold labels of one kind, got 0 and '0'; "
                 "make all of them numbers or all of them words."
             ),
         ),
@@ -484,22 +484,22 @@ def refused(y_true, y_proba, classes):
 
 def test_refuses_labels_that_are_no_class():
     assert refused(["ant", "fly", "gnu", "fly"], PROBA[:4], CLASSES) == (
-        "Expected every label of y_true to be one of the classes ['ant', 'bee', 'cow'], "
-        "got ['fly', 'gnu']; leave those images out, or fit with them."
+        "Expected every label of y_true to be one of the classes 'ant', 'bee' and 'cow', "
+        "got 'fly' and 'gnu'; leave those images out, or fit with them."
     )
 
 
 def test_a_number_is_not_the_word_for_it():
     assert refused([1, 2], np.eye(2), ["1", "2"]) == (
-        "Expected every label of y_true to be one of the classes ['1', '2'], "
-        "got [1, 2]; leave those images out, or fit with them."
+        "Expected every label of y_true to be one of the classes '1' and '2', "
+        "got 1 and 2; leave those images out, or fit with them."
     )
 
 
 def test_names_a_few_of_many_classes():
     assert refused([-1], np.eye(12)[:1], np.arange(12)) == (
-        "Expected every label of y_true to be one of the classes [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … 2 more], "
-        "got [-1]; leave those images out, or fit with them."
+        "Expected every label of y_true to be one of the classes 0, 1, 2, 3, 4 and 7 more, "
+        "got -1; leave those images out, or fit with them."
     )
 
 
@@ -555,5 +555,5 @@ def test_refuses_fewer_than_two_classes(classes, shape):
 
 def test_refuses_a_class_given_twice():
     assert refused(Y_TRUE, PROBA, ["ant", "bee", "ant"]) == (
-        "Expected classes to be different labels, got ['ant', 'bee', 'ant']; pass each label once."
+        "Expected classes to be different labels, got 'ant', 'bee' and 'ant'; pass each label once."
     )

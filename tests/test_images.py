@@ -1,8 +1,10 @@
 """What `cnnclf.images` promises: any array of images in, one checked array and its reading out."""
 
+import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from cnnclf.images import ImageLayout, check_images, infer_layout
 
@@ -447,11 +450,18 @@ def test_masked_values_are_refused():
         check_images(np.ma.masked_equal([[0, 1, 2, 3]], 2))
 
 
-@pytest.mark.parametrize("X", [[[1, 2, 3], [4, 5]], [np.zeros((28, 28)), np.zeros((28, 30))]])
-def test_images_of_several_sizes_are_refused(X):
+@pytest.mark.parametrize(
+    ("X", "found"),
+    [
+        ([[1, 2, 3], [4, 5]], "(3,) for the first and (2,) for row 1"),
+        ([np.zeros((28, 28))] * 3 + [np.zeros((28, 30))], "(28, 28) for the first and (28, 30) for row 3"),
+        ([(np.zeros((8, 8)), 3), (np.zeros((8, 8)), 5)], "rows of type tuple that are no arrays"),  # image and label
+    ],
+)
+def test_images_of_several_sizes_are_refused(X, found):
     sentence = (
-        "Expected images that all have one size, got some that NumPy cannot stack. "
-        "Resize or pad them to one size and stack them with np.stack."
+        f"Expected images that all have one size; got {found}. "
+        "Give one array per image, resized or padded to one size, and stack them with np.stack."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         check_images(X)
@@ -462,19 +472,100 @@ def test_images_of_several_sizes_are_refused(X):
     [
         (5, "scalar", "5"),
         (None, "scalar", "None"),
-        ([], "1D", "[]"),
-        ([1, 2], "1D", "[1 2]"),
-        (np.array([0.5, 1.5]), "1D", "[0.5 1.5]"),
-        (pd.Series([1, 2]), "1D", "[1 2]"),
+        ([], "1D", "ndarray of shape (0,)"),
+        ([1, 2], "1D", "ndarray of shape (2,)"),
+        (np.zeros(400_000), "1D", "ndarray of shape (400000,)"),
+        (pd.Series([np.zeros((8, 8))] * 3), "1D", "ndarray of shape (3,) of ndarray"),
     ],
 )
 def test_less_than_two_axes_are_refused_in_the_words_of_scikit_learn(X, what, shown):
     sentence = (
-        f"Expected 2D array, got {what} array instead:\narray={shown}.\n"
+        f"Expected 2D array, got {what} array instead: {shown}. "
         "Reshape your data using array.reshape(1, -1) if it is a single row, "
         "or stack your images with np.stack(images)."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
+        check_images(X)
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Four images with a label each."""
+
+    def __getitem__(self, i):
+        return np.zeros((8, 8)), i
+
+    def __len__(self):
+        return 4
+
+
+PICTURE = Image.new("L", (8, 8))
+DECODE = "If they are an encoded picture, decode it with np.asarray(PIL.Image.open(io.BytesIO(data)))."
+READ = "If it is a path, read the pictures first, for example with cnnclf.load_image_folder."
+STACK = "Make one array of it, for example with np.stack(list(images))."
+CONVERT = "Convert each picture with np.asarray(image), and stack them with np.stack."
+
+
+@pytest.mark.parametrize(
+    ("X", "found", "advice"),
+    [
+        ("digits/7.png", "the text 'digits/7.png'", READ),
+        (Path("digits"), "the path 'digits'", READ),
+        (["7.png", "8.png"], "2 rows of type str_, the first the text '7.png'", READ),
+        (pd.Series([b"PNG" * 30] * 300), "300 rows of type bytes, the first 90 bytes", DECODE),
+        (pd.DataFrame({"image": ["7.png"] * 5}), "5 rows of type str, the first the text '7.png'", READ),
+        (b"PNG" * 200_000, "600,000 bytes", DECODE),
+        (
+            {"images": [[0]], "labels": [0]},
+            "dict with the keys ['images', 'labels']",
+            "Pass the array of images in it.",
+        ),
+        (
+            [{"bytes": b"PNG", "path": None}] * 7,
+            "7 rows of type dict, the first dict with the keys ['bytes', 'path']",
+            "Pass the array of images in it.",
+        ),
+        (
+            Pairs(),
+            "Pairs",
+            "Collect its images and labels in arrays, for example X, y = map(np.stack, zip(*dataset)).",
+        ),
+        (
+            torch.utils.data.DataLoader(Pairs()),
+            "DataLoader",
+            "Collect its images and labels in tensors, for example X, y = map(torch.cat, zip(*loader)).",
+        ),
+        ((np.zeros((8, 8)) for _ in range(3)), "generator", STACK),
+        ({1, 2}, "set", STACK),
+        (PICTURE, "PIL's Image", CONVERT),
+        (pd.Series([PICTURE, PICTURE]), "2 rows of type Image, the first PIL's Image", CONVERT),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_images_that_are_no_array_are_named_with_what_to_do(X, found, advice):
+    with pytest.raises(TypeError, match=exactly(f"Expected X to be one array of images; got {found}. {advice}")):
+        check_images(X)
+
+
+def test_what_the_refusals_say_to_do_works():
+    dataset = Pairs()
+    X, y = map(np.stack, zip(*(dataset[i] for i in range(4)), strict=True))
+    assert check_images(X)[0].shape == (4, 1, 8, 8)
+    assert y.tolist() == [0, 1, 2, 3]
+    X, y = map(torch.cat, zip(*torch.utils.data.DataLoader(dataset, batch_size=3), strict=True))
+    assert check_images(X)[0].shape == (4, 1, 8, 8)
+    assert check_images(np.stack([np.asarray(PICTURE)]))[0].shape == (1, 1, 8, 8)
+    data = io.BytesIO()
+    PICTURE.save(data, "PNG")
+    assert np.asarray(Image.open(io.BytesIO(data.getvalue()))).shape == (8, 8)
+
+
+def test_a_list_that_numpy_cannot_read_is_named():
+    X = [torch.zeros(8, 8, requires_grad=True)] * 2
+    sentence = (
+        "Expected X to be one array of images; got list, which NumPy cannot read (Can't call numpy() on Tensor that "
+        "requires grad. Use tensor.detach().numpy() instead). Convert it to a NumPy array."
+    )
+    with pytest.raises(TypeError, match=exactly(sentence)):
         check_images(X)
 
 
@@ -545,15 +636,15 @@ def test_dtypes_that_are_no_numbers_are_refused(dtype):
     ("value", "reason"),
     [
         ("cat", "could not convert string to float: 'cat'"),
-        ([1, 2], "setting an array element with a sequence."),
-        (10**400, "int too large to convert to float"),
+        ([1, 2], "setting an array element with a sequence"),
+        pytest.param(10**400, "int too large to convert to float", id="huge"),
     ],
 )
 def test_objects_that_do_not_convert_are_refused(value, reason):
     X = np.zeros((1, 2), dtype=object)
     X[0, 0] = value
     sentence = (
-        f"Expected a number for every pixel, got X of dtype object with a value that is none: {reason}. "
+        f"Expected a number for every pixel; got X of dtype object with a value that is none: {reason}. "
         "Give every pixel as a number."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
@@ -562,7 +653,10 @@ def test_objects_that_do_not_convert_are_refused(value, reason):
 
 @pytest.mark.parametrize("value", [{"foo": "bar"}, 1j, pd.NA])
 def test_objects_that_are_no_numbers_are_refused_in_the_words_of_python(value):
-    sentence = f"float() argument must be a string or a real number, not '{type(value).__name__}'"
+    sentence = (
+        "Expected a number for every pixel; got X of dtype object with a value that is none: float() argument must be "
+        f"a string or a real number, not '{type(value).__name__}'. Give every pixel as a number."
+    )
     with pytest.raises(TypeError, match=exactly(sentence)):
         check_images(np.array([[0.5, value]], dtype=object))
 

@@ -638,7 +638,7 @@ def test_parameters_are_stored_untouched_and_can_be_set(path, tmp_path):
 @pytest.mark.parametrize(
     ("params", "kind", "sentence"),
     [
-        ({"depth": 3}, ValueError, "Expected parameters among path, n_threads, batch_size; got depth."),
+        ({"depth": 3}, ValueError, "Expected parameters among path, n_threads, batch_size; got 'depth'."),
         ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1; got 0."),
         (
             {"path": "no.onnx", "batch_size": 8},

@@ -10,6 +10,7 @@ import pytest
 
 from cnnclf import Evaluation, predictions
 from cnnclf.predictions import read_predictions
+from cnnclf.wording import quote_all
 
 PROBA = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.25, 0.5, 0.25]])
 
@@ -133,15 +134,15 @@ def refused_within(path):
 @pytest.mark.parametrize(
     ("content", "shown"),
     [
-        ("", "[]"),
-        ("\ntrue,predicted\na,b\n", "[]"),
-        ("label,predicted\na,b\n", "['label', 'predicted']"),
-        ("true\na\n", "['true']"),
-        ("true,score\na,0.5\n", "['true', 'score']"),
-        ("true,true,false\n", "['true', 'true', 'false']"),
-        ("true,predicted,a,b\na,a,1,0\n", "['true', 'predicted', 'a', 'b']"),
-        ("true;a;b\na;1;0\n", "['true;a;b']"),
-        (f"true,{'a' * 1000}\n", f"['true', '{'a' * 99}']"),
+        ("", "none"),
+        ("\ntrue,predicted\na,b\n", "none"),
+        ("label,predicted\na,b\n", "'label' and 'predicted'"),
+        ("true\na\n", "'true'"),
+        ("true,score\na,0.5\n", "'true' and 'score'"),
+        ("true,true,false\n", "'true', 'true' and 'false'"),
+        ("true,predicted,a,b\na,a,1,0\n", "'true', 'predicted', 'a' and 'b'"),
+        ("true;a;b\na;1;0\n", "'true;a;b'"),
+        (f"true,{'a' * 1000}\n", f"'true' and '{'a' * 27}...{'a' * 28}'"),  # 60 letters with its quotes
     ],
 )
 def test_refuses_other_columns(save, content, shown):
@@ -157,7 +158,7 @@ def test_refuses_other_columns(save, content, shown):
 )
 def test_refuses_columns_that_cannot_be_told_apart(save, names, shown, column):
     assert refused(save(f"{names}\n")) == (
-        f"Expected columns with different names of 1 to 100 letters, got ['{shown}'] in column {column}; "
+        f"Expected columns with different names of 1 to 100 letters, got '{shown}' in column {column}; "
         "name each column after its class."
     )
 
@@ -173,7 +174,7 @@ def test_refuses_columns_that_cannot_be_told_apart(save, names, shown, column):
         (
             "true,a,b\na,1,0\nc,1,0\n",
             (
-                "Expected one of the classes ['a', 'b'] in line 3, column true, got 'c'; "
+                "Expected one of the classes 'a' and 'b' in line 3, column true, got 'c'; "
                 "name a column after it, or leave the line out."
             ),
         ),
@@ -282,7 +283,7 @@ def test_a_table_may_be_as_large_as_the_limits(save, monkeypatch):
 def test_refuses_other_arrays(pack, names):
     assert refused(pack(**{key: [0, 1] for key in names})) == (
         "Expected arrays y_true and either y_proba and classes, or y_pred, got "
-        f"{sorted(names)}; save these with numpy.savez."
+        f"{quote_all(sorted(names))}; save these with numpy.savez."
     )
 
 

@@ -303,7 +303,7 @@ def test_a_sparse_matrix():
 def test_a_classifier_without_probabilities(few_digits):
     X, y, *_ = few_digits
     sentence = (
-        "Expected a classifier with predict_proba, as probabilities are averaged; got LinearSVC(). "
+        "Expected a classifier with predict_proba, as probabilities are averaged; got LinearSVC. "
         "Give one that has it, or wrap this one in CalibratedClassifierCV."
     )
     clf = TestTimeAugmentation(LinearSVC())
