@@ -1,9 +1,17 @@
-"""The exported file against the estimator: on MNIST's test images, and on two hundred random networks."""
+"""The exported file against the estimator: on MNIST's test images, on two hundred random networks, on another CPU."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from torch import nn
 
+import cnnclf
 from cnnclf import CNNClassifier, ONNXClassifier, load_mnist
 from cnnclf.architectures import ARCHITECTURES, Conv, Dense, Dropout, Flatten, Norm, Pool, ReLU, build_sequential
 
@@ -32,6 +40,50 @@ def test_int8_keeps_the_accuracy(mnist, tmp_path, name):
     clf = CNNClassifier(name, max_epochs=2, random_state=0).fit(X, y)
     clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X[:500])
     assert abs(ONNXClassifier(tmp_path / "m.onnx").score(X_test, y_test) - clf.score(X_test, y_test)) <= 0.0005
+
+
+ASK = """
+import sys
+import numpy as np
+from cnnclf import ONNXClassifier
+
+model, rows, answers = sys.argv[1:]
+np.save(answers, ONNXClassifier(model).predict_proba(np.load(rows)))
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-x86_64") is None or platform.machine() != "x86_64",
+    reason="this test needs qemu-x86_64 on an x86-64 processor: install Debian's qemu-user",
+)
+@pytest.mark.parametrize("name", ["compact", "keras_mnist"])
+def test_an_int8_file_gives_the_same_answers_on_a_processor_without_vnni(mnist, tmp_path, name):
+    X, y, X_test, _ = mnist
+    X, y = X[:10_000].copy(), y[:10_000]
+    X[::2] = 255 - X[::2]  # every other image is bright: dark ink on white paper
+    rows = X_test[:500].copy()
+    rows[::2] = 255 - rows[::2]
+    clf = CNNClassifier(name, max_epochs=1, random_state=0).fit(X, y)
+    clf.to_onnx(tmp_path / "float32.onnx")
+    clf.to_onnx(tmp_path / "int8.onnx", quantize="int8", calibration=X[:500])
+    np.save(tmp_path / "rows.npy", rows)
+
+    # Of Haswell's kind: AVX2, and neither AVX-512 nor VNNI. The emulator takes the interpreter itself, no link to it.
+    interpreter = ["qemu-x86_64", "-cpu", "Haswell", os.path.realpath(sys.executable)]
+    packages = os.pathsep.join([str(Path(cnnclf.__file__).parents[1]), *filter(None, sys.path)])
+    subprocess.run(
+        [*interpreter, "-c", ASK, tmp_path / "int8.onnx", tmp_path / "rows.npy", tmp_path / "emulated.npy"],
+        env=os.environ | {"PYTHONPATH": packages},
+        check=True,
+    )
+    emulated = np.load(tmp_path / "emulated.npy")
+    native = ONNXClassifier(tmp_path / "int8.onnx").predict_proba(rows)
+    float32 = ONNXClassifier(tmp_path / "float32.onnx").predict_proba(rows)
+
+    assert np.abs(emulated - native).max() <= 0.05
+    second, first = np.sort(float32, axis=1)[:, -2:].T
+    clear = first - second > 0.01
+    assert (emulated.argmax(axis=1) == native.argmax(axis=1))[clear].all()
 
 
 def random_layers(rng):

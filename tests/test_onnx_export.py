@@ -403,6 +403,34 @@ def test_int8(few_digits, tmp_path, name):
     assert abs(served.score(X_test, y_test) - clf.score(X_test, y_test)) <= 0.01
 
 
+def depthwise(shape, n_classes):
+    channels, _, _ = shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.LazyLinear(20),
+        nn.ReLU(),
+        nn.LazyLinear(n_classes),
+    )
+
+
+@pytest.mark.parametrize("architecture", ["compact", "tiny", depthwise], ids=["compact", "tiny", "depthwise"])
+def test_no_int8_weight_can_saturate_a_processor_without_vnni(few_digits, tmp_path, architecture):
+    X, y, _, _ = few_digits
+    clf = CNNClassifier(architecture, max_epochs=10, random_state=0).fit(X, y)
+    clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X)
+
+    arrays = [numpy_helper.to_array(t) for t in onnx.load(tmp_path / "m.onnx").graph.initializer]
+    weights = [array for array in arrays if array.dtype == np.int8]
+    assert weights
+    for array in weights:
+        # vpmaddubsw adds two products of an activation, 0 to 255, and a weight in 16 bits.
+        assert 2 * 255 * np.abs(array.astype(int)).max() <= 2**15 - 1
+
+
 @pytest.mark.parametrize(
     ("shape", "kernel", "channels_last"),
     [
