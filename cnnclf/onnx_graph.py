@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 
 TRACED_OPSET = 18  # the exporter's own; what is written asks for less where it can
 OLDEST_OPSET = 13  # the first with per-channel quantisation
+# Settings that the exporter writes before the standard knew them: node type, attribute, value, its first opset.
+LATER_SETTINGS = (("Pad", "mode", b"wrap", 19),)
 LARGEST_OFFSET = 8.0  # standard deviations; see fold_standardise
 
 
@@ -60,6 +62,8 @@ def fold_norm(graph: onnx.GraphProto, weights: Weights, conv: onnx.NodeProto) ->
     norm = None if pool is None or pool.op_type != "MaxPool" else only_reader(graph, pool)
     if norm is None or norm.op_type != "BatchNormalization":
         return
+    if not all(name in weights for name in (*conv.input[1:], *norm.input[1:])):
+        return  # computed in the graph
     gamma, beta, mean, variance = (weights[name] for name in norm.input[1:])
     epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
     scale = gamma / np.sqrt(variance + epsilon)
@@ -79,12 +83,17 @@ def fold_standardise(graph: onnx.GraphProto, weights: Weights) -> None:
     conv = None if divide is None or divide.op_type != "Div" else only_reader(graph, divide)
     if subtract is None or divide is None or conv is None or conv.op_type != "Conv":
         return
+    if not all(name in weights for name in (divide.input[1], *conv.input[1:])):
+        return  # computed in the graph
     attributes = {a.name: helper.get_attribute_value(a) for a in conv.attribute}
     mean, std = weights[subtract.input[1]].reshape(-1), weights[divide.input[1]].reshape(-1)
     if any(attributes["pads"]) or attributes["group"] != 1 or (abs(mean) > LARGEST_OFFSET * std).any():
         return
-    kernel = weights[conv.input[1]] / std[:, None, None]
-    set_kernel(weights, conv, kernel, bias_of(weights, conv) - np.einsum("oihw,i->o", kernel, mean))
+    kernel = weights[conv.input[1]]
+    per_channel = (-1, *[1] * (kernel.ndim - 2))
+    kernel = kernel / std.reshape(per_channel)
+    shift = (kernel * mean.reshape(per_channel)).reshape(len(kernel), -1).sum(axis=1)
+    set_kernel(weights, conv, kernel, bias_of(weights, conv) - shift)
     remove(graph, subtract)
     remove(graph, divide)
 
@@ -104,8 +113,9 @@ def swap_behind(graph: onnx.GraphProto, conv: onnx.NodeProto, first: str, second
 
 def scale_conv(weights: Weights, conv: onnx.NodeProto, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
     """Make a convolution give scale · conv(x) + shift, channel by channel."""
-    bias = bias_of(weights, conv) * scale + shift
-    set_kernel(weights, conv, weights[conv.input[1]] * scale[:, None, None, None], bias)
+    kernel = weights[conv.input[1]]
+    kernel = kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1))
+    set_kernel(weights, conv, kernel, bias_of(weights, conv) * scale + shift)
 
 
 def bias_of(weights: Weights, conv: onnx.NodeProto) -> NDArray[np.float64]:
@@ -169,13 +179,20 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def declare_versions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Ask for the oldest opset and file version that mean the same for every node."""
-    opset = max(
-        OLDEST_OPSET, *(onnx.defs.get_schema(node.op_type, TRACED_OPSET).since_version for node in model.graph.node)
-    )
+    opset = max(OLDEST_OPSET, *map(opset_of, model.graph.node))
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", opset))
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     return model
+
+
+def opset_of(node: onnx.NodeProto) -> int:
+    """Find the oldest opset in which a node means what it means here."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    later = [
+        opset for kind, name, value, opset in LATER_SETTINGS if node.op_type == kind and attributes.get(name) == value
+    ]
+    return max(later, default=int(onnx.defs.get_schema(node.op_type, TRACED_OPSET).since_version))
 
 
 @contextlib.contextmanager

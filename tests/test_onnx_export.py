@@ -181,6 +181,127 @@ def test_layers_of_the_users_own(few_digits, tmp_path):
     assert np.array_equal(run(tmp_path / "m.onnx", X_test)[0], clf.predict(X_test))
 
 
+class Rows(nn.Module):
+    """Rows of pixels as they are for one-dimensional layers: (n, channels, height × width)."""
+
+    def forward(self, x):
+        return x.flatten(2)
+
+
+def weight_normed(kind, *parameters):
+    # More weights than the exporter computes in advance, so that the graph computes them.
+    return nn.utils.parametrizations.weight_norm(kind(64, 64, *parameters))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [Rows(), nn.Conv1d(1, 4, 3), nn.MaxPool1d(2), nn.BatchNorm1d(4)],
+        lambda: [nn.Conv2d(1, 64, 3), weight_normed(nn.Conv2d, 3), nn.MaxPool2d(2), nn.BatchNorm2d(64)],
+        lambda: [nn.Conv2d(1, 64, 3), nn.Flatten(2), weight_normed(nn.Conv1d, 3), nn.MaxPool1d(2), nn.BatchNorm1d(64)],
+    ],
+    ids=["one dimension", "weights computed in the graph", "both"],
+)
+def test_a_norm_behind_any_convolution_and_its_pooling(few_digits, tmp_path, layers):
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier(
+        lambda shape, n: nn.Sequential(*layers(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(n)),
+        max_epochs=1,
+        random_state=0,
+    ).fit(X[:128], y[:128])
+    clf.to_onnx(tmp_path / "m.onnx")
+    np.testing.assert_allclose(run(tmp_path / "m.onnx", X_test)[1], clf.predict_proba(X_test), rtol=0, atol=1e-5)
+
+
+class Sheared(nn.Module):
+    def forward(self, x):
+        theta = torch.tensor([[[1.0, 0.2, 0.0], [0.0, 1.0, 0.0]]]).expand(x.shape[0], 2, 3)
+        grid = nn.functional.affine_grid(theta, list(x.shape), align_corners=False)
+        return nn.functional.grid_sample(x, grid, align_corners=False)
+
+
+class PooledAndBack(nn.Module):
+    def forward(self, x):
+        values, positions = nn.functional.max_pool2d(x, 2, return_indices=True)
+        return nn.functional.max_unpool2d(values, positions, 2)
+
+
+class Where(nn.Module):
+    def forward(self, x):
+        values, positions = nn.functional.max_pool2d(x, 2, return_indices=True)
+        return values + positions / 64
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Sheared()],
+        [nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 4, 3, groups=2)],
+        [nn.Conv2d(1, 4, 3), PooledAndBack()],
+        [nn.Conv2d(1, 4, 3), Where()],
+    ],
+    ids=["grid_sample", "grouped ConvTranspose2d", "max_unpool", "positions of maxima"],
+)
+def test_a_network_that_the_reference_cannot_run_is_compared_in_onnxruntime(few_digits, tmp_path, layers):
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier(
+        lambda shape, n: nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(n)), max_epochs=1, random_state=0
+    ).fit(X[:128], y[:128])
+    with pytest.warns(UserWarning, match=r"\AThe file is compared with the network in onnxruntime alone: onnx\.refere"):
+        clf.to_onnx(tmp_path / "m.onnx")
+    np.testing.assert_allclose(run(tmp_path / "m.onnx", X_test)[1], clf.predict_proba(X_test), rtol=0, atol=1e-5)
+
+
+class ByLen(nn.Module):
+    def forward(self, x):
+        return x.reshape(len(x), -1)
+
+
+class ByInt(nn.Module):
+    def forward(self, x):
+        return x * torch.ones(int(x.shape[0]), 1, 1, 1)
+
+
+class ByShape(nn.Module):
+    def forward(self, x):
+        return x.reshape(x.shape[0], -1)
+
+
+@pytest.mark.parametrize("layer", [ByLen, ByInt])
+def test_a_number_of_images_that_is_fixed_is_named(few_digits, tmp_path, layer):
+    X, y, _, _ = few_digits
+    clf = CNNClassifier(lambda shape, n: nn.Sequential(layer(), nn.Flatten(), nn.Linear(64, n)), max_epochs=1)
+    clf.fit(X[:128], y[:128])
+    with pytest.raises(
+        RuntimeError,
+        match=r"\AExpected a network for any number of images; got one whose exported graph takes 2 and no other number"
+        r"\. In its forward use x\.shape\[0\], which stays open, instead of len\(x\), int\(x\.shape\[0\]\) or a con",
+    ):
+        clf.to_onnx(tmp_path / "m.onnx")
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_the_sentence_advises_is_exported(few_digits, tmp_path):
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier(lambda shape, n: nn.Sequential(ByShape(), nn.Linear(64, n)), max_epochs=1, random_state=0)
+    clf.fit(X[:128], y[:128]).to_onnx(tmp_path / "m.onnx")
+    assert np.array_equal(run(tmp_path / "m.onnx", X_test)[0], clf.predict(X_test))
+
+
+@pytest.mark.parametrize(("mode", "opset"), [("circular", 19), ("reflect", 18)])
+def test_the_declared_opset_knows_the_way_of_padding(few_digits, tmp_path, mode, opset):
+    # onnx's Pad: reflect since opset 2, a new signature in 18, "wrap" since 19.
+    X, y, X_test, _ = few_digits
+
+    def build(shape, n):
+        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, padding_mode=mode), nn.Flatten(), nn.LazyLinear(n))
+
+    clf = CNNClassifier(build, max_epochs=1, random_state=0).fit(X[:128], y[:128])
+    clf.to_onnx(tmp_path / "m.onnx")
+    assert onnx.load(tmp_path / "m.onnx").opset_import[0].version == opset
+    assert np.array_equal(run(tmp_path / "m.onnx", X_test)[0], clf.predict(X_test))
+
+
 class ByNumPy(nn.Module):
     """A layer that leaves torch, where no graph can follow."""
 
