@@ -208,7 +208,7 @@ class Reader:
 
     def page(self) -> tuple[str, str]:
         """Make the page and its content security policy."""
-        files = {"style": read("style.css") + read("app.css"), "script": read("app.js")}
+        files = {"style": read("style.css") + read("app.css"), "script": read("percent.js") + read("app.js")}
         labels = self.network.labels
         page = TEMPLATES.get_template("app.html.j2").render(
             about=self.about,

@@ -749,12 +749,14 @@ def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction]
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
     """Print a table of what pictures are and what else they could be; on a terminal the eye sees probabilities."""
+    from cnnclf.wording import percent
+
     rows = []
     for prediction in predictions:
-        probability = f"{prediction.probability:.4f}"
+        probability = percent(prediction.probability)
         if sys.stdout.isatty():
             probability += " " + "█" * round(10 * prediction.probability)
-        others = "   ".join(f"{other.label} {other.probability:.4f}" for other in prediction.top[1:])
+        others = "   ".join(f"{other.label} {percent(other.probability)}" for other in prediction.top[1:])
         rows.append((prediction.picture, str(prediction.label), probability, others))
     show_table(("picture", "label", "probability", "else"), rows)
 
@@ -782,6 +784,7 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     """Judge a network on test images and print the figures."""
     from cnnclf.evaluation import Evaluation
+    from cnnclf.wording import percent
 
     name, X, y = images_to_judge(dataset, clf)
     evaluation = Evaluation.from_estimator(clf, X, y)
@@ -793,7 +796,7 @@ def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     show_table(
         ("class", "precision", "recall", "F1", "images"),
         [
-            (str(label), f"{s.precision:.4f}", f"{s.recall:.4f}", f"{s.f1:.4f}", f"{s.support:,}")
+            (str(label), percent(s.precision), percent(s.recall), percent(s.f1), f"{s.support:,}")
             for label, s in zip([*labels, "mean"], [*evaluation.per_class, evaluation.macro_mean], strict=True)
         ],
     )
@@ -806,6 +809,7 @@ def write_trace(
     from cnnclf.classifier import CNNClassifier
     from cnnclf.files import write_atomically
     from cnnclf.pictures import read_picture
+    from cnnclf.wording import percent
 
     clf = CNNClassifier.load(model)
     if image is not None:
@@ -827,7 +831,7 @@ def write_trace(
         case suffix:
             text = {".md": trace.to_markdown, ".tex": trace.to_latex, ".txt": trace.to_text}[suffix]()
             write_atomically(out, text.encode())
-    return f"{out}\n{what}: the network says {trace.label} with probability {trace.probabilities.max():.4f}"
+    return f"{out}\n{what}: the network says {trace.label} with probability {percent(float(trace.probabilities.max()))}"
 
 
 def make_server(model: Path | None, port: int) -> "Server":

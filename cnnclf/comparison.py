@@ -26,7 +26,7 @@ from cnnclf.checkpoint import describe_fit, digest
 from cnnclf.classifier import CNNClassifier, check_parameters
 from cnnclf.files import write_atomically
 from cnnclf.training import ONE_SEED_AT_A_TIME, session
-from cnnclf.wording import quote
+from cnnclf.wording import mean_and_deviation, percent, quote
 
 N_WARM_UP = 8  # images of the prediction before the one that is timed
 
@@ -170,7 +170,7 @@ class Comparison:
             *(
                 (
                     result.name,
-                    f"{100 * result.mean_accuracy:.2f} ± {100 * result.std_accuracy:.2f} %",
+                    mean_and_deviation(result.mean_accuracy, result.std_accuracy),
                     f"{result.n_parameters:,}",
                     f"{result.n_multiply_adds:,}",
                     f"{result.fit_seconds:.2f}",
@@ -431,7 +431,7 @@ def run(job: Job, X: Any, y: Any, verbose: int) -> ArchitectureResult:
         write(job.place, result)
     if verbose:
         print(
-            f"{job.name}, fold {job.number} of {job.n_folds}: {100 * accuracy:.1f} % in {fit_seconds:.1f} CPU s",
+            f"{job.name}, fold {job.number} of {job.n_folds}: {percent(accuracy, 1)} in {fit_seconds:.1f} CPU s",
             file=sys.stderr,
             flush=True,
         )

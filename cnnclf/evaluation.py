@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from cnnclf.wording import quote, quote_all
+from cnnclf.wording import points, quote, quote_all
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 SUM_TOLERANCE = 1e-3  # float32 softmax is off by 1e-6, probabilities rounded to four decimals by up to 1e-3
@@ -496,8 +496,9 @@ class McNemar:
         if self.p_value > LEVEL:
             return f"{found}: no evidence of a difference, which is no proof that there is none ({test})."
         better = "a" if self.difference > 0 else "b"
-        points = f"{100 * abs(self.difference):.2f} points"
-        return f"{found}: {better} is more accurate by {points}, more than chance explains ({test})."
+        return (
+            f"{found}: {better} is more accurate by {points(abs(self.difference))}, more than chance explains ({test})."
+        )
 
 
 def compare(a: Evaluation, b: Evaluation) -> McNemar:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnnclf.readonly import ReadOnly
 from cnnclf.recomputing import norm_parts, summands
-from cnnclf.wording import quote
+from cnnclf.wording import decimals_apart, quote
 
 if TYPE_CHECKING:
     from cnnclf.tracing import Step
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Cell = tuple[int, ...]
 
 TERMS_A_LINE = 8  # of a sum that has no rows
+SMALLEST_FLOAT32 = 2.0**-149
 
 
 @dataclass(frozen=True)
@@ -401,14 +402,15 @@ def write_softmax(e: Explanation, decimals: int) -> list[str]:
     """Take the exponentials, add them up and divide."""
     largest = number(e.parts["max"], decimals)
     logits = [number(term.value, decimals) for term in e.terms]
-    exponentials = [number(value, decimals) for value in e.parts["exponentials"]]
+    exponentials = [apart(value, decimals) for value in e.parts["exponentials"]]
     lines = [
         equation(f"exp({logit:f} - {bracketed(largest)})", (logit - largest).exp(), exponential)
         for logit, exponential in zip(logits, exponentials, strict=True)
     ]
-    sums, total = add_up(split([written(value) for value in exponentials], TERMS_A_LINE), decimals)
-    mine = exponentials[e.cell[0]]
-    return [*lines, *sums, equation(f"{mine:f}/{total:f}", mine / total, number(e.value, decimals))]
+    rows = split([written(value) for value in exponentials], TERMS_A_LINE)
+    sums, total = add_up(rows, max(-int(value.as_tuple().exponent) for value in exponentials))
+    mine, value = exponentials[e.cell[0]], apart(e.value, decimals)
+    return [*lines, *sums, equation(f"{mine:f}/{total:f}", mine / total, value)]
 
 
 def write_one(e: Explanation, decimals: int) -> list[str]:
@@ -442,6 +444,11 @@ def number(x: float | Decimal, decimals: int) -> Decimal:
 def fine(x: float, decimals: int) -> Decimal:
     """Round as :func:`number`, but to at least as many significant digits, so that a divisor never becomes 0."""
     return number(x, max(decimals, max(decimals, 1) - 1 - Decimal(x).adjusted()) if x else decimals)
+
+
+def apart(share: float, decimals: int) -> Decimal:
+    """Round as :func:`number`, but so that only 0 and 1 read 0 and 1; what float32 takes for 0 is 0 here, too."""
+    return number(share, decimals_apart(share, decimals) if share >= SMALLEST_FLOAT32 else decimals)
 
 
 def written(value: Decimal) -> Item:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnclf.wording import percent, points
+
 RISE, RISE_LOSS = 0.2, 0.02  # of the validation loss above its lowest, as a share of it and in itself
 FALL, FALL_LOSS = 0.1, 0.05  # of a loss below its lowest so far, in the last epoch
 GAP = 0.05  # between training and validation accuracy
@@ -233,9 +235,9 @@ def tell_fall(curves: Curves) -> str:
 def tell_gap(curves: Curves) -> str:
     """Say how often the network is right in the end."""
     return (
-        f"the network is right on {100 * curves.train_accuracy[-1]:.2f} % of the training images and on "
-        f"{100 * curves.valid_accuracy[-1]:.2f} % of the validation images, "
-        + (f"a gap of {100 * curves.gap:.2f} points" if curves.gap > 0 else "without a gap")
+        f"the network is right on {percent(curves.train_accuracy[-1])} of the training images and on "
+        f"{percent(curves.valid_accuracy[-1])} of the validation images, "
+        + (f"a gap of {points(curves.gap)}" if curves.gap > 0 else "without a gap")
     )
 
 

@@ -511,7 +511,7 @@ class ImageGridDisplay(Display):
             The display, drawn.
         """
         gap = "\n" if any(len(f"{m.true}{m.predicted}") > 9 for m in mistakes) else " "
-        sure = ["" if m.confidence is None else f"\n{percent(m.confidence, 1)}" for m in mistakes]
+        sure = ["" if m.confidence is None else f"\n{percent(m.confidence)}" for m in mistakes]
         captions = [f"{m.true}{gap}→ {m.predicted}{end}" for m, end in zip(mistakes, sure, strict=True)]
         return cls(images, captions, n_columns=6).plot(ax)
 
@@ -594,13 +594,11 @@ def in_cell(number: np.integer[Any] | np.floating[Any]) -> str:
     Examples
     --------
     >>> [in_cell(np.float64(share)) for share in (1.0, 0.99996, 0.9866, 0.0004)], in_cell(np.int64(12_345))
-    (['100', '99.9', '98.7', '<0.1'], '12k')
+    (['100', '99.996', '98.7', '0.04'], '12k')
     """
     if isinstance(number, np.integer):
         return short(int(number))
-    if number == 1:
-        return "100"
-    return "<0.1" if number < 0.0005 else percent(float(number), 1).removesuffix(" %")
+    return percent(float(number), 0 if number == 1 else 1).removesuffix(" %")
 
 
 def strength(matrix: NDArray[Any]) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ from cnnclf.drawing import (
     share_limits,
     tidy,
 )
-from cnnclf.wording import cut, percent, quote, short
+from cnnclf.wording import cut, mean_and_deviation, percent, quote, short
 
 if TYPE_CHECKING:
     from cnnclf.comparison import Comparison
@@ -174,7 +174,7 @@ class FoldBoxDisplay(Display):
             ax.text(
                 1.02,
                 row,
-                mean_and_deviation(values),
+                accuracy_label(values),
                 transform=ax.get_yaxis_transform(),
                 va="center",
                 fontsize=SMALL,
@@ -342,10 +342,10 @@ def deviation(values: Sequence[float] | NDArray[np.float64]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def mean_and_deviation(values: NDArray[np.float64]) -> str:
+def accuracy_label(values: NDArray[np.float64]) -> str:
     """Write a mean with its standard deviation, in per cent."""
-    mean = percent(float(values.mean())).removesuffix(" %")
-    return f"{mean} ± {100 * deviation(values):.2f} %" if len(values) > 1 else f"{mean} %"
+    mean = float(values.mean())
+    return mean_and_deviation(mean, deviation(values)) if len(values) > 1 else percent(mean)
 
 
 def name_points(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from cnnclf.drawing import INK, as_maps, signed_colours
 from cnnclf.walkthrough import Beside, Matrix, Paragraph, Picture, hold
-from cnnclf.wording import percent
+from cnnclf.wording import mean_and_deviation, percent
 
 LARGEST_PICTURE = 96  # pixels; a larger one is shrunk, so that the page stays small
 N_MAPS = 8  # feature maps of a layer
@@ -146,7 +146,7 @@ def cell_json(cells: Iterable[Any]) -> Markup:
     """Write the images behind the cells of a matrix as JSON: "row column" → [image, confidence, address] of each."""
     behind = {
         f"{cell.row} {cell.column}": [
-            [index, None if confidence is None else round(confidence, 4), data_uri(picture)]
+            [index, None if confidence is None else round(confidence, 8), data_uri(picture)]
             for index, confidence, picture in zip(cell.indices, cell.confidences, cell.pictures, strict=True)
         ]
         for cell in cells
@@ -209,5 +209,5 @@ def templates() -> Templates:
         "sentences": lambda item: isinstance(item, Paragraph),
         "pictures": lambda item: isinstance(item, Beside) and isinstance(item.blocks[0], Picture),
     }
-    environment.globals |= {"ln": np.log, "n_maps": N_MAPS}
+    environment.globals |= {"ln": np.log, "n_maps": N_MAPS, "mean_and_deviation": mean_and_deviation}
     return environment

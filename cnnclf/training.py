@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from cnnclf.allocator import keep_freed_memory
 from cnnclf.augment import Augmentation
-from cnnclf.wording import quote
+from cnnclf.wording import percent, quote
 
 keep_freed_memory()
 
@@ -391,7 +391,9 @@ class Progress(Callback):  # type: ignore[misc]
         """Show where the loss and the accuracy stand."""
         last = net.history[-1]
         kind = "valid" if "valid_loss" in last else "train"
-        self.bar_.set_postfix_str(f"{kind} loss {last[f'{kind}_loss']:.4f}, accuracy {last[f'{kind}_accuracy']:.4f}")
+        self.bar_.set_postfix_str(
+            f"{kind} loss {last[f'{kind}_loss']:.4f}, accuracy {percent(last[f'{kind}_accuracy'])}"
+        )
 
     def on_train_end(self, net: "Net", **kwargs: Any) -> None:
         """Leave the last line standing."""

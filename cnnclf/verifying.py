@@ -13,6 +13,7 @@ from torch import nn
 from cnnclf.folding import fold_to_softmax, in_order
 from cnnclf.recomputing import Doubles
 from cnnclf.training import session
+from cnnclf.wording import percent
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -100,8 +101,8 @@ class Verification:
                 layer.kind,
                 f"{layer.n_values:,}",
                 "same" if layer.torch else "differs",
-                percent(layer.numpy),
-                percent(layer.onnx),
+                error_share(layer.numpy),
+                error_share(layer.onnx),
             )
             for layer in self.layers
         ]
@@ -218,11 +219,11 @@ def export_every_output(
     return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def percent(value: float | None) -> str:
+def error_share(value: float | None) -> str:
     """Write a share for the table of a verification."""
     if value is None:
         return "not recomputed"
-    return "same" if value == 0 else f"{value:.2%}".replace("%", " %")
+    return "same" if value == 0 else percent(value)
 
 
 def align(text: str, width: int, side: str) -> str:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf.wording import percent
+
 if TYPE_CHECKING:
     from cnnclf.explaining import Explanation
     from cnnclf.tracing import Step, Trace
@@ -436,7 +438,7 @@ def work_softmax(step: "Step", explanation: "Explanation", labels: Sequence[str]
         (
             labels[i],
             fixed(step.input[i].item()),
-            fixed(explanation.parts["exponentials"][i]),
+            brief(explanation.parts["exponentials"][i]),
             percent(probabilities[i]),
             bar(probabilities[i]),
         )
@@ -618,14 +620,14 @@ def fixed(value: float, decimals: int = DECIMALS) -> str:
     return f"{value:z.{decimals}f}"
 
 
+def brief(value: float) -> str:
+    """Print a positive number to a fixed number of decimals, or as a power of ten where those would all be 0."""
+    return fixed(value) if value == 0 or round(value, DECIMALS) else f"{value:.1e}"
+
+
 def signed(value: float) -> str:
     """Print a number as a term of a sum."""
     return f"({fixed(value)})" if fixed(value).startswith("-") else fixed(value)
-
-
-def percent(share: float) -> str:
-    """Print a share of 1, "99.76 %"."""
-    return f"{100 * share:.2f} %"
 
 
 def shape(values: NDArray[Any]) -> str:

@@ -21,6 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cnnclf.files import write_atomically
+from cnnclf.wording import percent
 
 if TYPE_CHECKING:
     from cnnclf.tracing import Step, Trace
@@ -225,7 +226,10 @@ def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
                 **add_weights(node, nodes, shown, numbers),
             }
         )
-    files = {"style": read("style.css") + read("walkthrough.css"), "script": read("walkthrough.js")}
+    files = {
+        "style": read("style.css") + read("walkthrough.css"),
+        "script": read("percent.js") + read("walkthrough.js"),
+    }
     return TEMPLATES.get_template("walkthrough.html.j2").render(
         label=trace.label,
         probability=percent(float(trace.probabilities.max())),
@@ -310,19 +314,6 @@ def lay_windows(x: NDArray[np.float32], settings: Mapping[str, Any]) -> NDArray[
     padded = np.pad(x.astype(np.float64), ((0, 0), (p_h, p_h), (p_w, p_w)))
     windows = sliding_window_view(padded, ((k_h - 1) * d_h + 1, (k_w - 1) * d_w + 1), axis=(1, 2))
     return windows[:, ::s_h, ::s_w, ::d_h, ::d_w]
-
-
-def percent(share: float) -> str:
-    """Write a share of one; never as all or nothing where it is not.
-
-    Examples
-    --------
-    >>> percent(0.99981), percent(0.999999), percent(1.0), percent(0.5)
-    ('99.98 %', 'more than 99.99 %', '100.00 %', '50.00 %')
-    """
-    if share < 1 and round(share, 4) == 1:
-        return "more than 99.99 %"
-    return f"{100 * share:.2f} %"
 
 
 def digest(text: str) -> str:

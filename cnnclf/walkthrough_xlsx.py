@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.files import write_atomically
-from cnnclf.wording import quote_all
+from cnnclf.wording import percent, quote_all
 
 if TYPE_CHECKING:
     from cnnclf.tracing import Step, Trace
@@ -30,6 +30,7 @@ ABREAST = 64  # columns for maps side by side, unless one map is wider
 INK, FAINT = "#33363b", "#777b83"
 BLUE = "#2b7fc3"
 COLD, WARM = "#5b9fd6", "#eba54a"  # pale enough to read a number on
+MORE_DECIMALS = range(3, 15)  # of percentages that two decimals do not tell from 0 % or 100 %
 LOOKS: Mapping[str, Mapping[str, Any]] = {
     "heading": {"bold": True, "font_size": 16},
     "subheading": {"bold": True, "font_size": 12},
@@ -45,6 +46,8 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
     "percent": {"num_format": "0.00%", "align": "center"},
     "pixels": {"num_format": "0.###", "font_color": "#989da6", "font_size": 9, "align": "center"},
     "bright": {"font_color": "#000000"},
+    **{f"percent{n}": {"num_format": f"0.{'0' * n}%"} for n in MORE_DECIMALS},
+    "tiny percent": {"num_format": '"<0.000001%"'},
     "numbers": {"num_format": "0.0000", "font_size": 9, "align": "center"},
     "weights": {"num_format": "0.0000", "font_size": 9, "align": "center", "border": 4, "border_color": "#b5b9c1"},
 }
@@ -584,8 +587,8 @@ def with_answer(sheet: Sheet, trace: "Trace", answer: tuple[str, str] | None) ->
     if sheet.step is not None or answer is None:
         return sheet
     label, share = answer
-    text = f"Prediction: {trace.label} ({100 * float(trace.probabilities.max()):.2f} %)"
-    formula = f'="Prediction: "&{label}&" ("&ROUND(100*{share},2)&" %)"'
+    text = f"Prediction: {trace.label} ({percent(float(trace.probabilities.max()))})"
+    formula = f'="Prediction: "&{label}&" ("&FIXED(100*{share},{decimals_apart(share)},TRUE)&" %)"'
     return replace(sheet, texts=(*sheet.texts, Text(2, 4, text, "subheading", formula)))
 
 
@@ -672,6 +675,9 @@ def write_sheet(worksheet: Any, sheet: Sheet, formats: Mapping[str, Any]) -> Non
     for block in sheet.blocks:
         write_block(worksheet, sheet, block, formats[block.look])
     colour(worksheet, sheet, formats["bright"])
+    for block in sheet.blocks:
+        if block.look in ("share", "percent"):
+            tell_apart(worksheet, block, formats)
 
 
 def write_block(worksheet: Any, sheet: Sheet, block: Block, look: Any) -> None:
@@ -725,6 +731,23 @@ def colour(worksheet: Any, sheet: Sheet, bright: Any) -> None:
                 worksheet.conditional_format(*where, {**DIVERGING, "min_value": -reach, "max_value": reach})
             case "share":
                 worksheet.conditional_format(*where, BAR)
+
+
+def tell_apart(worksheet: Any, block: Block, formats: Mapping[str, Any]) -> None:
+    """Give percentages the decimals that :func:`cnnclf.wording.percent` gives them, whatever the formulas come to."""
+    height, width = block.numbers.shape
+    where = (block.row, block.column, block.row + height - 1, block.column + width - 1)
+    share = cell(block.row, block.column)
+    rules = {f"=AND({share}>0,{share}<1E-8)": "tiny percent"}
+    rules |= {f"={decimals_apart(share)}={n}": f"percent{n}" for n in MORE_DECIMALS}
+    for criteria, name in rules.items():
+        worksheet.conditional_format(*where, {"type": "formula", "criteria": criteria, "format": formats[name]})
+
+
+def decimals_apart(share: str) -> str:
+    """Write the formula for the decimals that tell the percentage in a cell from 0 % and 100 %, 2 or more."""
+    distance = f"MIN({share},1-{share})"
+    return f"IF({distance}>0,MAX(2,-INT(LOG10(200*{distance}))),2)"
 
 
 PIXEL_RULE = {

@@ -1,10 +1,10 @@
 """Numbers and names as people read them."""
 
 import difflib
-import math
 import os
 import re
 from collections.abc import Collection, Iterable
+from decimal import Decimal
 from reprlib import Repr
 
 LONGEST_QUOTE = 60  # letters of one value in a sentence
@@ -17,31 +17,100 @@ _SHORT_REPR.maxlist = _SHORT_REPR.maxtuple = _SHORT_REPR.maxdict = _SHORT_REPR.m
 
 
 def percent(share: float, decimals: int = 2) -> str:
-    """Write a share 0..1 as per cent, such as ``99.21 %``.
+    """Write a share 0..1 as a percentage, such as ``99.21 %``.
 
-    Rounding never turns an imperfect share into 100 %.
+    Every percentage that people read is written here; ``templates/percent.js`` writes the same ones in a browser. Only
+    0 itself reads 0 % and only 1 itself reads 100 %: other shares get as many digits as that takes.
 
     Parameters
     ----------
     share : float
         The share, 0..1.
     decimals : int, default=2
-        Digits after the point.
+        Digits behind the point, at least.
 
     Returns
     -------
     str
-        The number, a space and the sign.
+        The number, a space and the sign; in scientific notation below a millionth of a percent.
 
     Examples
     --------
-    >>> percent(0.9921), percent(0.99999, 1), percent(1.0)
-    ('99.21 %', '99.9 %', '100.00 %')
+    >>> percent(0.9921), percent(0.9999988), percent(1.0), percent(2e-7), percent(4.2e-18)
+    ('99.21 %', '99.9999 %', '100.00 %', '0.00002 %', '4e-16 %')
+    >>> percent(0.5, 1), percent(0.9999988, 1)
+    ('50.0 %', '99.9999 %')
     """
-    text = f"{share:.{decimals}%}"[:-1]
-    if share < 1 and float(text) == 100:
-        text = f"{math.floor(share * 100 * 10**decimals) / 10**decimals:.{decimals}f}"
-    return f"{text} %"
+    if 0 < share < 1e-8:
+        return f"{share * 100:.0e} %".replace("e-0", "e-")
+    return f"{Decimal(float(share)):.{decimals_apart(share, decimals + 2) - 2}%}".replace("%", " %")
+
+
+def decimals_apart(share: float, decimals: int) -> int:
+    """Find how many digits behind the point tell a share from 0 and from 1.
+
+    Parameters
+    ----------
+    share : float
+        The share, 0..1.
+    decimals : int
+        As many at least.
+
+    Returns
+    -------
+    int
+        The fewest with which only 0 reads 0 and only 1 reads 1.
+
+    Examples
+    --------
+    >>> [decimals_apart(share, 4) for share in (0.0, 0.25, 0.9999988, 4.2e-18)]
+    [4, 4, 6, 18]
+    """
+    while share not in (0, 1) and float(f"{share:.{decimals}f}") in (0, 1):
+        decimals += 1
+    return decimals
+
+
+def points(difference: float) -> str:
+    """Write a difference of two shares in percentage points.
+
+    Parameters
+    ----------
+    difference : float
+        The difference, 0..1.
+
+    Returns
+    -------
+    str
+        As many digits as :func:`percent` writes.
+
+    Examples
+    --------
+    >>> points(0.0123), points(0.00001)
+    ('1.23 points', '0.001 points')
+    """
+    return f"{percent(difference).removesuffix(' %')} points"
+
+
+def mean_and_deviation(mean: float, deviation: float) -> str:
+    """Write the mean and the standard deviation of shares.
+
+    Parameters
+    ----------
+    mean, deviation : float
+        Both 0..1.
+
+    Returns
+    -------
+    str
+        Both as percentages.
+
+    Examples
+    --------
+    >>> mean_and_deviation(0.9932, 0.0004)
+    '99.32 ± 0.04 %'
+    """
+    return f"{percent(mean).removesuffix(' %')} ± {percent(deviation)}"
 
 
 def short(number: float) -> str:

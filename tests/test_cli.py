@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from cnnclf import RECIPES, CNNClassifier, Evaluation, ONNXClassifier, __version__, cli, load_digits, splits
 from cnnclf.hyperparameters import readable
+from cnnclf.wording import percent
 
 DIGITS = ("report", "--dataset", "digits", "--epochs", "1")
 FOLDS = ("--dataset", "digits", "--architectures", "tiny,lenet5", "--folds", "2", "--epochs", "2")
@@ -550,7 +551,7 @@ def test_the_full_report_tells_what_the_fits_on_disk_say(full):
     for result in told:
         accuracies = [accuracy_of[result["architecture"], number] for number in (1, 2)]
         assert [fold["accuracy"] for fold in result["folds"]] == accuracies
-        assert f"{100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f}&nbsp;%" in page
+        assert f"{100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f}\u00a0%" in page
 
 
 def test_two_full_reports_are_the_same_bytes_but_for_the_run(full, tmp_path):
@@ -780,8 +781,8 @@ def test_predict_takes_pictures_and_folders_and_says_what_they_are(trained, draw
     assert head == ["picture", "label", "probability", "else"]
     assert one[:2] == [str(drawings / "one.png"), "1"]
     assert zero[:2] == [str(drawings / "sub" / "zero.jpg"), "0"]
-    assert 0.1 < float(one[2]) <= 1
-    assert len(one[3].split()) == 4  # two more labels with their probabilities
+    assert 10 < float(one[2].removesuffix(" %")) <= 100
+    assert len(re.findall(r"\d %", one[3])) == 2  # two more labels with their probabilities
 
 
 def test_predict_as_json_is_the_same_for_both_kinds_of_file_and_for_standard_input(trained, drawings):
@@ -829,9 +830,9 @@ def test_on_a_terminal_predictions_are_an_aligned_table(monkeypatch, capsys):
     shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)  # without bold type
     assert [line.rstrip() for line in shown.splitlines()] == [
         "",
-        " picture   label   probability         else",
-        " ──────────────────────────────────────────────",
-        " one.png       1   0.9800 ██████████   7 0.0200",
+        " picture   label   probability          else",
+        " ───────────────────────────────────────────────",
+        " one.png       1   98.00 % ██████████   7 2.00 %",
         "",
         "",
         " class   images",
@@ -912,7 +913,7 @@ def test_trace_writes_what_the_name_asks_for(trained, tmp_path, suffix, start):
     trace = CNNClassifier.load(trained / "model.cnn").trace(X_test[first])
     assert result.stdout == (
         f"{out}\ntest image {first} of scikit-learn’s bundled digits, a 5: "
-        f"the network says {trace.label} with probability {trace.probabilities.max():.4f}\n"
+        f"the network says {trace.label} with probability {percent(float(trace.probabilities.max()))}\n"
     )
 
 

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "folding": ({"architectures"}, set()),
     "recomputing": (set(), set()),
     "explaining": ({"readonly", "recomputing", "wording"}, set()),
-    "verifying": ({"folding", "recomputing", "training"}, {"onnx_export"}),  # the third engine
+    "verifying": ({"folding", "recomputing", "training", "wording"}, {"onnx_export"}),  # the third engine
     "tracing": (
         {"architectures", "explaining", "folding", "readonly", "recomputing", "training", "verifying", "wording"},
         {"walkthrough", "walkthrough_html", "walkthrough_xlsx"},  # behind to_text and the like, to_html and to_xlsx
@@ -53,13 +53,13 @@ MAY_IMPORT = {
     "mlserver": ({"files", "onnx_classifier"}, set()),
     "mlserver_runtime": ({"onnx_classifier"}, set()),
     "skl2onnx_converter": ({"classifier", "onnx_export"}, set()),
-    "walkthrough": (set(), set()),
-    "walkthrough_html": ({"files"}, set()),
+    "walkthrough": ({"wording"}, set()),
+    "walkthrough_html": ({"files", "wording"}, set()),
     "walkthrough_xlsx": ({"files", "wording"}, set()),
     "wording": (set(), set()),
     "evaluation": ({"wording"}, set()),
     "predictions": ({"evaluation", "files", "wording"}, set()),
-    "overfitting": (set(), set()),
+    "overfitting": ({"wording"}, set()),
     "robustness": (set(), set()),
     "hyperparameters": (set(), set()),
     "checkpoint": ({"files", "persistence", "training", "wording"}, set()),

@@ -303,7 +303,7 @@ def test_shares_of_a_confusion_matrix_are_scikit_learns(normalize):
 def test_shares_round_neither_to_nothing_nor_to_all_and_a_class_without_images_has_none():
     # Row 0: 9999 / 10000 and 1 / 10000; row 1: all; row 2: none.
     display = ConfusionMatrixDisplay(np.array([[9999, 1, 0], [0, 4, 0], [0, 0, 0]]), ["a", "b", "c"], "true").plot()
-    assert texts(display.ax_) == ["99.9", "<0.1", "100"]
+    assert texts(display.ax_) == ["99.99", "0.01", "100"]
 
 
 def test_equal_shares_of_classes_of_different_size_look_the_same():
@@ -495,7 +495,7 @@ def test_pictures_keep_their_proportions_and_do_not_overlap():
 def test_mistakes_say_what_it_is_what_was_said_and_how_surely():
     mistakes = [Mistake(4, "ant", "bee", 0.987), Mistake(2, "bee", "cow", 0.99999)]
     display = ImageGridDisplay.from_mistakes(GREY[:2], mistakes)
-    assert texts(display.ax_) == ["ant → bee\n98.7 %", "bee → cow\n99.9 %"]
+    assert texts(display.ax_) == ["ant → bee\n98.70 %", "bee → cow\n99.999 %"]
 
 
 def test_mistakes_of_a_classifier_without_probabilities_say_no_confidence():

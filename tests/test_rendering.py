@@ -131,9 +131,9 @@ def test_a_picture_in_an_address_is_the_picture(shape):
 
 def test_the_images_behind_the_cells_as_json():
     shown = np.zeros((2, 1, 1), np.uint8)
-    cells = [CellImages(0, 12, (3, 4), (0.123456, 0.1), shown), CellImages(1, 1, (5,), (None,), shown[:1])]
+    cells = [CellImages(0, 12, (3, 4), (0.9999988, 0.1), shown), CellImages(1, 1, (5,), (None,), shown[:1])]
     uri = data_uri(shown[0])
-    assert json.loads(cell_json(cells)) == {"0 12": [[3, 0.1235, uri], [4, 0.1, uri]], "1 1": [[5, None, uri]]}
+    assert json.loads(cell_json(cells)) == {"0 12": [[3, 0.9999988, uri], [4, 0.1, uri]], "1 1": [[5, None, uri]]}
     assert not set("<>&") & set(cell_json(cells))  # nothing that could end the element it stands in
 
 

@@ -819,7 +819,7 @@ def test_the_table_of_a_verification():
         "   layer  kind      values    torch           NumPy  onnxruntime",
         "✓  conv1  conv       1,024     same         25.00 %         same",
         "✗  act    unknown    1,024  differs  not recomputed      50.00 %",
-        "✗  pool   max_pool     256     same           nan %      50.00 %",
+        "✗  pool   max_pool     256     same           NaN %      50.00 %",
         "",
         "torch: run again, outputs and weights bit for bit.",
         "NumPy: float64 from the recorded inputs; largest error in percent of what rounding to float32 explains.",

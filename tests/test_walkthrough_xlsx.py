@@ -458,3 +458,36 @@ def test_an_older_file_stays_when_writing_fails(tmp_path):
     assert path.read_text() == "older"
     with pytest.raises(FileNotFoundError, match="expected a folder"):
         write(brighter_side(), tmp_path / "nowhere" / "net.xlsx")
+
+
+def shown(book, sheet, cell, value):
+    """The number format that Excel takes for a value: of the first rule that holds, else the cell's own."""
+    for cells, rules in book[sheet].conditional_formatting._cf_rules.items():
+        for rule in rules if cell in cells else ():
+            if rule.type == "expression" and rule.dxf.numFmt is not None:
+                compiled = formulas.Parser().ast(f"={rule.formula[0]}")[1].compile()
+                if np.ravel(compiled(value)).tolist() == [True]:
+                    return rule.dxf.numFmt.formatCode
+    return book[sheet][cell].number_format
+
+
+def test_a_probability_near_1_or_near_0_reads_as_neither(tmp_path):
+    module = layers(standardise=standardise(), flatten1=nn.Flatten(), output=nn.Linear(4, 2))
+    module.output.weight.data.zero_()
+    module.output.bias.data = torch.tensor([13.6, 0.0])  # 1 / (1 + exp(−13.6)) = 0.9999988
+    path = Trace.record(module, np.zeros((1, 2, 2), np.uint8), CLASSES[:2]).to_xlsx(tmp_path / "sure.xlsx")
+    book = Recalculated(path)
+    assert book["image", "E3"] == f"Prediction: {CLASSES[0]} (99.9999 %)"
+    # The rules are relative to the first cell of the two probabilities.
+    top = find(book.book["softmax"], "probability")[0]
+    first, second = top.offset(1).coordinate, top.offset(2).coordinate
+    for value, code in [
+        (book["softmax", first], "0.0000%"),
+        (book["softmax", second], "0.0000%"),
+        (0.5, "0.00%"),
+        (0.0, "0.00%"),
+        (1.0, "0.00%"),
+        (0.99996, "0.000%"),
+        (1e-12, '"<0.000001%"'),
+    ]:
+        assert shown(book.book, "softmax", first, value) == code

@@ -1,4 +1,3 @@
-"use strict";
 // Points are [x, y] in units of the pad's canvas, whatever its size on the screen. What was drawn is sent as a whole:
 // one request at a time, and when its answer is there the newest drawing, so that the page is never behind.
 
@@ -126,27 +125,22 @@ const bars = labels.map((label) => {
   parts[0].textContent = label;
   bar.append(...parts);
   byId("bars").append(bar);
-  return { bar, share: parts[1], percent: parts[2] };
+  return { bar, share: parts[1], written: parts[2] };
 });
-
-function percentOf(share) {
-  if (share < 0.001) return "< 0.1 %";
-  return share >= 0.9995 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
-}
 
 function show(answer) {
   const shares = answer?.probabilities ?? labels.map(() => 0);
   const first = shares.indexOf(Math.max(...shares));
-  for (const [i, { bar, share, percent }] of bars.entries()) {
+  for (const [i, { bar, share, written }] of bars.entries()) {
     bar.className = answer && i === first ? "first" : "";
     share.style.setProperty("--share", shares[i]);
-    percent.textContent = answer ? percentOf(shares[i]) : "";
+    written.textContent = answer ? percent(shares[i]) : "";
   }
   byId("label").textContent = answer ? labels[first] : "?";
-  byId("how-sure").textContent = answer ? `with ${percentOf(shares[first])}` : "Nothing is drawn yet.";
+  byId("how-sure").textContent = answer ? `with ${percent(shares[first])}` : "Nothing is drawn yet.";
   pad.setAttribute("aria-label", answer ? `The drawing, read as ${labels[first]}`
     : "Empty paper to draw on with mouse, pen or finger");
-  tell(answer ? `${labels[first]}, ${percentOf(shares[first])}` : "Nothing is drawn.");
+  tell(answer ? `${labels[first]}, ${percent(shares[first])}` : "Nothing is drawn.");
   showSeen(answer);
   showMaps(answer?.maps ?? []);
   const walk = byId("walk");

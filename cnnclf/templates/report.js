@@ -1,5 +1,4 @@
 // Tables sort, and cells of the confusion matrix open their images. Without scripts the page only loses that.
-"use strict";
 
 const number = (cell) => {
   const given = cell.dataset.value ?? cell.textContent.replace(/[,\s%]/g, "").replace("−", "-");
@@ -51,7 +50,7 @@ function show(button, row, column, count, shown) {
     image.src = uri;
     image.alt = `test image ${index}`;
     const sure = document.createElement("span");
-    sure.textContent = confidence === null ? "" : `${(100 * confidence).toFixed(1)} %`;
+    sure.textContent = confidence === null ? "" : percent(confidence);
     item.append(image, `image ${index}`, sure);
     list.append(item);
   }

@@ -1,4 +1,3 @@
-"use strict";
 // The numbers are those that Python recorded. A cell is {layer, channel, row, column}; a row of features is so many
 // channels of one cell each.
 
@@ -378,18 +377,12 @@ function listClasses(layer) {
   if (!layer.perClass) return null;
   const shares = layer.kind === "softmax";
   return make("ol", { className: "classes", ariaHidden: "true" }, classes.map((label, c) => {
-    const item = make("li", { title: label }, make("span", {}, label), shares ? make("b", {}, percent(at(layer, c))) : null);
+    const item = make("li", { title: label }, make("span", {}, label), shares ? make("b", {}, percent(at(layer, c), 1)) : null);
     styled(item, { share: shares ? `${(100 * at(layer, c)).toFixed(2)}%` : "0%" });
     item.classList.toggle("first", at(layer, c) === layer.high);
     return item;
   }));
 }
-// Rounded down near the top: an imperfect share is never 100 %.
-const percent = (share) => {
-  if (share === 1) return "100 %";
-  if (share >= 0.995) return `${(Math.floor(1000 * share) / 10).toFixed(1)} %`;
-  return `${(100 * share).toFixed(share >= 0.0995 ? 0 : 1)} %`;
-};
 
 function listenTo(element, view) {
   const { canvas } = view;

@@ -1,0 +1,122 @@
+"""Numbers as people read them: only all is 100 %, only nothing is 0 %, and one number reads the same everywhere."""
+
+import re
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cnnclf import Evaluation
+from cnnclf.architectures import Standardise
+from cnnclf.comparison import ArchitectureResult, Comparison, Fold
+from cnnclf.plots import ClassScoresDisplay, ImageGridDisplay
+from cnnclf.records import Report, Reproduction
+from cnnclf.report import to_html, to_markdown
+from cnnclf.tracing import Trace
+from cnnclf.walkthrough_html import read
+from cnnclf.wording import percent, points
+
+# One logit is 13.6 above the other: 1 / (1 + exp(−13.6)) = 1 − 1.24e-6, in float32 0.9999988.
+GAP = 13.6
+ALMOST = "99.9999 %"
+
+
+@pytest.fixture(scope="module")
+def almost_sure():
+    """A trace whose two probabilities are almost 1 and almost 0."""
+    dense = nn.Linear(4, 2)
+    dense.weight.data = torch.zeros(2, 4)
+    dense.bias.data = torch.tensor([GAP, 0.0])
+    layers = {"standardise": Standardise(torch.tensor([3.0]), torch.tensor([2.0])), "flatten1": nn.Flatten()}
+    module = nn.Sequential(OrderedDict({**layers, "output": dense}))
+    trace = Trace.record(module, np.array([[[1, 3], [5, 7]]], np.uint8), np.array(["yes", "no"]))
+    assert 0.99995 < trace.probabilities[0] < 1
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("share", "written"),
+    [
+        (0.0, "0.00 %"),
+        (1.0, "100.00 %"),
+        (0.9921, "99.21 %"),
+        (0.99994, "99.99 %"),
+        (0.99996, "99.996 %"),
+        (0.9999988, "99.9999 %"),
+        (1 - 2.0**-53, "99.99999999999999 %"),
+        (0.00004, "0.004 %"),
+        (1.2e-6, "0.0001 %"),
+        (9e-9, "9e-7 %"),
+        (2.0**-149, "1e-43 %"),  # 1.4e-45, the smallest of float32
+    ],
+)
+def test_only_all_reads_100_percent_and_only_nothing_reads_0_percent(share, written):
+    assert percent(share) == written
+
+
+def test_differences_of_shares_are_never_0_points_either():
+    assert (points(0.0), points(0.00004), points(0.0123)) == ("0.00 points", "0.004 points", "1.23 points")
+
+
+def test_a_browser_writes_the_same_percentages(chromium):
+    rng = np.random.default_rng(0)
+    shares = [0.0, 1.0, *rng.random(200), *(10.0 ** -rng.uniform(0, 40, 200)), *(1 - 10.0 ** -rng.uniform(0, 15, 200))]
+    for decimals in (0, 1, 2):
+        found = chromium.execute_script(
+            f"{read('percent.js')}\nreturn arguments[0].map((share) => percent(share, {decimals}));", shares
+        )
+        assert found == [percent(share, decimals) for share in shares]
+
+
+def test_a_probability_near_1_reads_the_same_in_every_rendering_of_a_trace(almost_sure, tmp_path):
+    page = almost_sure.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    figure = ClassScoresDisplay.from_trace(almost_sure).ax_
+    for text in (
+        almost_sure.to_text(),
+        almost_sure.to_markdown(),
+        almost_sure.to_latex().replace(r"\%", "%"),
+        re.findall("<title>.*</title>", page)[0],
+        re.findall("<h1>.*</h1>", page)[0],
+        " ".join(text.get_text() for text in figure.texts),
+    ):
+        assert ALMOST in text
+        assert "100.00 %" not in text
+        assert "99.99 %" not in text
+
+
+def test_the_arithmetic_of_a_softmax_shows_every_summand(almost_sure):
+    # exp(−13.6) = 1.24e-6, and 1 / (1 + 1.24e-6) = 0.9999988: six decimals tell them from 0 and from 1.
+    assert almost_sure["softmax"].explain(0).lines() == (
+        "exp(13.6000 - 13.6000) = 1.0000",
+        "exp(0.0000 - 13.6000) = 0.000001",
+        "1.0000 + 0.000001 = 1.000001",
+        "1.0000/1.000001 = 0.999999",
+    )
+    assert almost_sure["softmax"].explain(1).lines()[-1] == "0.000001/1.000001 = 0.000001"
+    assert "0.0000/" not in almost_sure.to_text()
+
+
+def test_a_report_of_a_classifier_with_one_mistake_in_a_million_does_not_call_it_perfect():
+    y_true = np.zeros(1_000_000, np.int64)
+    y_true[-1] = 1
+    evaluation = Evaluation.from_labels(y_true, np.zeros_like(y_true), [0, 1])  # 999,999 right: 99.9999 %
+    report = Report.of_predictions("ones", evaluation, Reproduction("python", None, {}))
+    page = to_html(report, dict.fromkeys(("confusion", "confusion_shares", "per_class"), ""))
+    assert f'<span id="test-accuracy">{ALMOST}</span>' in page
+    assert f'an accuracy of\n<b><span class="whole">{ALMOST}</span></b>' in page
+    assert f"| **{ALMOST}** |" in to_markdown(report)
+
+
+def test_a_mistake_made_with_near_certainty_is_not_one_of_100_percent():
+    mistakes = Evaluation.from_predictions([1, 0], np.array([[0.9999988, 1.2e-6], [0.75, 0.25]]), [0, 1]).mistakes(2)
+    display = ImageGridDisplay.from_mistakes(np.zeros((1, 2, 2), np.uint8), mistakes)
+    assert [text.get_text() for text in display.ax_.texts] == [f"1 → 0\n{ALMOST}"]
+
+
+def test_a_comparison_in_which_one_image_in_a_million_was_wrong_has_no_perfect_network():
+    folds = tuple(Fold(number, 10, 10, accuracy, (), 1.0, 1.0) for number, accuracy in enumerate((1.0, 0.999998), 1))
+    # The mean is .999999, the standard deviation 2e-6 / √2 = 1.4e-6.
+    text = Comparison((ArchitectureResult("net", "", (), 1, 1, folds),), 2).to_text()
+    assert "99.9999 ± 0.0001 %" in text
