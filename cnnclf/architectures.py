@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from cnnclf.wording import did_you_mean, quote
 
@@ -441,11 +442,14 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
     rows = []
     training = module.training
     module.eval()
-    with torch.no_grad(), multiply_adds_of(module) as counts:
+    with torch.no_grad(), MultiplyAdds() as counter:
         for name, layer in list_layers(module):
-            counts.clear()
+            before = counter.total
             x = layer(x)
-            rows.append(LayerSummary(name, describe(layer), tuple(x.shape[1:]), count_parameters(layer), sum(counts)))
+            n_multiply_adds = counter.total - before
+            rows.append(
+                LayerSummary(name, describe(layer), tuple(x.shape[1:]), count_parameters(layer), n_multiply_adds)
+            )
     module.train(training)
     return rows
 
@@ -453,9 +457,10 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
 def count_multiply_adds(module: nn.Module, image_shape: ImageShape) -> int:
     """Count the multiply-adds of one image's way through a network.
 
-    A convolution has positions that leave it × kernel × channels that enter it ÷ groups × channels that leave it, a
-    linear layer the features that enter it × those that leave it. They are counted as often as they are called, within
-    blocks too. Biases, normalisation, activation and pooling are not counted.
+    They are half of the operations that ``torch.utils.flop_counter`` counts. A convolution has positions that leave it
+    × kernel × channels that enter it ÷ groups × channels that leave it, a transposed one the positions that enter it; a
+    linear layer has the features that enter it × those that leave it. Products of matrices are counted wherever they
+    are called, within blocks and functions too. Biases, normalisation, activation and pooling are not counted.
 
     Parameters
     ----------
@@ -477,22 +482,30 @@ def count_multiply_adds(module: nn.Module, image_shape: ImageShape) -> int:
     return sum(layer.n_multiply_adds for layer in summarize(module, image_shape))
 
 
-@contextmanager
-def multiply_adds_of(module: nn.Module) -> Iterator[list[int]]:
-    """Note the multiply-adds of every convolution and linear layer that is called meanwhile, whatever calls it."""
-    counts: list[int] = []
+class MultiplyAdds(TorchDispatchMode):
+    """Count the multiply-adds of all that torch computes meanwhile in this thread, by torch's own formulas.
 
-    def note(layer: Any, inputs: Any, output: torch.Tensor) -> None:
-        # weight: (out, in ÷ groups, kernel…) or (out, in); each position that leaves needs all of it once.
-        counts.append(layer.weight.numel() * output.numel() // len(layer.weight))
+    ``FlopCounterMode`` has the same total, but hooks into every module of the process, those of other threads too.
 
-    weighing = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    hooks = [part.register_forward_hook(note) for part in module.modules() if isinstance(part, weighing)]
-    try:
-        yield counts
-    finally:
-        for hook in hooks:
-            hook.remove()
+    Attributes
+    ----------
+    total : int
+        Multiply-adds so far.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute what was asked for, in parts where torch has a formula for the parts alone."""
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is None:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if result is NotImplemented else result
+        result = func(*args, **kwargs)
+        self.total += formula(*args, **kwargs, out_val=result) // 2
+        return result
 
 
 def list_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -503,20 +516,36 @@ def list_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [("module", module)]
 
 
+# Layers that lay a window on a row, on maps and on volumes.
+WINDOWED = (
+    (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d),
+    (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d),
+    (nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.AvgPool3d),
+)
+POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+
+
 def describe(layer: nn.Module) -> str:
     """Name a layer's class with the settings that matter to a reader."""
     kind = type(layer).__name__
-    match layer:
-        case nn.Conv2d():
-            stride = "" if layer.stride == (1, 1) else f", stride {layer.stride[0]}"
-            padding = "" if layer.padding in ((0, 0), "valid") else f", padding {layer.padding[0]}"
-            return f"{kind} {layer.kernel_size[0]}×{layer.kernel_size[1]}{stride}{padding}"
-        case nn.MaxPool2d():
-            window = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
-            return f"{kind} {window[0]}×{window[1]}"
-        case nn.Dropout():
-            return f"{kind} {layer.p:g}"
-    return kind
+    if isinstance(layer, nn.Dropout):
+        return f"{kind} {layer.p:g}"
+    n_axes = next((n for n, kinds in enumerate(WINDOWED, start=1) if isinstance(layer, kinds)), 0)
+    if not n_axes:
+        return kind
+    window = along(layer.kernel_size, n_axes)
+    usual = {"stride": window if isinstance(layer, POOLINGS) else (1,) * n_axes, "padding": (0,) * n_axes}
+    text = f"{kind} {'×'.join(map(str, window))}"
+    for name, value in usual.items():
+        setting = along(getattr(layer, name), n_axes)
+        if setting not in (value, ("valid",) * n_axes):
+            text += f", {name} {'×'.join(map(str, setting)) if len({*setting}) > 1 else setting[0]}"
+    return text
+
+
+def along(setting: Any, n_axes: int) -> tuple[Any, ...]:
+    """Give a setting that one number or word may stand for once an axis."""
+    return tuple(setting) if isinstance(setting, tuple | list) else (setting,) * n_axes
 
 
 def count_parameters(module: nn.Module) -> int:

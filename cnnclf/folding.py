@@ -1,6 +1,6 @@
 """A batch of images on its way through an ``nn.Sequential``, in torch alone: recorded and exported is the same fold."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,42 +22,52 @@ class Pass:
     input: torch.Tensor
     output: torch.Tensor
     steps: tuple["Pass", ...] = ()
+    n_multiply_adds: int = 0
 
 
 S = TypeVar("S", "Step", Pass)
+Count = Callable[[], int]
 
 
-def fold_to_softmax(module: nn.Module, x: torch.Tensor) -> tuple[Pass, ...]:
-    """Send a batch through a network and a softmax."""
-    passes, logits = fold(module, x)
+def nothing() -> int:
+    """Count nothing."""
+    return 0
+
+
+def fold_to_softmax(module: nn.Module, x: torch.Tensor, count: Count = nothing) -> tuple[Pass, ...]:
+    """Send a batch through a network and a softmax; ``count`` gives the multiply-adds until now."""
+    passes, logits = fold(module, x, "", count)
     softmax = nn.Softmax(dim=1)
     name = unused("softmax", [each.name for each in passes])
     return *passes, Pass(name, softmax, snapshot(logits), softmax(logits))
 
 
-def fold(module: nn.Module, x: Any, prefix: str = "") -> tuple[tuple[Pass, ...], Any]:
+def fold(module: nn.Module, x: Any, prefix: str, count: Count) -> tuple[tuple[Pass, ...], Any]:
     """Send a batch through the layers of an ``nn.Sequential``: what each one did, and what leaves the last."""
     passes = []
     before = snapshot(x)
     for name, layer in list_layers(module):
-        inside, x = enter(prefix + name, layer, x)
+        counted = count()
+        inside, x = enter(prefix + name, layer, x, count)
         after = snapshot(x)
-        passes.append(Pass(prefix + name, layer, before, after, inside))
+        passes.append(Pass(prefix + name, layer, before, after, inside, count() - counted))
         before = after
     return tuple(passes), x
 
 
-def enter(name: str, layer: nn.Module, x: Any) -> tuple[tuple[Pass, ...], Any]:
+def enter(name: str, layer: nn.Module, x: Any, count: Count) -> tuple[tuple[Pass, ...], Any]:
     """Send a batch through one layer: what happened inside, if it is a block, and what leaves it."""
     if is_forward_of(layer, nn.Sequential):
-        return fold(layer, x, f"{name}.")
+        return fold(layer, x, f"{name}.", count)
     if isinstance(layer, Residual) and is_forward_of(layer, Residual):
         before = snapshot(x)
         shortcut = nn.Identity() if layer.shortcut is None else layer.shortcut
         short_name = unused(f"{name}.shortcut", [f"{name}.{inner}" for inner, _ in list_layers(layer.body)])
-        inside, short = enter(short_name, shortcut, x)  # before the body, as in Residual.forward
-        body, y = fold(layer.body, x, f"{name}.")
-        return (*body, Pass(short_name, shortcut, before, snapshot(short), inside)), y + short
+        counted = count()
+        inside, short = enter(short_name, shortcut, x, count)  # before the body, as in Residual.forward
+        counted = count() - counted
+        body, y = fold(layer.body, x, f"{name}.", count)
+        return (*body, Pass(short_name, shortcut, before, snapshot(short), inside, counted)), y + short
     return (), layer(x)
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cnnclf.architectures import Residual, Standardise, count_parameters, describe
+from cnnclf.architectures import MultiplyAdds, Residual, Standardise, count_parameters, describe
 from cnnclf.explaining import Cell, Explanation, check_cell, explain, unravel
 from cnnclf.folding import Pass, fold_to_softmax, in_order, is_forward_of
 from cnnclf.readonly import ReadOnly
@@ -295,6 +295,11 @@ class Trace(ReadOnly):
         innermost = [step for step in self.walk() if not step.steps]
         known = sum(step.output.size for step in innermost if step.kind != "unknown")
         return known / sum(step.output.size for step in innermost)
+
+    @property
+    def unknown(self) -> tuple[Step, ...]:
+        """The layers that are shown but not recomputed."""
+        return tuple(step for step in self.walk() if step.kind == "unknown")
 
     def __getitem__(self, name: str) -> Step:
         """Find a step by its layer's name; those inside blocks too."""
@@ -641,7 +646,9 @@ class Trace(ReadOnly):
 def record_steps(module: nn.Module, image: NDArray[Any]) -> tuple[Step, ...]:
     """Send one image (channels, height, width) through a network and keep every layer's numbers."""
     with session("cpu"), torch.inference_mode():
-        return to_steps(fold_to_softmax(module, as_batch(image)))
+        with MultiplyAdds() as counter:
+            passes = fold_to_softmax(module, as_batch(image), lambda: counter.total)
+        return to_steps(passes)
 
 
 def as_batch(image: NDArray[Any]) -> torch.Tensor:
@@ -684,7 +691,7 @@ def to_step(each: Pass, conv: Step | None) -> Step:
         weights,
         settings,
         count_parameters(each.layer),
-        sum(step.n_multiply_adds for step in inner) if inner else count_multiply_adds(kind, weights, each.output),
+        each.n_multiply_adds,
         inner,
         conv if kind == "norm" else None,
     )
@@ -774,14 +781,6 @@ def read_weights(layer: nn.Module, kind: str) -> dict[str, Array]:
         for name, tensor in tensors.items()
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
     }
-
-
-def count_multiply_adds(kind: str, weights: Mapping[str, Array], y: torch.Tensor) -> int:
-    """Count the products of a convolution or dense layer: one weight matrix for every place it is laid on."""
-    if kind not in ("conv", "dense"):
-        return 0
-    n_places = math.prod(y.shape[2:])
-    return weights["weight"].size * n_places
 
 
 # Looking further.

@@ -3,9 +3,12 @@
 import re
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from cnnclf.architectures import (
     ARCHITECTURES,
@@ -19,11 +22,13 @@ from cnnclf.architectures import (
     build_sequential,
     count_multiply_adds,
     count_parameters,
+    describe,
     find_architecture,
     list_architectures,
     list_layers,
     summarize,
 )
+from cnnclf.tracing import Trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -209,7 +214,7 @@ def test_kernels_and_padding_shrink_with_the_image():
         (Conv(6, kernel=5, padding=2), ReLU(), Pool(), Conv(7), Pool(), Flatten(), Dense(5)), (1, 2, 9), 10
     )
     assert summarize(network, (1, 2, 9)) == [
-        LayerSummary("conv1", "Conv2d 2×5, padding 1", (6, 3, 9), (2 * 5 + 1) * 6, 3 * 9 * (2 * 5) * 6),
+        LayerSummary("conv1", "Conv2d 2×5, padding 1×2", (6, 3, 9), (2 * 5 + 1) * 6, 3 * 9 * (2 * 5) * 6),
         LayerSummary("relu1", "ReLU", (6, 3, 9), 0, 0),
         LayerSummary("pool1", "MaxPool2d 2×2", (6, 1, 4), 0, 0),
         LayerSummary("conv2", "Conv2d 1×3", (7, 1, 2), (3 * 6 + 1) * 7, 1 * 2 * (3 * 6) * 7),
@@ -375,6 +380,67 @@ def test_what_a_block_calls_is_counted_as_often_as_it_is_called():
     assert [row.n_multiply_adds for row in summarize(network, (1, 3, 4))] == [2 * 108, 0, 24]
     assert count_multiply_adds(Twice(), (1, 3, 4)) == 216
     assert [len(layer._forward_hooks) for layer in network.modules()] == hooks_before
+
+
+ODD_LAYERS = {
+    # positions that leave it × kernel × channels in ÷ groups × channels out; a transposed one: positions that enter it
+    "a stride for each axis": ([nn.Conv2d(4, 6, 3, stride=(1, 2))], 3 * 2 * 9 * 4 * 6),
+    "groups": ([nn.Conv2d(4, 8, (1, 2), groups=4)], 5 * 5 * 2 * 1 * 8),
+    "transposed": ([nn.ConvTranspose2d(4, 6, 3, stride=2)], 5 * 6 * 9 * 4 * 6),
+    "transposed in groups": ([nn.ConvTranspose2d(4, 6, 2, groups=2)], 5 * 6 * 4 * 2 * 6),
+    "Conv1d": ([nn.Flatten(2), nn.Conv1d(4, 2, 3, stride=2, padding=1)], 15 * 3 * 4 * 2),
+    "weights that are computed": ([nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 2, 5))], 1 * 2 * 25 * 4 * 2),
+    "a block": ([Residual(nn.Sequential(nn.Conv2d(4, 4, 1)), nn.Conv2d(4, 4, 1))], 2 * 5 * 6 * 4 * 4),
+}
+
+
+@pytest.mark.parametrize("name", ODD_LAYERS)
+def test_summary_trace_and_torch_count_the_same_multiply_adds(name):
+    layers, n_multiply_adds = ODD_LAYERS[name]
+    assert counted_by_all(nn.Sequential(*layers).eval(), (4, 5, 6)) == [n_multiply_adds] * 3
+
+
+@every_architecture
+def test_summary_trace_and_torch_count_the_same_for_every_architecture(name):
+    assert counted_by_all(build(name, (1, 28, 28)).eval(), (1, 28, 28)) == [MULTIPLY_ADDS[name]] * 3
+
+
+def test_products_within_a_forward_of_ones_own_are_counted():
+    class Functional(nn.Module):
+        def forward(self, x):
+            return functional.conv2d(x, torch.ones(2, 1, 3, 3)).flatten(1) @ torch.ones(4, 5)
+
+    # 1×2 positions of 9 for 2 channels; 4·5
+    assert counted_by_all(nn.Sequential(Functional()), (1, 3, 4)) == [2 * 9 * 2 + 20] * 3
+
+
+def counted_by_all(network, image_shape):
+    """Multiply-adds by the summary, by a trace, and half of the operations that torch's own counter counts."""
+    trace = Trace.record(nn.Sequential(network, nn.Flatten()), np.zeros(image_shape, np.float32), np.arange(2))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *image_shape))
+    return [
+        count_multiply_adds(network, image_shape),
+        sum(step.n_multiply_adds for step in trace.steps),
+        counter.get_total_flops() / 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layer", "description"),
+    [
+        (nn.Conv2d(1, 1, 3, stride=(1, 2), padding=(0, 1)), "Conv2d 3×3, stride 1×2, padding 0×1"),
+        (nn.Conv2d(1, 1, (3, 1), stride=2, padding=1), "Conv2d 3×1, stride 2, padding 1"),
+        (nn.Conv2d(1, 1, 3, padding="same"), "Conv2d 3×3, padding same"),
+        (nn.Conv2d(1, 1, 3, padding="valid"), "Conv2d 3×3"),
+        (nn.Conv1d(1, 1, 5, stride=2), "Conv1d 5, stride 2"),
+        (nn.ConvTranspose2d(1, 1, 2, stride=2), "ConvTranspose2d 2×2, stride 2"),
+        (nn.MaxPool2d(3, stride=2, padding=1), "MaxPool2d 3×3, stride 2, padding 1"),
+        (nn.AvgPool2d((1, 2)), "AvgPool2d 1×2"),
+    ],
+)
+def test_a_description_has_the_settings_of_both_axes(layer, description):
+    assert describe(layer) == description
 
 
 # Residual blocks
