@@ -92,11 +92,13 @@ class Verification:
         return tuple(layer.name for layer in self.layers if not layer.passed)
 
     def __str__(self) -> str:
-        n_passed = len(self.layers) - len(self.failed)
+        n_verified = sum(layer.passed and layer.numpy is not None for layer in self.layers)
+        n_again = len(self.layers) - len(self.failed) - n_verified
+        again = f", {n_again} only run again" if n_again else ""
         failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
         rows = [("", "layer", "kind", "values", "torch", "NumPy", "onnxruntime")] + [
             (
-                "✓" if layer.passed else "✗",
+                "✗" if not layer.passed else "○" if layer.numpy is None else "✓",
                 layer.name,
                 layer.kind,
                 f"{layer.n_values:,}",
@@ -112,8 +114,12 @@ class Verification:
             "torch: run again, outputs and weights bit for bit.\n"
             "NumPy: float64 from the recorded inputs; largest error in percent of what rounding to float32 explains.\n"
             "onnxruntime: the exported graph, not optimised; largest difference in percent of 1e-5·max(1, max|a|)."
+            + "\n○: NumPy does not know the layer, so it was only run again."
+            * (n_again > 0)
         )
-        return "\n".join((f"{n_passed} of {len(self.layers)} layers verified{failed}", "", *aligned, "", notes))
+        return "\n".join(
+            (f"{n_verified} of {len(self.layers)} layers verified{again}{failed}", "", *aligned, "", notes)
+        )
 
 
 def verify(

@@ -33,6 +33,7 @@ MOST_LINES = 12  # of arithmetic, before a sum is told by its largest parts
 MOST_CLASSES = 20
 BAR = 30  # characters that a probability of 1 fills
 LINE = 110  # characters of a line of text
+MOST_UNKNOWN = 5  # layers that are named at the top
 LABEL = 40  # characters of a label or name
 GAP = 3  # characters between what stands side by side
 
@@ -207,7 +208,7 @@ def tell_title(trace: "Trace") -> Section:
         (
             *draw(trace.image),
             Paragraph(
-                f"The network takes this image for {first} and is {share} sure{runner_up}. "
+                f"The network takes this image for {first} and is {share} sure{runner_up}. {caveat(trace)}"
                 "This is how it gets there, layer by layer:"
             ),
             Table(
@@ -223,6 +224,21 @@ def tell_title(trace: "Trace") -> Section:
                 "trace[layer].explain(channel, row, column) works out any other."
             ),
         ),
+    )
+
+
+def caveat(trace: "Trace") -> str:
+    """Say which layers are not worked out, with a blank behind it; nothing where all are."""
+    names = [f"{plain(step.name)} ({plain(step.description)})" for step in trace.unknown]
+    if not names:
+        return ""
+    shown = ", ".join(names[:MOST_UNKNOWN]) + (
+        f" and {len(names) - MOST_UNKNOWN} more" if len(names) > MOST_UNKNOWN else ""
+    )
+    one = len(names) == 1
+    return (
+        f"Not all arithmetic is worked out: {'layer' if one else 'layers'} {shown} {'is' if one else 'are'} not known "
+        f"here, and {'its' if one else 'their'} numbers are shown as they were recorded. "
     )
 
 

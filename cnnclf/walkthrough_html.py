@@ -21,6 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cnnclf.files import write_atomically
+from cnnclf.walkthrough import caveat
 from cnnclf.wording import percent
 
 if TYPE_CHECKING:
@@ -233,7 +234,8 @@ def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
     return TEMPLATES.get_template("walkthrough.html.j2").render(
         label=trace.label,
         probability=percent(float(trace.probabilities.max())),
-        n_layers=len(trace.steps),
+        caveat=caveat(trace).strip(),
+        n_layers=len(trace.steps) - 1,  # without the softmax behind them
         n_parameters=sum(step.n_parameters for step in trace.steps),
         n_multiply_adds=sum(step.n_multiply_adds for step in trace.steps),
         sampled=[

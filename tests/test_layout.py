@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "mlserver_runtime": ({"onnx_classifier"}, set()),
     "skl2onnx_converter": ({"classifier", "onnx_export"}, set()),
     "walkthrough": ({"wording"}, set()),
-    "walkthrough_html": ({"files", "wording"}, set()),
+    "walkthrough_html": ({"files", "walkthrough", "wording"}, set()),
     "walkthrough_xlsx": ({"files", "wording"}, set()),
     "wording": (set(), set()),
     "evaluation": ({"wording"}, set()),

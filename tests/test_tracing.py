@@ -827,6 +827,46 @@ def test_the_table_of_a_verification():
     ]
 
 
+def test_a_layer_that_numpy_does_not_know_is_not_called_verified():
+    again = LayerCheck("module", "unknown", 10, torch=True, numpy=None, onnx=0.02)
+    known = LayerCheck("softmax", "softmax", 10, torch=True, numpy=0.03, onnx=0.0)
+    verification = Verification((again, known))
+    assert verification.passed
+    head, _, _, row, *_, note = str(verification).splitlines()
+    assert head == "1 of 2 layers verified, 1 only run again"
+    assert row.startswith("○  module")
+    assert note == "○: NumPy does not know the layer, so it was only run again."
+
+
+def test_a_network_of_ones_own_class_is_said_to_be_unknown_at_the_top():
+    trace = record(arange(1, 2, 4), n_classes=8, standardise=Standardise(torch.zeros(1), torch.ones(1)), net=Own())
+    assert str(trace.verify()).splitlines()[0] == "2 of 3 layers verified, 1 only run again"
+    sentence = (
+        "Not all arithmetic is worked out: layer net (Own) is not known here, and its numbers are shown as they were "
+        "recorded."
+    )
+    for text in (trace.to_text(), trace.to_markdown(), trace.to_latex()):
+        above, below = " ".join(text.split()).split("This is how it gets there", 1)
+        assert sentence in above
+        assert sentence not in below
+
+
+def test_unknown_layers_inside_blocks_are_named_at_the_top_and_of_many_the_first_five():
+    strangers = sequence(**{f"gelu{k}": nn.GELU() for k in range(1, 8)})
+    trace = record(arange(1, 2, 4), n_classes=8, block=strangers, flat=nn.Flatten())
+    assert [step.name for step in trace.unknown] == [f"block.gelu{k}" for k in range(1, 8)]
+    assert "layers block.gelu1 (GELU), block.gelu2 (GELU), block.gelu3 (GELU), block.gelu4 (GELU)," in trace.to_latex()
+    assert "block.gelu5 (GELU) and 2 more are not known here" in " ".join(trace.to_text().split())
+    assert "Not all arithmetic" not in record(arange(1, 2, 4), n_classes=8, flat=nn.Flatten()).to_text()
+
+
+class Own(nn.Module):
+    """A network that is no nn.Sequential."""
+
+    def forward(self, x):
+        return x.flatten(1) ** 2
+
+
 def test_the_bound_of_a_sum():
     # n·u / (1 − n·u) with u = 2⁻²⁴; sums in the worst order stay within it: 1 + u + u + … is 1 in float32.
     assert gamma(25) == 25 * 2**-24 / (1 - 25 * 2**-24)

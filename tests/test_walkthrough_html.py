@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from cnnclf import CNNClassifier, walkthrough_html
-from cnnclf.architectures import Residual
+from cnnclf.architectures import Residual, summarize
 from cnnclf.walkthrough_html import render, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -253,3 +253,20 @@ def test_a_missing_folder_is_an_error(trace, tmp_path):
     message = f"{folder}: expected a folder to write page.html into; there is none."
     with pytest.raises(FileNotFoundError, match=rf"\A{re.escape(message)}\Z"):
         write(trace, folder / "page.html")
+
+
+def test_a_layer_that_cannot_be_worked_out_is_named_at_the_top(trace, few_digits):
+    html = render(trace)
+    assert html.index('id="caveat"') < html.index("<main>")
+    assert "layer block.gelu (GELU) is not known here" in Page(html).text["caveat"]
+    X, y, *_ = few_digits
+    assert 'id="caveat"' not in render(CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y).trace(X[0]))
+
+
+def test_the_page_counts_the_layers_of_the_network_as_its_summary_does(few_digits):
+    X, y, *_ = few_digits
+    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y)
+    rows = summarize(clf.module_, clf.image_shape_)
+    page = Page(render(clf.trace(X[0])))
+    assert f"The network has {len(rows)} layers, a softmax behind them, and " in page.text["p"]
+    assert f"cost it {sum(row.n_multiply_adds for row in rows):,} multiplications" in page.text["p"]
