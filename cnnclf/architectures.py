@@ -493,7 +493,9 @@ class MultiplyAdds(TorchDispatchMode):
         Multiply-adds so far.
     """
 
-    total = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute what was asked for, in parts where torch has a formula for the parts alone."""
