@@ -604,13 +604,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return page + layers_html(self.module_, self.image_shape_) if hasattr(self, "net_") else page
 
     def _check_images(self, X: Any, *, reset: bool) -> Pixels:
-        validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)  # feature names alone
         pixels, layout = check_images(
             X,
             image_shape=self.image_shape,
             layout=None if reset else self._layout,
             estimator=type(self).__name__,
         )
+        validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)  # feature names alone
         if reset:
             self._layout: ImageLayout = layout
             self._input_dtype = str(pixels.dtype)
@@ -753,7 +753,23 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     """Check that ``y`` is one finite label a row, of classes rather than of a regression."""
-    shape = np.asarray(y).shape
+    labels = read_labels(y, name)
+    check_classification_targets(labels)
+    return labels
+
+
+def read_labels(y: Any, name: str) -> NDArray[Any]:
+    """Check that there is one finite label a row, all of one kind."""
+    try:
+        array = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected {name} of shape (n,), one label an image; got a {type(y).__name__} that NumPy cannot read as an "
+            "array. Give each image one label."
+        ) from error
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: expected class labels, got {name} of dtype {array.dtype}.")
+    shape = array.shape
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
             f"Expected {name} of shape (n,), one label an image; got shape {shape}. "
@@ -762,10 +778,7 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     if labels.dtype == object:
         labels = check_object_labels(labels, name)
-    if labels.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: expected class labels, got {name} of dtype {labels.dtype}.")
     assert_all_finite(labels, input_name=name)
-    check_classification_targets(labels)
     return labels
 
 
@@ -794,8 +807,8 @@ def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDAr
             raise ValueError("classes must be passed in the first call of partial_fit: all labels that will ever come.")
         if np.size(classes) == 0:
             raise ValueError("classes must hold at least one label; got [].")
-        return np.unique(check_labels(classes))
-    if classes is not None and not np.array_equal(np.unique(check_labels(classes)), known):
+        return np.unique(read_labels(classes, "classes"))
+    if classes is not None and not np.array_equal(np.unique(read_labels(classes, "classes")), known):
         raise ValueError(
             f"Expected the classes that the first call of partial_fit was given, {quote_all(known)}; "
             f"got {quote_all(np.ravel(classes))}. Leave classes out."
@@ -824,9 +837,13 @@ def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | Non
         return None
     if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n, sample_weight)
-    weight: NDArray[np.float64] = check_array(
-        sample_weight, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="sample_weight"
-    )
+    try:
+        array = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"Expected sample_weight to hold numbers; got {quote(sample_weight)}. Give one number a row of X."
+        ) from error
+    weight: NDArray[np.float64] = check_array(array, ensure_2d=False, allow_nd=True, input_name="sample_weight")
     if weight.shape != (n,):
         raise ValueError(f"Expected sample_weight of shape ({n},), one number a row of X; got {weight.shape}.")
     if weight.min() < 0:
@@ -1024,7 +1041,10 @@ def _is_int(value: object) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not _is_bool(value) and math.isfinite(value)
+    try:
+        return isinstance(value, numbers.Real) and not _is_bool(value) and math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
 
 
 def _is_device(name: str) -> bool:
@@ -1032,6 +1052,10 @@ def _is_device(name: str) -> bool:
         return name == "auto" or torch.device(name).type != "meta"  # meta tensors hold no numbers
     except RuntimeError:
         return False
+
+
+def _is_seed(value: Any) -> bool:
+    return value is None or isinstance(value, np.random.RandomState) or (_is_int(value) and 0 <= value < 2**32)
 
 
 def _is_path(value: object) -> bool:
@@ -1084,5 +1108,6 @@ PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: v is None or (isinstance(v, list | tuple) and all(map(_is_callback, v))),
         "None or a list of skorch callbacks",
     ),
+    "random_state": (_is_seed, "None, an integer from 0 to 2**32 - 1 or a RandomState"),
     "verbose": (lambda v: _is_bool(v) or (_is_int(v) and v >= 0), "an integer of at least 0"),
 }

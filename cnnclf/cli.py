@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cnnclf import __version__
 from cnnclf.recipes import RECIPES, find_recipe
+from cnnclf.wording import quote
 
 if TYPE_CHECKING:
     from cnnclf.app import Server
@@ -366,7 +367,7 @@ def trace(
         if dataset is not None:
             check_dataset_name(dataset, "mnist", "digits")
         if out is not None and out.suffix not in TRACE_FORMATS:
-            raise BadUsageError(f"--out must end in {', '.join(TRACE_FORMATS)}; got {str(out)!r}")
+            raise BadUsageError(f"--out must end in {', '.join(TRACE_FORMATS)}; got {quote(out)}")
         typer.echo(write_trace(model, digit, index, dataset, image, out))
 
 
@@ -425,7 +426,9 @@ def clear_errors(nothing: str) -> Iterator[None]:
         fail(str(error), 2)
     except typer.Exit:  # which is a RuntimeError
         raise
-    except (ValueError, OSError, RuntimeError) as error:
+    except OSError as error:  # the system's own have the path apart, of any length
+        fail(str(error) if error.filename is None else f"{quote(error.filename)}: {error.strerror}", 1)
+    except (ValueError, RuntimeError) as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
         fail(f"interrupted; {nothing}", 130)
@@ -453,7 +456,7 @@ def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> 
     if dataset not in names and not Path(dataset).is_dir():
         raise BadUsageError(
             f"{option} must be {', '.join(names)} or a folder with one sub-folder of images a class; "
-            f"{dataset!r} is none of these"
+            f"{quote(dataset)} is none of these"
         )
 
 
@@ -496,7 +499,7 @@ def check_names(architectures: str) -> list[str]:
         raise BadUsageError(str(error)) from error
     if len(names) < 2 or len(set(names)) < len(names):
         raise BadUsageError(
-            f"--architectures needs two or more different names, such as {COMPARED}; got {architectures!r}"
+            f"--architectures needs two or more different names, such as {COMPARED}; got {quote(architectures)}"
         )
     return names
 

@@ -190,7 +190,13 @@ class Evaluation:
         """
         true, proba, labels = np.array(y_true), np.array(y_proba), np.array(classes)
         if not np.issubdtype(proba.dtype, np.floating):
-            proba = proba.astype(np.float64)
+            try:
+                proba = proba.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Expected y_proba to hold numbers; got {quote_all(proba.ravel())}. "
+                    "Pass the output of predict_proba."
+                ) from error
         check_classes(labels)
         check_labels(true, labels)
         check_probabilities(proba, (len(true), len(labels)))

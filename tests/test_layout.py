@@ -80,7 +80,10 @@ MAY_IMPORT = {
         {"architectures", "classifier", "comparison", "evaluation", "images", "records", "robustness", "splits"},
         set(),
     ),
-    "cli": ({"recipes"}, ANY),  # a command starts fast: it imports what it needs, and the names that its help lists
+    "cli": (
+        {"recipes", "wording"},
+        ANY,
+    ),  # a command starts fast: it imports what it needs, and the names that its help lists
 }
 
 
