@@ -5,6 +5,7 @@ Everything that takes an ``X`` passes it through here, so this module needs NumP
 
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -143,6 +144,11 @@ def check_images(
     TypeError
         If X is sparse, or holds objects that are not numbers.
 
+    Warns
+    -----
+    UserWarning
+        If flat rows are one number longer than a square image, as they are where a column of labels was left in.
+
     Examples
     --------
     >>> pixels, layout = check_images([[0, 64, 128, 255]])
@@ -156,6 +162,8 @@ def check_images(
     _check_counts(array, min_samples)
     if layout is None:
         layout = infer_layout(array.shape[1:], image_shape)
+        if image_shape is None:
+            _warn_of_a_column_too_many(layout)
     else:
         _check_layout(array.shape, layout, estimator)
     pixels = _as_pixels(_as_numbers(array), layout)
@@ -303,6 +311,24 @@ def _shape_of_flat_row(n_features: int, wanted: tuple[int, int, int] | None) -> 
             "Give the (channels, height, width) whose product is the number of features."
         )
     return wanted
+
+
+def _warn_of_a_column_too_many(layout: ImageLayout) -> None:
+    """Warn where flat rows would be square images, grey or RGB, without one of their columns."""
+    *_, height, n = layout.image_shape
+    if len(layout.input_shape) > 1 or height > 1:
+        return
+    for n_channels in (1, 3):
+        side = math.isqrt((n - 1) // n_channels)
+        if n_channels * side**2 == n - 1 and side >= SMALLEST_SIDE:
+            size = f"{side} × {side}" + (f" × {n_channels}" if n_channels > 1 else "")
+            warnings.warn(
+                f"X has rows of {n} = {n - 1} + 1 numbers, which are read as one line of {n} pixels; {n - 1} would be "
+                f"images of {size}. Drop the column that is no pixel, such as a label or a row number, or pass "
+                f"image_shape={layout.image_shape} if this is meant.",
+                UserWarning,
+                stacklevel=6,  # from fit's caller on
+            )
 
 
 def _only_likely_reading(readings: list[ImageLayout]) -> ImageLayout:

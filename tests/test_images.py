@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from cnnclf import CNNClassifier
 from cnnclf.images import ImageLayout, check_images, infer_layout
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
@@ -567,6 +568,36 @@ def test_a_list_that_numpy_cannot_read_is_named():
     )
     with pytest.raises(TypeError, match=exactly(sentence)):
         check_images(X)
+
+
+@pytest.mark.parametrize(
+    ("n", "size"),
+    [(785, "28 × 28"), (65, "8 × 8"), (3073, "32 × 32 × 3")],  # 28 · 28 + 1, 8 · 8 + 1, 32 · 32 · 3 + 1
+)
+def test_a_label_left_in_the_columns_is_warned_of(n, size):
+    table = pd.DataFrame(np.zeros((2, n)), columns=["label", *(f"pixel{i}" for i in range(n - 1))])
+    sentence = (
+        f"X has rows of {n} = {n - 1} + 1 numbers, which are read as one line of {n} pixels; {n - 1} would be images "
+        f"of {size}. Drop the column that is no pixel, such as a label or a row number, or pass "
+        f"image_shape=(1, 1, {n}) if this is meant."
+    )
+    with pytest.warns(UserWarning, match=exactly(sentence)):
+        check_images(table)
+
+
+def test_the_warning_of_a_column_too_many_names_the_line_of_the_fit():
+    clf = CNNClassifier("tiny", max_epochs=1)
+    with pytest.warns(UserWarning, match="one line of 785 pixels") as caught:
+        clf.fit(np.zeros((4, 785)), [0, 1, 0, 1])
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("n", "image_shape"),
+    [(784, None), (3072, None), (786, None), (50, None), (785, (1, 1, 785)), (785, (5, 157, 1))],
+)
+def test_rows_of_other_lengths_and_of_a_given_shape_are_not_warned_of(n, image_shape):
+    check_images(np.zeros((2, n)), image_shape=image_shape)  # any warning is an error here
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (0, 28, 28), (0, 0)])
