@@ -640,7 +640,7 @@ def describe_input(clf: Classifier) -> dict[str, Any]:
 
 
 def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, Labels]:
-    """Load test images as a network takes them, and their labels as it gives them."""
+    """Load test images as a network takes them, and their labels."""
     from cnnclf.splits import load_part
 
     if dataset is None:
@@ -652,7 +652,7 @@ def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, 
             "a network that was trained in another way may have seen them.",
             err=True,
         )
-    return name, as_taken(X, white, clf), as_given(y, clf)
+    return name, as_taken(X, white, clf), y
 
 
 def as_taken(X: Images, white: int, clf: Classifier) -> Images:
@@ -664,14 +664,6 @@ def as_taken(X: Images, white: int, clf: Classifier) -> Images:
     if X[0].size == math.prod(shape) and len(shape) != X.ndim - 1:  # flat rows, or grey with an axis of one channel
         X = X.reshape(len(X), *shape)
     return X / white if white_level(takes["mean"], takes["std"]) == 1 and X.max() > 1 else X
-
-
-def as_given(y: Labels, clf: Classifier) -> Labels:
-    """Take the names of folders for the labels that a network gives, such as 7 for "7"."""
-    label_of = {str(label): label for label in clf.classes_.tolist()}
-    if y.dtype.kind == "U" and clf.classes_.dtype.kind not in "OU" and label_of.keys() >= set(y.tolist()):
-        return np.array([label_of[name] for name in y.tolist()])
-    return y
 
 
 def export_checked(model: Path, out: Path, calibration: str | None) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from cnnclf.files import holds_text
 from cnnclf.wording import points, quote, quote_all
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
@@ -149,7 +150,8 @@ class Evaluation:
         X : array of shape (n_samples, ...)
             What the classifier takes.
         y : array-like of shape (n_samples,)
-            True labels.
+            True labels. Where they are numbers and the classes are text, or the other way round, those that are written
+            the same are the same, as 7 and "7" are.
 
         Returns
         -------
@@ -161,9 +163,10 @@ class Evaluation:
         ValueError
             As :meth:`from_predictions` and :meth:`from_labels`.
         """
+        true = match_labels(np.asarray(y), np.asarray(clf.classes_))
         if hasattr(clf, "predict_proba"):
-            return cls.from_predictions(y, clf.predict_proba(X), clf.classes_)
-        return cls.from_labels(y, clf.predict(X), clf.classes_)
+            return cls.from_predictions(true, clf.predict_proba(X), clf.classes_)
+        return cls.from_labels(true, clf.predict(X), clf.classes_)
 
     @classmethod
     def from_predictions(cls, y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike) -> "Evaluation":
@@ -571,6 +574,42 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * (p * (1 - p) / n + z2 / (4 * n * n)) ** 0.5
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def match_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[Any]:
+    """Replace labels by the classes that are written the same, where one is text and the other numbers.
+
+    "07" is another label than 7, so that no two labels become one.
+
+    Parameters
+    ----------
+    y, classes : ndarray of shape (n,) and (n_classes,)
+        Labels.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Of the type of `classes` where every label has a class; labels without one are left as they are.
+
+    Examples
+    --------
+    >>> from cnnclf.evaluation import match_labels
+    >>> match_labels(np.array([7, 1]), np.array(["1", "7"])), match_labels(np.array(["7"]), np.array([1, 7]))
+    (array(['7', '1'], dtype='<U1'), array([7]))
+    >>> match_labels(np.array(["7", "07"]), np.array([1, 7]))
+    array([7, '07'], dtype=object)
+    """
+    if y.ndim != 1 or holds_text(y) == holds_text(classes):
+        return y
+    class_of = {spell(label): label for label in classes.tolist()}
+    found = [class_of.get(spell(label), label) for label in y.tolist()]
+    is_whole = all(spell(label) in class_of for label in y.tolist())
+    return np.array(found, dtype=classes.dtype if is_whole else object)
+
+
+def spell(label: Any) -> str:
+    """Write a label as a word: a whole number without a point, whatever its type."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
 def encode(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:

@@ -179,6 +179,11 @@ def name_model(path: str | os.PathLike[str], name: str | None) -> str:
     return name
 
 
+def holds_text(labels: NDArray[Any]) -> bool:
+    """Tell labels that are all text from others."""
+    return all(isinstance(label, str) for label in labels.tolist())
+
+
 def encode_labels(labels: NDArray[Any]) -> dict[str, Any]:
     """Turn an array of labels into JSON-able values, type included.
 

@@ -17,7 +17,15 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from cnnclf.files import PLACEHOLDER as PLACEHOLDER  # exporters import it from here
-from cnnclf.files import check_image_size, decode_labels, find_digest, holds_digest, put_digest, read_bounded
+from cnnclf.files import (
+    check_image_size,
+    decode_labels,
+    find_digest,
+    holds_digest,
+    holds_text,
+    put_digest,
+    read_bounded,
+)
 from cnnclf.images import ImageLayout, check_images, infer_layout
 from cnnclf.wording import quote, quote_all
 
@@ -172,13 +180,19 @@ class ONNXClassifier:
         Raises
         ------
         ValueError
-            If there is not one label an image, and as :meth:`predict`.
+            If there is not one label an image, if labels are text and the classes numbers or the other way round, and
+            as :meth:`predict`.
         """
         predicted, true = self.predict(X), np.asarray(y)
         if true.shape != predicted.shape or len(true) == 0:
             raise ValueError(
                 f"Expected one image or more, and y of shape (n,) with one label each; "
                 f"got {len(predicted)} images and y of shape {true.shape}."
+            )
+        if holds_text(true) != holds_text(self.classes_):  # which NumPy would find unequal, all of them
+            raise ValueError(
+                f"Expected labels of the kind of the classes, {quote_all(self.classes_)}; got {quote_all(true)}. "
+                "Make all of them text, with y.astype(str), or all of them numbers."
             )
         weights = None if sample_weight is None else np.asarray(sample_weight)
         return float(np.average(predicted == true, weights=weights))

@@ -881,6 +881,16 @@ def test_evaluate_on_a_folder_whose_names_are_the_labels(trained, tmp_path):
     assert numbers["accuracy"] == ONNXClassifier(trained / "model.onnx").score(X[:50], y[:50])
 
 
+def test_a_network_whose_labels_are_text_is_judged_on_numbers(tmp_path):
+    _, X, y, _ = splits.load_part("digits", training=True)
+    CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y.astype(str)).save(tmp_path / "text.cnn")
+    _, X_test, y_test, _ = splits.load_part("digits", training=False)
+    result = cnnclf("evaluate", tmp_path / "text.cnn", "--dataset", "digits", "--json")
+    numbers = json.loads(result.stdout)
+    assert numbers["accuracy"] == CNNClassifier.load(tmp_path / "text.cnn").score(X_test, y_test.astype(str))
+    assert [row["class"] for row in numbers["per_class"]] == [*"0123456789"]
+
+
 def test_networks_of_flat_rows_of_floats_are_judged_on_images_all_the_same(tmp_path):
     _, X, y, _ = splits.load_part("digits", training=True)
     flat = (X / 16).reshape(-1, 64)

@@ -1,6 +1,7 @@
 """What `Evaluation` promises: scikit-learn's figures, any labels, and a refusal of anything that is no prediction."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -494,6 +495,48 @@ def test_a_number_is_not_the_word_for_it():
         "Expected every label of y_true to be one of the classes '1' and '2', "
         "got 1 and 2; leave those images out, or fit with them."
     )
+
+
+class Knows:
+    """A classifier of given classes that always answers with the first."""
+
+    def __init__(self, classes):
+        self.classes_ = np.array(classes)
+
+    def predict_proba(self, X):
+        return np.eye(len(self.classes_))[np.zeros(len(X), int)]
+
+
+@pytest.mark.parametrize(
+    ("classes", "y"),
+    [
+        (["0", "1", "2"], [0, 2, 0]),
+        (["0", "1", "2"], [0.0, 2.0, 0.0]),  # as a table with gaps has them
+        ([0, 1, 2], ["0", "2", "0"]),
+        ([0.0, 1.0, 2.0], ["0", "2", "0"]),
+        ([0, 1, 2], np.array(["0", "2", "0"], dtype=object)),
+        ([0, 1, 2], [0, 2, 0]),
+    ],
+)
+def test_numbers_and_the_same_numbers_as_text_are_one_label_of_an_estimator(classes, y):
+    evaluation = Evaluation.from_estimator(Knows(classes), np.zeros(3), y)
+    assert evaluation.accuracy == 2 / 3
+    assert evaluation.y_true.dtype == evaluation.classes.dtype
+    assert evaluation.y_true.tolist() == [classes[0], classes[2], classes[0]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "y", "unknown"),
+    [
+        (["0", "1", "2"], [0, 9, 1], "9"),
+        ([0, 7], ["7", "07", "0"], "'07'"),  # as "7" is 7, so that no two labels become one
+        (["cat", "dog"], [0, 1, 0], "0 and 1"),
+        ([1, 2], ["1.0", "1", "2"], "'1.0'"),
+    ],
+)
+def test_labels_that_are_written_otherwise_are_no_class(classes, y, unknown):
+    with pytest.raises(ValueError, match=re.escape(f", got {unknown}; leave those images out")):
+        Evaluation.from_estimator(Knows(classes), np.zeros(3), y)
 
 
 def test_names_a_few_of_many_classes():

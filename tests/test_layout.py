@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "walkthrough_html": ({"files", "walkthrough", "wording"}, set()),
     "walkthrough_xlsx": ({"files", "wording"}, set()),
     "wording": (set(), set()),
-    "evaluation": ({"wording"}, set()),
+    "evaluation": ({"files", "wording"}, set()),
     "predictions": ({"evaluation", "files", "wording"}, set()),
     "overfitting": ({"wording"}, set()),
     "robustness": (set(), set()),
