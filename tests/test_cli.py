@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
+from torch import nn
 from typer.testing import CliRunner
 
 from cnnclf import RECIPES, CNNClassifier, Evaluation, ONNXClassifier, __version__, cli, load_digits, splits
@@ -717,6 +719,24 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
+def set_by_hand(tmp_path):
+    """The ONNX file of a network that takes ink in the middle for a 1, and none for a 0."""
+    X, y = load_digits()
+    clf = CNNClassifier(lambda shape, n: nn.Sequential(nn.Flatten(), nn.Linear(64, n)), max_epochs=1).fit(X, y)
+    mean, std = float(clf.module_.standardise.mean), float(clf.module_.standardise.std)
+    dense = clf.module_[-1]
+    middle = torch.zeros(8, 8)
+    middle[3:5, 3:5] = std  # times (pixel − mean) / std, and 4 × mean added: Σ of four pixels, of 0 to 16 each
+    with torch.no_grad():
+        dense.weight.zero_()
+        dense.bias.zero_()
+        dense.weight[1], dense.weight[0] = middle.flatten(), -middle.flatten()
+        dense.bias[1], dense.bias[0] = 4 * mean - 1, 1 - 4 * mean  # logits of 1 and 0: Σ − 1 and 1 − Σ
+    clf.to_onnx(tmp_path / "by_hand.onnx")
+    return tmp_path / "by_hand.onnx"
+
+
+@pytest.fixture
 def drawings(tmp_path):
     """A folder with a drawing, another in a sub-folder, and a note that is no picture."""
     folder = tmp_path / "drawings"
@@ -774,8 +794,8 @@ def test_calibration_images_are_spread_over_a_folder_that_is_sorted_by_class(tra
     assert np.bincount(given["calibration"][:, 0, 0]).tolist() == [50] * 10
 
 
-def test_predict_takes_pictures_and_folders_and_says_what_they_are(trained, drawings):
-    result = cnnclf("predict", trained / "model.onnx", drawings)
+def test_predict_takes_pictures_and_folders_and_says_what_they_are(set_by_hand, drawings):
+    result = cnnclf("predict", set_by_hand, drawings)
     assert (result.exit_code, result.stderr) == (0, "")
     head, one, zero = (line.split("\t") for line in result.stdout.splitlines())
     assert head == ["picture", "label", "probability", "else"]
@@ -935,9 +955,11 @@ def test_trace_without_a_file_prints_the_text(trained):
 
 
 def test_trace_of_a_picture(trained, drawings, tmp_path):
-    result = cnnclf("trace", trained / "model.cnn", "--image", drawings / "one.png", "--out", tmp_path / "one.txt")
+    picture = drawings / "one.png"
+    (said,) = json.loads(cnnclf("predict", trained / "model.cnn", picture, "--json").stdout)
+    result = cnnclf("trace", trained / "model.cnn", "--image", picture, "--out", tmp_path / "one.txt")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[1].startswith(f"{drawings / 'one.png'}: the network says 1 with probability ")
+    assert result.stdout.splitlines()[1].startswith(f"{picture}: the network says {said['label']} with probability ")
 
 
 @pytest.mark.parametrize(

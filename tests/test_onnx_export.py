@@ -629,16 +629,27 @@ def test_int8_of_a_network_too_small(few_digits, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_int8_that_would_be_wrong_is_not_written(few_digits, tmp_path):
-    X, y, _, _ = few_digits
-    clf = CNNClassifier(max_epochs=10, random_state=0).fit(X, y)
+def test_int8_that_would_be_wrong_is_not_written(tmp_path):
+    # Dark and bright images, −1 and 1 when standardised. After weights set by hand the hidden feature is 0.01 and 2.01,
+    # and the logits (h − 1, 1 − h). Measured on dark images alone it ends at 0.01, so that all images are dark.
+    X = np.repeat(np.array([0, 200], np.uint8), 50)[:, None, None] * np.ones((8, 8), np.uint8)
+    layers = (Conv(1, kernel=1), ReLU(), Flatten(), Dense(1), ReLU())
+    clf = CNNClassifier(lambda shape, n: build_sequential(layers, shape, n), max_epochs=1)
+    clf.fit(X, np.repeat(["dark", "bright"], 50))
+    by_hand = {"conv1": ([1], [1.01]), "dense1": ([1 / 64] * 64, [0]), "output": ([1, -1], [-1, 1])}
+    with torch.no_grad():
+        for name, (weight, bias) in by_hand.items():
+            layer = clf.module_.get_submodule(name)
+            layer.weight.copy_(torch.tensor(weight).reshape(layer.weight.shape))
+            layer.bias.copy_(torch.tensor(bias))
+    assert clf.predict(X[[0, -1]]).tolist() == ["dark", "bright"]
     with pytest.raises(
         RuntimeError,
         match=r"\AThe int8 file gives \d+\.\d% of the images the label that the network gives them, in onnxruntime; "
         r"expected at least 98%\. Nothing was written\. Pass more calibration images, like those that the file will "
         r"see, or export without quantize\.\Z",
     ):
-        clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=np.zeros_like(X[:10]))  # ranges of black images
+        clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X[:50])
     assert not any(tmp_path.iterdir())
 
 
