@@ -10,16 +10,22 @@ BENCHMARKS := time_to_accuracy accuracy overhead scaling other_data allocator in
 	reproduce gpu
 # Of each fuzz target
 FUZZ_SECONDS ?= 60
+# To compute as a processor with AVX2 and no more, and the tests in which it would be seen: those that train.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+TESTS_THAT_TRAIN := sklearn_checks classifier cli comparison onnx_export test_time training
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: report test check acceptance fuzz bench notebooks docs clean
+.PHONY: report test test-avx2 check acceptance fuzz bench notebooks docs clean
 
 report: $(READY)
 	$(BIN)/cnnclf report --out report
 
 test: $(READY)
 	$(BIN)/pytest -n auto
+
+test-avx2: $(READY)
+	$(AVX2) $(BIN)/pytest -n auto $(TESTS_THAT_TRAIN:%=tests/test_%.py)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -53,8 +53,10 @@ def chromium(tmp_path_factory):
     from selenium import webdriver
 
     binary, driver_binary = shutil.which("chromium"), shutil.which("chromedriver")
-    assert binary, "this test needs chromium: install Debian's chromium and chromium-driver"
-    assert driver_binary, "this test needs chromedriver: install Debian's chromium and chromium-driver"
+    for name, found in (("chromium", binary), ("chromedriver", driver_binary)):
+        if found is None:  # continuous integration installs them, and must not skip
+            leave = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            leave(f"{name} is not installed: this test needs Debian's chromium and chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
