@@ -18,6 +18,7 @@ from torch import nn
 from cnnclf.architectures import MultiplyAdds, Residual, Standardise, count_parameters, describe
 from cnnclf.explaining import Cell, Explanation, check_cell, explain, unravel
 from cnnclf.folding import Pass, fold_to_softmax, in_order, is_forward_of
+from cnnclf.inference import rows_alike, rows_at_once
 from cnnclf.readonly import ReadOnly
 from cnnclf.recomputing import Recomputed, recompute
 from cnnclf.training import session
@@ -32,7 +33,6 @@ KINDS = (
     *("dropout", "flatten", "dense", "softmax", "block", "residual", "unknown"),
 )
 
-CHUNK = 256  # images of one batch
 IMAGE = ""  # stands for the image where names of layers are expected; no layer has an empty name
 
 
@@ -533,7 +533,9 @@ class Trace(ReadOnly):
             raise ValueError(f"Expected size to be an odd number of pixels, so that a square has a centre; got {size}.")
         covered = cover(self.image, self.steps[0].weights["mean"], size)
         with session("cpu"), torch.inference_mode():
-            logits = torch.cat([self._module(part) for part in torch.split(torch.from_numpy(covered), CHUNK)])
+            images = torch.from_numpy(covered)
+            network, n_rows = rows_alike(self._module), rows_at_once(self._module, images)
+            logits = torch.cat([network(part) for part in torch.split(images, n_rows)])
         drop: Array = self.logits[position] - logits[:, position].numpy()
         return drop.reshape(height, width)
 

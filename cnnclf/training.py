@@ -26,12 +26,10 @@ from tqdm import tqdm
 
 from cnnclf.allocator import keep_freed_memory
 from cnnclf.augment import Augmentation
+from cnnclf.inference import rows_alike, rows_at_once
 from cnnclf.wording import percent, quote
 
 keep_freed_memory()
-
-# Rows of one forward pass in prediction and validation: the activations of small images stay in the L2 cache.
-EVALUATION_BATCH = 256
 
 # Images on which batch normalisation is measured after an epoch of changed ones: 2 % of a deviation, at the worst.
 STATISTICS_ROWS = 2048
@@ -49,6 +47,10 @@ Batch = tuple[Any, torch.Tensor]
 
 # Held while random numbers are drawn: torch has one generator for all threads of a process.
 ONE_SEED_AT_A_TIME = threading.RLock()
+
+# For each Python thread in a session, torch's number of threads that it had outside.
+THREADS_OUTSIDE: dict[int, int] = {}
+THREADS_LOCK = threading.Lock()
 
 
 def one_cycle(progress: float) -> float:
@@ -341,13 +343,38 @@ def steps_to_one_column(network: nn.Module, image_shape: tuple[int, int, int]) -
 
 
 @contextmanager
+def threads_of_torch(n_threads: int) -> Iterator[None]:
+    """Set torch's number of threads; give back what this Python thread had, and what later ones begin with.
+
+    ``torch.set_num_threads`` is for the Python thread that calls it, and for all that ask torch for the first time
+    later on. So one that asks while another is in here finds that one's number, and gets what the first had outside.
+    """
+    me, n_before = threading.get_ident(), torch.get_num_threads()
+    outermost = me not in THREADS_OUTSIDE
+    try:
+        with THREADS_LOCK:
+            if outermost:
+                if n_before == n_threads and THREADS_OUTSIDE:
+                    n_before = next(iter(THREADS_OUTSIDE.values()))
+                THREADS_OUTSIDE[me] = n_before
+            torch.set_num_threads(n_threads)
+        yield
+    finally:
+        with THREADS_LOCK:
+            torch.set_num_threads(n_before)
+            if outermost:
+                THREADS_OUTSIDE.pop(me, None)
+
+
+@contextmanager
 def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
     """Run torch with its own random numbers and a fixed number of threads; leave the caller's as they were.
 
     One thread, as scikit-learn's own estimators: ``n_jobs`` is the way to use more cores, results are the same
     bits inside and outside of it, and spinning threads on a busy machine cost more than they bring.
     The environment variable ``CNNCLF_NUM_THREADS`` sets another number; the same bits hold for the same number.
-    Seeded sessions of several Python threads take turns; within one of them another one may be opened.
+    Seeded sessions of several Python threads take turns; within one of them another one may be opened. Once the last
+    one has ended, threads that are started later begin with the number that there was before the first.
 
     Parameters
     ----------
@@ -356,17 +383,16 @@ def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
     seed : sequence of int, optional
         Seeds torch; without it random numbers are not drawn.
     """
-    with nullcontext() if seed is None else ONE_SEED_AT_A_TIME:
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(int(os.environ.get("CNNCLF_NUM_THREADS", "1")))
-        devices = [torch.cuda.current_device()] if torch.device(device).type == "cuda" else []
-        try:
-            with torch.random.fork_rng(devices, enabled=seed is not None):
-                if seed is not None:
-                    torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1))
-                yield
-        finally:
-            torch.set_num_threads(n_threads)
+    n_threads = int(os.environ.get("CNNCLF_NUM_THREADS", "1"))
+    devices = [torch.cuda.current_device()] if torch.device(device).type == "cuda" else []
+    with (
+        nullcontext() if seed is None else ONE_SEED_AT_A_TIME,
+        threads_of_torch(n_threads),
+        torch.random.fork_rng(devices, enabled=seed is not None),
+    ):
+        if seed is not None:
+            torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1))
+        yield
 
 
 class Progress(Callback):  # type: ignore[misc]
@@ -560,6 +586,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return network
 
     @property
+    def answering_network(self) -> nn.Module:
+        """The network as it is evaluated: on a CPU each row alike; not compiled, which would not be alike."""
+        return rows_alike(self.network) if torch.device(self.device).type == "cpu" else self.network
+
+    @property
     def early_stopping_(self) -> StopEarly | None:
         """The callback that stops early, where there is one."""
         return next((callback for _, callback in self.callbacks_ if isinstance(callback, StopEarly)), None)
@@ -606,10 +637,15 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return self
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Evaluate raw pixels (n, channels, height, width) in cache-sized slices; float32 (n, n_classes) on the CPU."""
-        self._set_training(False)
+        """Evaluate raw pixels (n, channels, height, width) slice by slice; float32 (n, n_classes) on the CPU."""
+        n_rows = self.rows_at_once(pixels)
         with torch.inference_mode():
-            return torch.cat([self.infer(part).cpu() for part in torch.split(pixels, EVALUATION_BATCH)])
+            return torch.cat([self.infer(part).cpu() for part in torch.split(pixels, n_rows)])
+
+    def rows_at_once(self, pixels: torch.Tensor) -> int:
+        """Choose how many images are evaluated together; afterwards the network is in evaluation mode."""
+        self._set_training(False)
+        return rows_at_once(self.network, pixels[:2].to(self.device))
 
     # What skorch asks a net to provide.
 
@@ -661,7 +697,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
 
     def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
         """Slice memory; no worker, no per-sample call."""
-        return Batches(dataset, self.batch_size if training else EVALUATION_BATCH, shuffle=training)
+        return Batches(dataset, self.batch_size if training else self.rows_at_once(dataset.X), shuffle=training)
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """Turn raw pixels into float32 logits; augmentation and low precision are for training mode alone."""
@@ -676,7 +712,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         low = training and self.precision == "bfloat16"
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             x = x.contiguous(memory_format=torch.channels_last)
-            for layer in cheapest_order(self.module_) if training else [self.module_]:
+            for layer in cheapest_order(self.module_) if training else [self.answering_network]:
                 x = layer(x)
         logits: torch.Tensor = x.float()
         return logits
@@ -770,15 +806,15 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if not norms or len(rows.order) < remembered:
             return
         sample = rows.order[: max(STATISTICS_ROWS, remembered)]  # the order is by hash, so its beginning is a sample
+        n_parts = max(1, len(sample) // max(2, self.rows_at_once(rows.X)))
         before = [(layer.momentum, {name: value.clone() for name, value in layer.named_buffers()}) for layer in norms]
-        self._set_training(False)
         try:
             for layer in norms:
                 layer.reset_running_stats()
                 layer.momentum = None  # the plain mean over all batches
                 layer.train()
             with torch.no_grad():
-                for part in sample.tensor_split(max(1, len(sample) // EVALUATION_BATCH)):
+                for part in sample.tensor_split(n_parts):
                     self.network(rows.X.index_select(0, part).contiguous(memory_format=torch.channels_last))
         except BaseException:  # half of a measurement is none: an interrupted estimator keeps what it had
             for layer, (_, buffers) in zip(norms, before, strict=True):

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "architectures": ({"wording"}, set()),
     "augment": ({"images"}, set()),
     "allocator": (set(), set()),
-    "training": ({"allocator", "augment", "wording"}, set()),
+    "inference": (set(), set()),
+    "training": ({"allocator", "augment", "inference", "wording"}, set()),
     "persistence": ({"architectures", "files", "images", "wording"}, set()),
     "readonly": (set(), set()),
     "folding": ({"architectures"}, set()),
@@ -32,7 +33,17 @@ MAY_IMPORT = {
     "explaining": ({"readonly", "recomputing", "wording"}, set()),
     "verifying": ({"folding", "recomputing", "training", "wording"}, {"onnx_export"}),  # the third engine
     "tracing": (
-        {"architectures", "explaining", "folding", "readonly", "recomputing", "training", "verifying", "wording"},
+        {
+            "architectures",
+            "explaining",
+            "folding",
+            "inference",
+            "readonly",
+            "recomputing",
+            "training",
+            "verifying",
+            "wording",
+        },
         {"walkthrough", "walkthrough_html", "walkthrough_xlsx"},  # behind to_text and the like, to_html and to_xlsx
     ),
     "onnx_classifier": ({"files", "images", "wording"}, set()),

@@ -1,16 +1,19 @@
 """What `cnnclf.training` promises: schedules, batches, canonical order, averages, and steps redone by hand."""
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
 
-from cnnclf import CNNClassifier, training
+from cnnclf import CNNClassifier
 from cnnclf.architectures import Residual, Standardise
 from cnnclf.training import (
     REPETITION_LIMIT,
@@ -594,7 +597,7 @@ def test_training_passes_relu_what_is_pooled_and_evaluation_keeps_the_order(monk
     pixels = torch.zeros(4, 1, 9, 9)
     net.train(Rows(pixels, torch.arange(4) % 2), None, epochs=1, schedule="constant")
     net.logits(pixels)
-    assert sides == [3, 7]
+    assert sides == [3, 7, 7]  # the second time, one image shows how many fit
 
 
 @pytest.mark.parametrize(
@@ -643,19 +646,66 @@ def test_validation_rows_are_measured_not_learnt():
 # Where and how it runs
 
 
-def test_a_session_leaves_threads_and_random_numbers_as_they_were():
+@pytest.fixture
+def three_threads():
     n_threads = torch.get_num_threads()
     torch.set_num_threads(3)
-    try:
-        torch.manual_seed(1)
-        state = torch.get_rng_state()
-        with pytest.raises(KeyError) as failure, session("cpu", (1, 2)):  # also when it fails
-            raise KeyError(torch.get_num_threads(), torch.rand(3))
-        assert failure.value.args[0] == 1
-        assert torch.get_num_threads() == 3
-        assert torch.equal(torch.get_rng_state(), state)
-    finally:
-        torch.set_num_threads(n_threads)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def test_a_session_leaves_threads_and_random_numbers_as_they_were(three_threads):
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    with pytest.raises(KeyError) as failure, session("cpu", (1, 2)):  # also when it fails
+        raise KeyError(torch.get_num_threads(), torch.rand(3))
+    assert failure.value.args[0] == 1
+    assert torch.get_num_threads() == 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sessions_of_several_python_threads_leave_torch_its_threads(three_threads):
+    # One enters, a second one enters, the first one leaves, the second one leaves.
+    one_is_in, two_is_in, one_is_out = threading.Event(), threading.Event(), threading.Event()
+
+    def one():
+        with session("cpu"), session("cpu"):  # within one of them another one may be opened
+            one_is_in.set()
+            assert two_is_in.wait(60)
+        one_is_out.set()
+        return torch.get_num_threads()
+
+    def two():
+        assert one_is_in.wait(60)
+        with session("cpu"):
+            two_is_in.set()
+            assert one_is_out.wait(60)
+            inside = torch.get_num_threads()
+        return inside, torch.get_num_threads()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(one), pool.submit(two)
+        assert first.result() == 3
+        assert second.result() == (1, 3)
+    assert torch.get_num_threads() == 3
+    with ThreadPoolExecutor(1) as pool:  # a thread that is started later
+        assert pool.submit(torch.get_num_threads).result() == 3
+
+
+def test_fits_and_predictions_in_several_python_threads_leave_torch_its_threads(few_digits, three_threads):
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y)
+    labels = clf.predict(X_test).tolist()
+
+    def work(i):
+        again = clone(clf).fit(X, y) if i % 4 == 0 else clf
+        return again.predict(X_test).tolist() == labels, torch.get_num_threads()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(work, range(16))) == {(True, 3)}
+    assert torch.get_num_threads() == 3
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 3
 
 
 def test_a_session_is_seeded_by_all_of_its_numbers():
@@ -696,17 +746,29 @@ def test_auto_device_is_a_gpu_where_there_is_one(monkeypatch, there, device):
     assert choose_device("cpu") == "cpu"
 
 
-def test_predictions_come_in_slices_that_fit_a_cache():
+@pytest.mark.parametrize(
+    ("side", "n_rows"),
+    [
+        (2, 256),  # as many as fit a cache
+        (1024, 16),  # 2²⁶ bytes: 16 images of 1024 × 1024 numbers of 4 bytes
+        (1448, 8),  # 2²⁶ / (1448² · 4) = 8.002
+        (8192, 1),  # 2²⁸ bytes each: one there must be
+    ],
+)
+def test_images_are_evaluated_in_slices_that_bytes_bound(side, n_rows):
     sizes = []
 
     class Spy(nn.Module):
         def forward(self, x):
             sizes.append(len(x))
-            return x.flatten(1)
+            return x.expand(-1, 1, side, side).mean(3).flatten(1)[:, :2]  # what is given is what counts
 
     net = make_net(nn.Sequential(Spy(), nn.Linear(2, 2)))
-    net.logits(torch.ones(2 * training.EVALUATION_BATCH + 1, 1, 1, 2))
-    assert sizes == [training.EVALUATION_BATCH, training.EVALUATION_BATCH, 1]
+    images, labels = torch.ones(2 * n_rows + 1, 1, 1, 1), torch.zeros(2 * n_rows + 1, dtype=torch.int64)
+    net.logits(images)
+    assert sizes == [1, n_rows, n_rows, 1]  # one to look at what an image takes
+    assert len(net.get_iterator(Rows(images, labels))) == 3  # in validation, too
+    assert max(len(y) for _, y in net.get_iterator(Rows(images, labels))) <= n_rows
 
 
 def plain(image_shape, n_classes):
