@@ -1,7 +1,7 @@
 """What all displays share: ink and colours that read on any page, axes that carry what is needed and no more.
 
-Backgrounds are transparent and the ink is a mid-grey, so that one figure reads on light and on dark pages; what colour
-says is also said by position, line style, marker or a number, so that it reads in black and white.
+Figures are dark ink on white, as most pages are; ``figure_.savefig(path, transparent=True)`` leaves the white out. What
+colour says is also said by position, line style, marker or a number, so that it reads in black and white.
 """
 
 import io
@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from cnnclf.wording import cut
 
-# Lightness between black and white: contrast of 4 : 1 or so on either.
-INK = "#777b83"
+INK = "#33363b"
 BLUE = "#2b7fc3"
 ORANGE = "#c97600"
 RED = "#c84e00"
@@ -137,8 +136,8 @@ class Display(Drawn, ABC):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a transparent figure, in inches, that pyplot knows nothing of."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    """Make a white figure, in inches, that pyplot knows nothing of."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def figure_of(ax: Axes) -> Figure:
@@ -149,7 +148,7 @@ def figure_of(ax: Axes) -> Figure:
 
 
 def tidy(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
-    """Keep of an axes what carries information, in an ink that reads on light and dark pages."""
+    """Keep of an axes what carries information, in one ink."""
     ax.set_facecolor("none")
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[:].set(color=INK, linewidth=0.7)

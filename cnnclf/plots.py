@@ -60,7 +60,6 @@ __all__ = [
     "TrainingCurvesDisplay",
 ]
 
-STRONG = 2 / 3  # from here on a mistake's cell is so strongly coloured that its number is white
 MOST_NUMBERED = 30  # classes of a confusion matrix with a number in each cell
 MOST_SCORED = 30  # classes with a row of scores
 STARTS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)  # where an axis of scores may begin
@@ -213,9 +212,7 @@ class ConfusionMatrixDisplay(Display):
         # Colours are of whole images, as many as the largest sum would have: of counts, the counts.
         images = np.rint(shares * sums.max())
         ax.imshow(confusion_colours(images), interpolation="none")
-        strengths = strength(images)
         for row, column in np.argwhere(self.confusion_matrix) if numbered else ():
-            strong = row != column and strengths[row, column] >= STRONG
             number = self.confusion_matrix[row, column] if self.normalize is None else shares[row, column]
             ax.text(
                 column,
@@ -225,7 +222,7 @@ class ConfusionMatrixDisplay(Display):
                 va="center",
                 fontsize=SMALL if self.normalize is None and self.confusion_matrix.max() < 1000 else SMALL - 1,
                 fontweight="bold" if row != column else "normal",
-                color="white" if strong else INK,
+                color=INK,
             )
         tidy(ax)
         ax.spines[:].set_visible(False)
@@ -536,7 +533,7 @@ def draw_curves(ax: Axes, history: Sequence[Mapping[str, Any]], quantity: str) -
         if points:
             epochs, values = zip(*points, strict=True)
             ax.plot(epochs, values, color=colour, linestyle=style, linewidth=1.6, marker=marker, markersize=3.5)
-            ends.append((values[-1], epochs[-1], name, colour))
+            ends.append((values[-1], epochs[-1], name))
     tidy(ax, grid="y")
     ax.set_xlabel("epoch")
     ax.set_ylabel(quantity)
@@ -546,7 +543,7 @@ def draw_curves(ax: Axes, history: Sequence[Mapping[str, Any]], quantity: str) -
         shares = np.concatenate([line.get_ydata() for line in ax.lines])
         ax.set_ylim(share_limits(np.nanmin(shares), np.nanmax(shares)))
     # The higher line is named above its end and the lower one below, so that the names never meet.
-    for (value, epoch, name, colour), offset in zip(sorted(ends, reverse=True), (7, -7), strict=False):
+    for (value, epoch, name), offset in zip(sorted(ends, reverse=True), (7, -7), strict=False):
         ax.annotate(
             name,
             (epoch, value),
@@ -554,7 +551,7 @@ def draw_curves(ax: Axes, history: Sequence[Mapping[str, Any]], quantity: str) -
             textcoords="offset points",
             va="center",
             fontsize=SMALL,
-            color=colour,
+            color=INK,
         )
 
 
@@ -614,8 +611,7 @@ def confusion_colours(matrix: NDArray[Any]) -> NDArray[np.float64]:
     t = strength(matrix)
     colours = np.empty((*matrix.shape, 4))
     colours[:] = to_rgba(RED)
-    # A gap in the middle: mid-grey ink reads on the pale half and white on the strong half, on any page.
-    colours[..., 3] = np.where(t < STRONG, 0.18 + 0.3 * t, 0.7 + 0.3 * t)
+    colours[..., 3] = 0.18 + 0.4 * t  # as pale as it takes to read a number on it, on a light page and on a dark one
     diagonal = np.eye(len(matrix), dtype=bool)
     colours[diagonal] = to_rgba(BLUE, 0.14)
     colours[matrix == 0] = 0

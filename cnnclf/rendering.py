@@ -110,7 +110,7 @@ def to_svg(figure: Figure, name: str) -> str:
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
         # The reader's fonts draw the text, so a glyph that matplotlib's font lacks is not missed.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg")
+        figure.savefig(buffer, format="svg", transparent=True)  # the page has its own ground
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     # The metadata holds the date.

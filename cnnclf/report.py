@@ -19,7 +19,6 @@ from cnnclf.files import write_atomically
 from cnnclf.model_card import model_card
 from cnnclf.overfitting import RULE
 from cnnclf.plots import (
-    STRONG,
     AccuracyCostDisplay,
     ClassDistributionDisplay,
     ConfusionMatrixDisplay,
@@ -149,7 +148,7 @@ def to_html(report: Report, drawings: Mapping[str, str]) -> str:
         story = {"title": title, "image": image, "layers": zip(layers, maps, strict=True), "decision": decision}
     inline = {name: Markup(svg) for name, svg in drawings.items()}
     coloured = strength(report.evaluation.confusion_matrix).tolist()
-    return render("index.html.j2", report, figures=inline, story=story, strength=coloured, strong=STRONG)
+    return render("index.html.j2", report, figures=inline, story=story, strength=coloured)
 
 
 def to_markdown(report: Report) -> str:

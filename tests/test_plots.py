@@ -12,6 +12,7 @@ import pytest
 import torch
 from IPython.core.formatters import PNGFormatter
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Text
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -97,11 +98,11 @@ def contrast(foreground, background):
 
 
 @pytest.mark.parametrize("name", DISPLAYS)
-def test_a_new_figure_is_transparent_and_unknown_to_pyplot(name):
+def test_a_new_figure_is_white_and_unknown_to_pyplot(name):
     before = plt.get_fignums()
     display = DISPLAYS[name]()
     assert plt.get_fignums() == before
-    assert display.figure_.get_facecolor() == (0, 0, 0, 0)
+    assert to_hex(display.figure_.get_facecolor()) == "#ffffff"
     assert all(ax.get_facecolor()[3] == 0 or not ax.axison for ax in display.figure_.axes)
     display.figure_.draw_without_rendering()
 
@@ -144,8 +145,21 @@ def test_a_notebook_shows_a_display_that_is_a_cells_last_line(name):
     picture = plt.imread(io.BytesIO(shown))
     width, height = display.figure_.get_size_inches()
     assert picture.shape == pytest.approx((96 * height, 96 * width, 4), abs=1)
-    assert picture[0, 0, 3] == 0  # transparent
-    assert picture[..., 3].any()
+    assert (picture[0, 0] == 1).all()  # white ground
+    assert (picture != 1).any()
+
+
+def test_a_picture_is_transparent_where_that_is_asked_for(tmp_path):
+    DISPLAYS["scores"]().figure_.savefig(tmp_path / "scores.png", transparent=True)
+    assert plt.imread(tmp_path / "scores.png")[0, 0, 3] == 0
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_every_text_reads_on_white(name):
+    figure = DISPLAYS[name]().figure_
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible():
+            assert contrast(text.get_color(), "white") >= 4.5, text.get_text()
 
 
 @pytest.mark.parametrize("name", DISPLAYS)
@@ -172,8 +186,8 @@ def test_all_displays_are_public_and_tested():
 
 
 @pytest.mark.parametrize("page", ["white", "#fdfcf9", "#15161a", "black"])
-@pytest.mark.parametrize("colour", dict.fromkeys([INK, BLUE, ORANGE, RED, *COLOURS]))
-def test_ink_and_colours_read_on_light_and_dark_pages(page, colour):
+@pytest.mark.parametrize("colour", dict.fromkeys([BLUE, ORANGE, RED, *COLOURS]))
+def test_lines_and_marks_read_on_light_and_dark_pages(page, colour):
     assert contrast(colour, page) >= 3
 
 
@@ -419,9 +433,9 @@ def test_a_single_mistake_is_seen_beside_a_thousand_correct_answers():
     assert to_hex(colours[0, 0]) == BLUE
 
 
-@pytest.mark.parametrize("page", ["#fdfcf9", "#15161a"])
+@pytest.mark.parametrize(("page", "ink"), [("white", INK), ("#fdfcf9", "#1e1f22"), ("#15161a", "#dedbd4")])
 @pytest.mark.parametrize("largest", [1, 2, 5, 100])
-def test_counts_of_mistakes_read_on_their_cells(page, largest):
+def test_counts_read_on_their_cells_in_a_figure_and_on_a_page_that_gives_them_its_ink(page, ink, largest):
     matrix = np.diag([9] * (largest + 1))
     matrix[0, 1:] = np.arange(1, largest + 1)
     display = ConfusionMatrixDisplay(matrix[:20, :20], range(20)[: len(matrix)]).plot()
@@ -430,7 +444,8 @@ def test_counts_of_mistakes_read_on_their_cells(page, largest):
         column, row = text.get_position()
         cell = colours[row, column]
         background = cell[3] * cell[:3] + (1 - cell[3]) * np.array(to_rgb(page))
-        assert contrast(text.get_color(), background) > 2.4
+        assert text.get_color() == INK
+        assert contrast(ink, background) >= 4.5
 
 
 def test_a_matrix_of_many_classes_is_drawn_without_numbers():

@@ -38,7 +38,7 @@ function show(button, row, column, count, shown) {
   for (const other of matrix.querySelectorAll('button[aria-pressed="true"]')) other.setAttribute("aria-pressed", "false");
   button.setAttribute("aria-pressed", "true");
   const names = [...matrix.tHead.rows[0].querySelectorAll("th")].map((th) => th.textContent);
-  const heading = document.createElement("h4");
+  const heading = document.createElement("h3");
   const some = shown.length < count ? `, ${shown.length} of them` : "";
   heading.textContent =
     row === column ? `${names[row]}, called so: ${count}${some}` : `${names[row]} → ${names[column]}: ${count}${some}`;

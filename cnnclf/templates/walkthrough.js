@@ -274,7 +274,7 @@ function shade(share) {
 
 const tint = (share) => {
   const [r, g, b] = share < 0 ? colours.below : colours.above;
-  return `rgba(${r}, ${g}, ${b}, ${(0.55 * Math.min(1, Math.abs(share)) ** 0.75).toFixed(3)})`;
+  return `rgba(${r}, ${g}, ${b}, ${(0.42 * Math.min(1, Math.abs(share)) ** 0.75).toFixed(3)})`;
 };
 
 function pixelOf(layer, channel, index, inColour) {
@@ -424,7 +424,7 @@ for (const layer of layers) {
     ? make("button", { type: "button", className: "opener", onclick: () => open(layer, !layer.isOpen) })
     : null;
   layer.column = make("section", { className: "layer", ariaLabel: layer.name },
-    make("h3", {}, layer.name.slice(layer.inside ? layer.inside.length + 1 : 0)),
+    make("h2", {}, layer.name.slice(layer.inside ? layer.inside.length + 1 : 0)),
     make("p", { className: "what" }, layer.description, make("br"), shapeOf(layer),
       nShown < layer.n ? make("span", { className: "sampled" }, `${count(nShown)} of ${count(layer.n)} shown`) : null, layer.opener),
     map,
@@ -652,7 +652,6 @@ function drawLarge(cell) {
   const { clientWidth: width, clientHeight: height } = holder;
   const margin = 4; // room for an outline at the edge
   Object.assign(marks, { width: (width + 2 * margin) * ratio, height: (height + 2 * margin) * ratio });
-  Object.assign(marks.style, { width: `${width + 2 * margin}px`, height: `${height + 2 * margin}px` });
   const context = marks.getContext("2d");
   context.scale(ratio, ratio);
   context.translate(margin, margin);
@@ -678,7 +677,7 @@ function jump(cell, content) {
 }
 
 function matrix(values, nColumns, { className, largest, cells = [], decimals }) {
-  const table = styled(make("table", { className: "matrix" }), { columns: nColumns });
+  const table = styled(make("table", { className: "grid" }), { columns: nColumns });
   let row = null;
   for (const [j, value] of values.entries()) {
     if (j % nColumns === 0) row = table.insertRow();
@@ -914,7 +913,7 @@ const explanations = {
         ...result(cell, own / total),
       ]),
       make("div", { className: "list" }, make("table", { className: "contributions" },
-        make("thead", {}, make("tr", {}, [["class"], ["logit ", i("z")], [i("z"), " − max"], ["e", make("sup", {}, "z − max")], ["share"], [""]].map((name, j) => make("th", { scope: "col", className: j && j < 5 ? "n" : "" }, name)))),
+        make("thead", {}, make("tr", {}, [["class"], ["logit ", i("z")], [i("z"), " − max"], ["e", make("sup", {}, "z − max")], ["share"]].map((name, j) => make("th", { scope: "col", className: j ? "n" : "" }, name)), make("td"))),
         make("tbody", {}, rows.map(({ label, channel, logit, power }) => make("tr", { className: channel === cell.channel ? "own" : "" },
           make("th", { scope: "row" }, jump({ layer: cell.layer, channel, row: 0, column: 0 }, label)),
           make("td", { className: "n" }, jump({ layer: source, channel, row: 0, column: 0 }, text(logit))),
