@@ -39,6 +39,7 @@ from cnnclf.architectures import (
 )
 from cnnclf.augment import AUGMENTATIONS, Augmentation, Compose
 from cnnclf.images import ImageLayout, check_images
+from cnnclf.recognition import NONE_YET, Hashes, from_text, keep, to_text
 from cnnclf.training import (
     OPTIMIZERS,
     SCHEDULES,
@@ -302,6 +303,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation = self._check_validation_data(X_val, y_val)
         order, weight = arrange(pixels, labels, weight)
         self._training_data: str = fingerprint(pixels, labels, weight, order, self._training_data)
+        self._learnt: Hashes = keep(self._learnt, pixels[np.unique(order)])
         if not going_on:
             self._draw_seed()
         checkpoint = None if self.checkpoint is None else self._open_checkpoint(validation)
@@ -355,6 +357,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         pixels, labels, weight = self._check_training_data(X, y, sample_weight, classes=classes, reset=first)
         order, weight = arrange(pixels, labels, weight)
         self._training_data = fingerprint(pixels, labels, weight, order, self._training_data)
+        self._learnt = keep(self._learnt, pixels[np.unique(order)])
         of_class = class_weights(self.class_weight, self.classes_, labels, weight, order)
         rows = make_rows(pixels, labels, weight, of_class, order)
         if first:
@@ -433,7 +436,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Notes
         -----
         Functions, callbacks, the checkpoint's folder and the optimiser's state are not stored: what is loaded predicts
-        the same bits, and ``partial_fit`` goes on from the weights with a fresh optimiser.
+        the same bits, and ``partial_fit`` goes on from the weights with a fresh optimiser. Of the training data a file
+        keeps no image: a SHA-256 of all, and 64 bits of a SHA-256 of at most 2,048 images, so that
+        ``cnnclf evaluate`` can tell whether it judges on what was learnt from.
 
         Examples
         --------
@@ -615,6 +620,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._layout: ImageLayout = layout
             self._input_dtype = str(pixels.dtype)
             self._training_data = ""
+            self._learnt = NONE_YET
             self._examples: Pixels | None = pixels[:N_EXAMPLES].copy()
             self.image_shape_ = layout.image_shape
             self.n_features_in_ = math.prod(layout.input_shape)
@@ -699,6 +705,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "channels_last": self._layout.channels_last,
             "input_dtype": self._input_dtype,
             "training_data": self._training_data,
+            "learnt": to_text(self._learnt),
             "feature_names": getattr(self, "feature_names_in_", None),
             "batch_size": self.net_.batch_size,
             "seed": self._seed,
@@ -712,6 +719,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._layout = ImageLayout(tuple(fitted["input_shape"]), tuple(fitted["image_shape"]), fitted["channels_last"])
         self._input_dtype = fitted["input_dtype"]
         self._training_data = fitted["training_data"]
+        self._learnt = from_text(fitted["learnt"])
         self._examples = None
         self.image_shape_ = self._layout.image_shape
         self.n_features_in_ = math.prod(self._layout.input_shape)

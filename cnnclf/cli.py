@@ -250,7 +250,7 @@ LABELLED = typer.Option(
     metavar="mnist|digits|DIR",
     help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a folder with one "
     "sub-folder of images a class.",
-    show_default="digits for a network of 8×8 pixels, else mnist",
+    show_default="mnist or digits, if the network learnt from it",
 )
 
 
@@ -644,7 +644,7 @@ def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, 
     from cnnclf.splits import load_part
 
     if dataset is None:
-        dataset = "digits" if clf.image_shape_ == (1, 8, 8) else "mnist"
+        dataset = find_dataset(clf)
     name, X, y, white = load_part(dataset, training=False)
     if dataset == "digits":
         typer.echo(
@@ -653,6 +653,44 @@ def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, 
             err=True,
         )
     return name, as_taken(X, white, clf), y
+
+
+def find_dataset(clf: Classifier) -> str:
+    """Name the data that a network learnt from, if its file tells."""
+    from cnnclf.splits import load_part
+
+    for dataset, image_shape in (("digits", (1, 8, 8)), ("mnist", (1, 28, 28))):
+        if clf.image_shape_ == image_shape:
+            _, X, _, white = load_part(dataset, training=True)
+            if count_learnt(as_taken(X, white, clf), clf)[0]:
+                return dataset
+    raise BadUsageError(
+        "give --dataset: this network learnt from no images of MNIST's training set or of scikit-learn's digits, so "
+        "there is nothing it is sure to be judged on"
+    )
+
+
+def count_learnt(X: Images, clf: Classifier) -> tuple[int, int]:
+    """Count the images, as a network takes them, that it learnt from; and of how many that can be told."""
+    from cnnclf import recognition
+    from cnnclf.images import check_images
+    from cnnclf.onnx_classifier import ONNXClassifier
+
+    text = clf.metadata_.get("learnt", "") if isinstance(clf, ONNXClassifier) else clf._fitted_state()["learnt"]
+    kept = recognition.from_text(text)
+    return recognition.count_learnt(kept, check_images(X, layout=describe_input(clf)["layout"])[0])
+
+
+def warn_of_learnt(X: Images, clf: Classifier) -> None:
+    """Say that a network has learnt from images that it is judged on."""
+    n_learnt, n_looked_up = count_learnt(X, clf)
+    if n_learnt:
+        of = "these" if n_looked_up == len(X) else f"{n_looked_up:,} that its file can tell of, out of"
+        typer.echo(
+            f"warning: the network learnt from {n_learnt:,} of {of} {len(X):,} images, so it looks better here than it "
+            "is; judge it on images that it has not seen.",
+            err=True,
+        )
 
 
 def as_taken(X: Images, white: int, clf: Classifier) -> Images:
@@ -782,6 +820,7 @@ def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     from cnnclf.wording import percent
 
     name, X, y = images_to_judge(dataset, clf)
+    warn_of_learnt(X, clf)
     evaluation = Evaluation.from_estimator(clf, X, y)
     labels = evaluation.classes.tolist()
     if json:

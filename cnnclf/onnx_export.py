@@ -24,6 +24,7 @@ from cnnclf.files import encode_labels, write_atomically
 from cnnclf.onnx_classifier import DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, make_session, read_metadata, seal
 from cnnclf.onnx_graph import TRACED_OPSET, declare_versions, fold, quiet, strip
 from cnnclf.onnx_int8 import to_int8
+from cnnclf.recognition import to_text
 from cnnclf.training import session
 from cnnclf.wording import quote, quote_all
 
@@ -180,6 +181,7 @@ def describe(model: onnx.ModelProto, clf: Any, quantize: str | None) -> None:
         "scaling": {"mean": standardise.mean.flatten().tolist(), "std": standardise.std.flatten().tolist()},
         "versions": {name: version(name) for name in ("cnnclf", "torch", "onnx", "onnxruntime")},
         "training_data": clf._training_data,
+        "learnt": to_text(clf._learnt),
         "quantize": quantize,
         "session": INT8_SESSION if quantize else {},
     }

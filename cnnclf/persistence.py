@@ -91,6 +91,7 @@ FITTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "channels_last": (lambda v: isinstance(v, bool), "true or false"),
     "input_dtype": (lambda v: v in ("uint8", "float32"), "uint8 or float32"),
     "training_data": (lambda v: isinstance(v, str), "text"),
+    "learnt": (lambda v: isinstance(v, str), "text"),
     "feature_names": (
         lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str) for name in v)),
         "null or a list of text",

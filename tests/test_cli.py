@@ -882,6 +882,70 @@ def test_evaluate_judges_on_the_images_that_the_report_holds_out(trained, model)
     )
 
 
+def test_images_that_the_network_learnt_from_are_said(trained, tmp_path):
+    X, y = load_digits()
+    _, learnt, *_ = splits.load_part("digits", training=True)
+    seen = {image.tobytes() for image in learnt}
+    n_seen = sum(image.tobytes() in seen for image in X[:50])
+    assert 0 < n_seen < 50
+    for i, (image, label) in enumerate(zip(X[:50], y[:50], strict=True)):
+        (tmp_path / "data" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "data" / str(label) / f"{i}.png")
+    for model in ("model.cnn", "model.onnx"):
+        result = cnnclf("evaluate", trained / model, "--dataset", tmp_path / "data")
+        assert result.exit_code == 0
+        assert result.stderr == (
+            f"warning: the network learnt from {n_seen} of these 50 images, so it looks better here than it is; "
+            "judge it on images that it has not seen.\n"
+        )
+
+
+def test_a_report_and_then_evaluate_on_the_same_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(100):
+        (tmp_path / "small" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(
+            tmp_path / "small" / "ab"[i % 2] / f"{i}.png"
+        )
+    options = ("--dataset", tmp_path / "small", "--architecture", "tiny", "--epochs", 1, "--out", tmp_path / "r")
+    assert cnnclf("report", *options).exit_code == 0
+    # A fifth of 100 is held out for the test, a tenth of the other 80 for validation: 72 are learnt from.
+    result = cnnclf("evaluate", tmp_path / "r" / "model.cnn", "--dataset", tmp_path / "small")
+    assert "the network learnt from 72 of these 100 images" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["trace", "--digit", "5"]], ids=" ".join)
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (32, 32, 3)])
+def test_a_network_of_other_images_is_not_judged_on_digits_unless_asked(command, shape, tmp_path, monkeypatch):
+    mnist = np.ones((20, 28, 28), dtype=np.uint8), np.arange(20) % 10
+    monkeypatch.setattr(splits, "load_mnist", lambda split: mnist)
+    X = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
+    CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, np.arange(20) % 10).save(tmp_path / "other.cnn")
+    first, *rest = command
+    result = cnnclf(first, tmp_path / "other.cnn", *rest)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "error: give --dataset: this network learnt from no images of MNIST's training set or of scikit-learn's "
+        "digits, so there is nothing it is sure to be judged on\n"
+    )
+
+
+@pytest.mark.parametrize("white", [255, 1])
+def test_a_network_that_learnt_from_mnist_is_judged_on_its_test_set_without_being_asked(white, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    parts = {
+        part: (rng.integers(0, 256, (40, 28, 28), dtype=np.uint8), np.arange(40) % 10) for part in ("train", "test")
+    }
+    monkeypatch.setattr(splits, "load_mnist", lambda split: parts[split])
+    X, y = parts["train"]
+    X = X[:20] if white == 255 else X[:20] / 255
+    CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y[:20]).save(tmp_path / "mnist.cnn")
+    result = cnnclf("evaluate", tmp_path / "mnist.cnn", "--json")
+    assert json.loads(result.stdout)["dataset"] == "MNIST"
+    assert result.stderr == ""
+
+
 def test_evaluate_as_json(trained):
     result = cnnclf("evaluate", trained / "model.onnx", "--dataset", "digits", "--json")
     numbers = json.loads(result.stdout)

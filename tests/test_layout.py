@@ -19,6 +19,7 @@ ANY = set(MODULES) - {"__init__", "cli"}
 MAY_IMPORT = {
     "__init__": (set(), set()),
     "images": ({"wording"}, set()),
+    "recognition": (set(), set()),
     "files": ({"wording"}, set()),
     "datasets": ({"files", "wording"}, set()),
     "architectures": ({"wording"}, set()),
@@ -53,9 +54,12 @@ MAY_IMPORT = {
     "doctor": ({"allocator", "datasets", "wording"}, {"training"}),  # what may be broken is imported one by one
     "onnx_graph": (set(), set()),
     "onnx_int8": ({"onnx_graph"}, set()),
-    "onnx_export": ({"files", "onnx_classifier", "onnx_graph", "onnx_int8", "training", "wording"}, set()),
+    "onnx_export": (
+        {"files", "onnx_classifier", "onnx_graph", "onnx_int8", "recognition", "training", "wording"},
+        set(),
+    ),
     "classifier": (
-        {"architectures", "augment", "images", "training", "wording"},
+        {"architectures", "augment", "images", "recognition", "training", "wording"},
         {"checkpoint", "persistence", "onnx_export", "tracing"},  # behind checkpoint=, save, load, to_onnx and trace
     ),
     "recipes": ({"wording"}, set()),
