@@ -371,7 +371,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like
-            Images of the shape that :meth:`fit` was given, apart from their number.
+            Images of the shape that :meth:`fit` was given, apart from their number, or flat rows of as many numbers.
 
         Returns
         -------
@@ -388,7 +388,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like
-            Images of the shape that :meth:`fit` was given, apart from their number.
+            Images of the shape that :meth:`fit` was given, apart from their number, or flat rows of as many numbers.
 
         Returns
         -------
@@ -406,7 +406,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like
-            Images of the shape that :meth:`fit` was given, apart from their number.
+            Images of the shape that :meth:`fit` was given, apart from their number, or flat rows of as many numbers.
 
         Returns
         -------

@@ -123,7 +123,9 @@ def check_images(
     image_shape : sequence of three int, optional
         The (channels, height, width) of every image, where ``X.shape`` does not tell; see `infer_layout`.
     layout : ImageLayout, optional
-        The reading that X must have, as an earlier call returned it. `image_shape` is not looked at then.
+        The reading that X must have, as an earlier call returned it. `image_shape` is not looked at then. Flat rows of
+        as many numbers are taken, too, in the order of ``X.reshape(n, -1)``: tools that know scikit-learn's estimators
+        alone hand on rows of ``n_features_in_`` numbers.
     estimator : str, default="CNNClassifier"
         Who is asking, for the errors.
     min_samples : int, default=1
@@ -165,6 +167,8 @@ def check_images(
         if image_shape is None:
             _warn_of_a_column_too_many(layout)
     else:
+        if array.ndim == 2 and array.shape[1] == math.prod(layout.input_shape):
+            array = array.reshape(len(array), *layout.input_shape)
         _check_layout(array.shape, layout, estimator)
     pixels = _as_pixels(_as_numbers(array), layout)
     _check_finite(pixels)

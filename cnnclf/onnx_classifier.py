@@ -121,7 +121,8 @@ class ONNXClassifier:
         Parameters
         ----------
         X : array-like
-            Images of the shape that the exported estimator was fitted with, apart from their number, which may be 0.
+            Images of the shape that the exported estimator was fitted with, apart from their number, which may be 0,
+            or flat rows of as many numbers.
             Where that were whole numbers 0 to 255 (uint8), any dtype will do that holds such.
 
         Returns

@@ -145,9 +145,16 @@ def make_estimator(
             raise ValueError(f"Expected {EXPECTED}; its metadata lacks parts. Save the model again.")
     if unknown := others.keys() - set(cls._get_param_names()):
         raise ValueError(f"Expected parameters of {cls.__name__}; got {quote_all(sorted(unknown))}. Upgrade cnnclf.")
-    if not (saved is None or isinstance(saved, str)) or (saved is None) != (architecture is not None):
-        saved = quote(saved) if saved is not None else "a function, which a file cannot hold"
-        raise ValueError(f"the saved architecture is {saved}; got architecture={quote(architecture)}.")
+    if saved is None and architecture is None:
+        raise ValueError(
+            "Expected the function that was the architecture, as a file holds no code; got none. Give it in Python, "
+            "CNNClassifier.load(path, architecture=function). The command line takes the ONNX file that to_onnx "
+            "then writes."
+        )
+    if saved is not None and (not isinstance(saved, str) or architecture is not None):
+        raise ValueError(
+            f"the saved architecture is {quote(saved)}; got architecture={quote(architecture)}. Load it without."
+        )
     if isinstance(weights, list):
         weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
     fitted = {**fitted, "classes": decode_labels(state.get("classes"))}

@@ -133,7 +133,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         Parameters
         ----------
         X : array-like
-            Images of the shape that :meth:`fit` was given, apart from their number.
+            Images of the shape that :meth:`fit` was given, apart from their number, or flat rows of as many numbers.
 
         Returns
         -------
@@ -154,7 +154,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         Parameters
         ----------
         X : array-like
-            Images of the shape that :meth:`fit` was given, apart from their number.
+            Images of the shape that :meth:`fit` was given, apart from their number, or flat rows of as many numbers.
 
         Returns
         -------

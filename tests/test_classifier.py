@@ -370,6 +370,27 @@ def test_channel_orders_and_flat_rows_are_the_same_images():
     assert same_bits(quick(image_shape=(3, 8, 6)).fit(X.reshape(30, -1), y), clf, X.reshape(30, -1), X)
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 6), (8, 6, 3), (1, 8, 8), (8, 8, 1)])
+def test_flat_rows_are_the_images_that_fit_was_given(shape):
+    # As tools hand them on that know rows of n_features_in_ numbers alone.
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (30, *shape), dtype=np.uint8), np.arange(30) % 3
+    clf = quick().fit(X, y)
+    flat = X.reshape(30, clf.n_features_in_)
+    assert np.array_equal(clf.predict(flat), clf.predict(X))
+    assert np.array_equal(clf.predict_proba(flat), clf.predict_proba(X))
+    assert np.array_equal(clf.decision_function(flat), clf.decision_function(X))
+    assert clf.score(flat, y) == clf.score(X, y)
+    assert np.array_equal(clf.predict(pd.DataFrame(flat)), clf.predict(X))
+
+
+def test_flat_rows_of_another_length_are_refused():
+    X, y = load_digits()
+    clf = quick().fit(X[:30], y[:30])
+    with pytest.raises(ValueError, match=r"\AX has shape \(30, 63\), but CNNClassifier is expecting \(n, 8, 8\) as in"):
+        clf.predict(X[:30].reshape(30, -1)[:, :63])
+
+
 # --- What people ask for ---------------------------------------------------------------------------------------------
 
 DEMANDING = {  # everything that draws random numbers or looks at a whole batch

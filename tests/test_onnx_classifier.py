@@ -760,6 +760,18 @@ def test_calibration(exported):
     assert calibrated.score(X_test[200:], y_test[200:]) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("input_shape", "image_shape", "channels_last"), [((2, 2), (1, 2, 2), False), ((2, 2, 1), (1, 2, 2), True)]
+)
+def test_flat_rows_are_the_images_that_fit_was_given(tmp_path, input_shape, image_shape, channels_last):
+    model = make_model(input_shape=input_shape, image_shape=image_shape, channels_last=channels_last)
+    clf = ONNXClassifier(write(tmp_path / "m.onnx", model))
+    X = np.random.default_rng(0).integers(0, 256, (50, *input_shape), dtype=np.uint8)
+    for flat in (X.reshape(50, clf.n_features_in_), X.reshape(50, clf.n_features_in_).tolist()):
+        assert np.array_equal(clf.predict_proba(flat), clf.predict_proba(X))
+        assert np.array_equal(clf.predict(flat), clf.predict(X))
+
+
 def test_displays_importances_and_pipelines(exported, tmp_path):
     _, path, X_test, y_test = exported
     clf = ONNXClassifier(path)
@@ -768,7 +780,7 @@ def test_displays_importances_and_pipelines(exported, tmp_path):
     pipe = make_pipeline(FunctionTransformer(lambda rows: rows.reshape(-1, 8, 8)), clf)
     assert pipe.score(X_test.reshape(-1, 64), y_test) == clf.score(X_test, y_test)
     assert "ONNXClassifier" in estimator_html_repr(pipe)
-    flat = ONNXClassifier(write(tmp_path / "flat.onnx", make_model(input_shape=(4,))))
+    small = ONNXClassifier(write(tmp_path / "small.onnx", make_model()))  # of images of 2 × 2, here as flat rows
     images = np.random.default_rng(0).integers(0, 2, (50, 4), dtype=np.uint8)
-    importances = permutation_importance(flat, images, flat.predict(images), random_state=0)
+    importances = permutation_importance(small, images, small.predict(images), random_state=0)
     assert (importances.importances_mean > 0).all()  # each of the four pixels counts

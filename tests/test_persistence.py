@@ -121,12 +121,25 @@ def test_a_function_as_architecture_is_handed_to_load(tmp_path: Path, X: np.ndar
     clf.save(path)
     loaded = CNNClassifier.load(path, architecture=small_net)
     assert np.array_equal(loaded.predict_proba(X), clf.predict_proba(X))
-    with pytest.raises(ValueError, match="the saved architecture is a function, which a file cannot hold"):
+    with pytest.raises(
+        ValueError,
+        match=r"model\.cnn: Expected the function that was the architecture, as a file holds no code; got none\. Give "
+        r"it in Python, CNNClassifier\.load\(path, architecture=function\)\. The command line takes the ONNX file that "
+        r"to_onnx then writes\.\Z",
+    ):
         CNNClassifier.load(path)
     with pytest.raises(ValueError, match=r"Expected the weights of the architecture; 2\.bias is missing"):
         CNNClassifier.load(
             path, architecture=lambda shape, n: nn.Sequential(nn.Flatten(), nn.LazyLinear(9), nn.LazyLinear(n))
         )
+
+
+def test_a_named_architecture_needs_no_function(tmp_path: Path, X: np.ndarray) -> None:
+    fitted(X, np.array([0, 1])).save(tmp_path / "model.cnn")
+    with pytest.raises(
+        ValueError, match=r"the saved architecture is 'compact'; got architecture=.*\. Load it without\.\Z"
+    ):
+        CNNClassifier.load(tmp_path / "model.cnn", architecture=small_net)
 
 
 def test_objects_that_cannot_be_stored_are_refused() -> None:

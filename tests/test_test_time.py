@@ -179,6 +179,13 @@ def test_a_fitted_classifier_is_used_without_training(few_digits, fitted, tmp_pa
     assert (frozen.predict_proba(X_test) != fitted.predict_proba(X_test)).any()
 
 
+@pytest.mark.parametrize("shape", [(9, 12), (9, 12, 3), (3, 9, 12)])
+def test_flat_rows_are_the_images_that_fit_was_given(shape):
+    X = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
+    clf = TestTimeAugmentation(quick()).fit(X, np.arange(20) % 2)
+    assert np.array_equal(clf.predict_proba(X.reshape(20, clf.n_features_in_)), clf.predict_proba(X))
+
+
 def test_around_a_pipeline_of_flat_rows(few_digits):
     X, y, X_test, y_test = few_digits
     pipeline = make_pipeline(FunctionTransformer(lambda X: X / 16), GaussianNB(var_smoothing=0.01))
