@@ -43,6 +43,8 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
     ----------
     estimator_ : estimator
         The fitted classifier.
+    layout_ : ImageLayout
+        How a row of ``X`` is read as an image.
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     n_features_in_ : int
@@ -123,7 +125,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
                 f"{type(self.estimator).__name__}. Give one that has it, or wrap this one in CalibratedClassifierCV."
             )
         told = getattr(fitted, "image_shape_", None) if self.image_shape is None else self.image_shape
-        self._layout: ImageLayout = infer_layout(input_shape, told)
+        self.layout_: ImageLayout = infer_layout(input_shape, told)
         self.estimator_: Any = fitted
         return self
 
@@ -143,7 +145,7 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         check_is_fitted(self)
         total: NDArray[np.floating[Any]] = self.estimator_.predict_proba(X)
         n_views = 1
-        for view in shifted(as_array(X), self._layout, int(self.reach)):
+        for view in shifted(as_array(X), self.layout_, int(self.reach)):
             total = total + self.estimator_.predict_proba(in_frame_of(X, view))
             n_views += 1
         return total / n_views

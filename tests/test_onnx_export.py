@@ -14,11 +14,14 @@ from onnx.reference import ReferenceEvaluator
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from torch import nn
 
-from cnnclf import CNNClassifier, ONNXClassifier
+from cnnclf import CNNClassifier, ONNXClassifier, TestTimeAugmentation
 from cnnclf.architectures import (
     ARCHITECTURES,
     Conv,
@@ -657,12 +660,11 @@ def test_int8_that_would_be_wrong_is_not_written(tmp_path):
 
 
 def converted(model, X):
-    """What the model says of X when skl2onnx has made one ONNX graph of it."""
-    skl2onnx = pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
-    from cnnclf.skl2onnx_converter import register
+    """What the model says of X when it is one ONNX graph."""
+    pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
+    from cnnclf.skl2onnx_converter import to_onnx
 
-    register()
-    graph = skl2onnx.to_onnx(model, X[:1], options={"zipmap": False})
+    graph = to_onnx(model, X)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it notes an initializer of skl2onnx's that nobody reads
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -671,6 +673,13 @@ def converted(model, X):
 
 def clfs(**parameters):
     return CNNClassifier("tiny", max_epochs=2, random_state=0, **parameters)
+
+
+LABELS = {
+    "numbers": lambda y: y,
+    "words": lambda y: np.array([f"a {digit}" for digit in y]),
+    "two": lambda y: y % 2,
+}
 
 
 @pytest.mark.parametrize(
@@ -683,16 +692,117 @@ def clfs(**parameters):
     ],
     ids=["pipeline", "voting", "calibrated", "calibrated in a pipeline"],
 )
-@pytest.mark.parametrize("labels", ["numbers", "words", "two"])
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 def test_a_composition_converts_as_a_whole(few_digits, model, labels):
     X, y, X_test, _ = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
-    y = {"numbers": y, "words": np.array([f"a {digit}" for digit in y]), "two": y % 2}[labels]
-    model = clone(model).fit(X, y)
+    model = clone(model).fit(X, labels(y))
 
     predicted, probabilities = converted(model, X_test)
     assert np.array_equal(predicted, model.predict(X_test))
     np.testing.assert_allclose(probabilities, model.predict_proba(X_test), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [LABELS["numbers"], LABELS["two"]], ids=["numbers", "two"])
+@pytest.mark.parametrize(
+    ("around", "within"),
+    [
+        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf)), 1e-5),
+        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf), method="temperature"), 1e-5),
+        # an isotonic step makes more of a score's last bit
+        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf), method="isotonic"), 1e-3),
+        (lambda clf: TestTimeAugmentation(FrozenEstimator(clf)), 1e-5),
+        (lambda clf: CalibratedClassifierCV(TestTimeAugmentation(FrozenEstimator(clf)), cv=2), 1e-5),
+    ],
+    ids=["sigmoid", "temperature", "isotonic", "views", "calibrated views"],
+)
+def test_what_stands_around_a_frozen_classifier_converts(few_digits, around, within, labels):
+    X, y, X_test, y_test = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    model = around(clfs().fit(X, labels(y))).fit(X_test[:300], labels(y_test[:300]))
+
+    predicted, probabilities = converted(model, X_test[300:])
+    assert np.array_equal(predicted, model.predict(X_test[300:]))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X_test[300:]), rtol=0, atol=within)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        CalibratedClassifierCV(make_pipeline(StandardScaler(), clfs()), cv=2),
+        CalibratedClassifierCV(make_pipeline(StandardScaler(), make_pipeline(MinMaxScaler(), clfs())), cv=2),
+        VotingClassifier([("a", clfs()), ("b", clfs(lr=0.01))], voting="soft"),
+        VotingClassifier([("a", clfs()), ("b", "drop"), ("c", LogisticRegression())], voting="soft", weights=[2, 1, 1]),
+        TestTimeAugmentation(make_pipeline(StandardScaler(), clfs())),
+    ],
+    ids=["calibrated pipeline", "pipeline in a pipeline", "committee", "a member left out", "views of a pipeline"],
+)
+def test_compositions_that_skl2onnx_alone_refuses_or_computes_differently(few_digits, model):
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    model = clone(model).fit(X, y)
+    predicted, probabilities = converted(model, X_test)
+    assert np.array_equal(predicted, model.predict(X_test))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X_test), rtol=0, atol=1e-5)
+
+
+def test_a_vote_of_labels_converts(few_digits):
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    vote = VotingClassifier([("a", clfs()), ("b", LogisticRegression()), ("c", GaussianNB())]).fit(X, y)
+    assert np.array_equal(converted(vote, X_test)[0], vote.predict(X_test))
+
+
+def test_a_class_that_a_frozen_classifier_never_saw(few_digits):
+    X, y, X_test, y_test = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    model = CalibratedClassifierCV(FrozenEstimator(clfs().fit(X[y != 4], y[y != 4]))).fit(X_test, y_test)
+    predicted, probabilities = converted(model, X_test)
+    assert np.array_equal(predicted, model.predict(X_test))
+    assert not probabilities[:, 4].any()
+
+
+def test_a_converted_model_that_says_something_else_is_not_handed_over(few_digits, monkeypatch):
+    pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
+    from cnnclf import skl2onnx_converter
+
+    X, y, X_test, y_test = few_digits
+    model = CalibratedClassifierCV(FrozenEstimator(clfs().fit(X, y))).fit(X_test, y_test)
+    # the logits as if they were probabilities
+    monkeypatch.setattr(skl2onnx_converter, "calibrated", lambda graph, model: graph.ask(model.estimator, scores=True))
+    with pytest.raises(
+        RuntimeError,
+        match=r"\AThe converted model disagrees with the estimator: a probability differs by \S+, a label's by \S+; "
+        r"expected at most 0\.001\. It is not handed over\. Export the CNNClassifier alone with its to_onnx, and "
+        r"compute the rest where the file is served\.\Z",
+    ):
+        skl2onnx_converter.to_onnx(model, X_test)
+
+
+def test_a_vote_of_other_labels_is_not_handed_over(few_digits, monkeypatch):
+    pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
+    from cnnclf import skl2onnx_converter
+
+    X, y, X_test, _ = few_digits
+    vote = VotingClassifier([("a", clfs())]).fit(X, y)
+    monkeypatch.setattr(skl2onnx_converter.Graph, "mean", lambda graph, parts, weights: graph.add("Sub", 1.0, parts[0]))
+    with pytest.raises(
+        RuntimeError, match=r"\AThe converted model disagrees with the estimator: \d+\.\d% of the labels"
+    ):
+        skl2onnx_converter.to_onnx(vote, X_test)
+
+
+def test_a_part_that_nobody_converts_is_named(few_digits):
+    pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
+    from cnnclf.skl2onnx_converter import to_onnx
+
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    model = make_pipeline(FunctionTransformer(np.sqrt), clfs()).fit(X, y)
+    with pytest.raises(
+        RuntimeError, match=r"\AExpected a model of parts that skl2onnx converts; got one that it cannot \(.*FunctionTr"
+    ):
+        to_onnx(model, X_test)
 
 
 def test_images_of_whole_numbers_convert_too(few_digits):
