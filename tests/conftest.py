@@ -1,7 +1,9 @@
 """What several test modules share: scikit-learn's digits, whole and in a small part."""
 
 import os
+import platform
 import shutil
+import sys
 
 # scikit-learn checks dispatch on array namespaces only where SciPy's switch is on, and skips that check otherwise.
 # SciPy reads the switch once, when it is imported: hence here, before anything that imports SciPy.
@@ -47,6 +49,20 @@ def one_thread():
     torch.set_num_threads(n_threads)
 
 
+def leave(reason):
+    """Skip a test for want of a program; continuous integration installs them, and must not skip."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+
+
+@pytest.fixture
+def haswell():
+    """The command that runs this Python on an emulated processor of 2013: AVX2, and neither AVX-512 nor VNNI."""
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None or platform.machine() != "x86_64":
+        leave("this test needs qemu-x86_64, of Debian's qemu-user, on an x86-64 processor")
+    return [emulator, "-cpu", "Haswell", os.path.realpath(sys.executable)]  # the interpreter itself, no link to it
+
+
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """A headless Chromium that has no network."""
@@ -54,8 +70,7 @@ def chromium(tmp_path_factory):
 
     binary, driver_binary = shutil.which("chromium"), shutil.which("chromedriver")
     for name, found in (("chromium", binary), ("chromedriver", driver_binary)):
-        if found is None:  # continuous integration installs them, and must not skip
-            leave = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        if found is None:
             leave(f"{name} is not installed: this test needs Debian's chromium and chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = binary

@@ -1,8 +1,6 @@
 """The exported file against the estimator: on MNIST's test images, on two hundred random networks, on another CPU."""
 
 import os
-import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,12 +50,8 @@ np.save(answers, ONNXClassifier(model).predict_proba(np.load(rows)))
 """
 
 
-@pytest.mark.skipif(
-    shutil.which("qemu-x86_64") is None or platform.machine() != "x86_64",
-    reason="this test needs qemu-x86_64 on an x86-64 processor: install Debian's qemu-user",
-)
 @pytest.mark.parametrize("name", ["compact", "keras_mnist"])
-def test_an_int8_file_gives_the_same_answers_on_a_processor_without_vnni(mnist, tmp_path, name):
+def test_an_int8_file_gives_the_same_answers_on_a_processor_without_vnni(mnist, haswell, tmp_path, name):
     X, y, X_test, _ = mnist
     X, y = X[:10_000].copy(), y[:10_000]
     X[::2] = 255 - X[::2]  # every other image is bright: dark ink on white paper
@@ -68,11 +62,9 @@ def test_an_int8_file_gives_the_same_answers_on_a_processor_without_vnni(mnist, 
     clf.to_onnx(tmp_path / "int8.onnx", quantize="int8", calibration=X[:500])
     np.save(tmp_path / "rows.npy", rows)
 
-    # Of Haswell's kind: AVX2, and neither AVX-512 nor VNNI. The emulator takes the interpreter itself, no link to it.
-    interpreter = ["qemu-x86_64", "-cpu", "Haswell", os.path.realpath(sys.executable)]
     packages = os.pathsep.join([str(Path(cnnclf.__file__).parents[1]), *filter(None, sys.path)])
     subprocess.run(
-        [*interpreter, "-c", ASK, tmp_path / "int8.onnx", tmp_path / "rows.npy", tmp_path / "emulated.npy"],
+        [*haswell, "-c", ASK, tmp_path / "int8.onnx", tmp_path / "rows.npy", tmp_path / "emulated.npy"],
         env=os.environ | {"PYTHONPATH": packages},
         check=True,
     )

@@ -732,7 +732,9 @@ def test_what_stands_around_a_frozen_classifier_converts(few_digits, around, wit
         CalibratedClassifierCV(make_pipeline(StandardScaler(), clfs()), cv=2),
         CalibratedClassifierCV(make_pipeline(StandardScaler(), make_pipeline(MinMaxScaler(), clfs())), cv=2),
         VotingClassifier([("a", clfs()), ("b", clfs(lr=0.01))], voting="soft"),
-        VotingClassifier([("a", clfs()), ("b", "drop"), ("c", LogisticRegression())], voting="soft", weights=[2, 1, 1]),
+        VotingClassifier(
+            [("a", clfs()), ("b", "drop"), ("c", LogisticRegression(max_iter=1000))], voting="soft", weights=[2, 1, 1]
+        ),
         TestTimeAugmentation(make_pipeline(StandardScaler(), clfs())),
     ],
     ids=["calibrated pipeline", "pipeline in a pipeline", "committee", "a member left out", "views of a pipeline"],
@@ -749,14 +751,16 @@ def test_compositions_that_skl2onnx_alone_refuses_or_computes_differently(few_di
 def test_a_vote_of_labels_converts(few_digits):
     X, y, X_test, _ = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
-    vote = VotingClassifier([("a", clfs()), ("b", LogisticRegression()), ("c", GaussianNB())]).fit(X, y)
+    vote = VotingClassifier([("a", clfs()), ("b", LogisticRegression(max_iter=1000)), ("c", GaussianNB())]).fit(X, y)
     assert np.array_equal(converted(vote, X_test)[0], vote.predict(X_test))
 
 
 def test_a_class_that_a_frozen_classifier_never_saw(few_digits):
     X, y, X_test, y_test = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
-    model = CalibratedClassifierCV(FrozenEstimator(clfs().fit(X[y != 4], y[y != 4]))).fit(X_test, y_test)
+    model = CalibratedClassifierCV(FrozenEstimator(clfs().fit(X[y != 4], y[y != 4])))
+    with pytest.warns(RuntimeWarning, match="Number of classes in training fold"):  # scikit-learn's
+        model.fit(X_test, y_test)
     predicted, probabilities = converted(model, X_test)
     assert np.array_equal(predicted, model.predict(X_test))
     assert not probabilities[:, 4].any()
