@@ -210,7 +210,7 @@ def render(result: dict[str, Any]) -> str:
         "gloo).\n\n"
         "| processes | CPU s | × one | wall s | × one | ms a step |\n|---:|---:|---:|---:|---:|---:|\n"
         f"{of_processes}\n"
-        f"{footer(result['environment'])}\n"
+        f"{footer(result['environment'], 'one thread a fit')}\n"
     )
 
 

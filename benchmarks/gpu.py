@@ -71,7 +71,7 @@ def main() -> None:
                     seconds[name].append(spent)
         rates += [{"batch": batch, "side": name, "seconds": spent} for name, spent in seconds.items()]
 
-    machine = environment()
+    machine = environment(device="cuda")
     machine["gpu"] = torch.cuda.get_device_name()
     result = {"n": n, "images": len(X), "epochs": EPOCHS, "budgets": budgets, "rates": rates, "environment": machine}
     print(table := render(result))
@@ -117,7 +117,7 @@ def render(result: dict[str, Any]) -> str:
         f"| recipe, epochs | seconds of fit | test accuracy, % |\n|---|---:|---:|\n{budgets}\n"
         f"Images a second of `compact` over {result['epochs']} epochs, and their share of the bare loop's:\n\n"
         f"| batch | | images/s | of the bare loop |\n|---:|---|---:|---:|\n{rates}\n"
-        f"{footer(result['environment'])}\n"
+        f"{footer(result['environment'], 'one thread')}\n"
     )
 
 

@@ -181,9 +181,10 @@ def render(result: dict) -> str:
         "# Inference on one core",
         "",
         (
-            "CPU microseconds an image, mean ± sd, raw uint8 image to probabilities; one thread, engines interleaved, "
+            "CPU microseconds an image, mean ± sd, raw uint8 image to probabilities; engines interleaved, "
             f"n = {result['n']}; made by `python benchmarks/inference.py`. In brackets the share of this core's "
-            f"float32 matrix-product peak, {result['gemm_peak_gflops']:.0f} GFLOP/s. {footer(result['environment'])}"
+            f"float32 matrix-product peak, {result['gemm_peak_gflops']:.0f} GFLOP/s. "
+            f"{footer(result['environment'], 'one thread')}"
         ),
     ]
     for name, network in result["networks"].items():

@@ -39,13 +39,23 @@ def mean_sd(values: Sequence[float] | np.ndarray, digits: int = 1) -> str:
     return f"{mean} ± {deviation(values):.{digits}f}" if len(values) > 1 else mean
 
 
-def footer(environment: dict[str, Any], *notes: str) -> str:
-    """Say what the figures hold for: processor, cores, notes; versions.
+def footer(environment: dict[str, Any], threads: str, *notes: str) -> str:
+    """Say what the figures hold for: processor and extensions, cores, threads, precision, notes; versions.
 
-    >>> footer({"cpu": "Zen", "cores": 2, "versions": {"python": "3.11.7", "torch": "2.13.0"}}, "one thread")
-    'Zen, 2 cores, one thread; python 3.11.7, torch 2.13.0.'
+    >>> versions = {"python": "3.11.7", "torch": "2.13.0"}
+    >>> zen = {"cpu": "Zen", "extensions": ["avx2"], "cores": 2, "precision": "float32", "versions": versions}
+    >>> footer(zen, "one thread", "load 1.0")
+    'Zen (avx2), 2 cores, one thread, training in float32, load 1.0; python 3.11.7, torch 2.13.0.'
+
+    Older files hold neither extensions nor precision.
+
+    >>> footer({"cpu": "Zen", "cores": 2, "versions": versions}, "one thread")
+    'Zen (extensions not recorded), 2 cores, one thread, precision not recorded; python 3.11.7, torch 2.13.0.'
     """
-    machine = ", ".join([environment["cpu"], f"{environment['cores']} cores", *notes])
+    extensions, precision = environment.get("extensions"), environment.get("precision")
+    has = "extensions not recorded" if extensions is None else ", ".join(extensions) or "no vector extensions"
+    trains = "precision not recorded" if precision is None else f"training in {precision}"
+    machine = ", ".join([f"{environment['cpu']} ({has})", f"{environment['cores']} cores", threads, trains, *notes])
     return f"{machine}; {', '.join(f'{name} {version}' for name, version in environment['versions'].items())}."
 
 

@@ -13,6 +13,7 @@ PAGE = "RESULTS.md"
 ORDER = (
     "time_to_accuracy",
     "accuracy",
+    "float32",
     "overhead",
     "scaling",
     "other_data",

@@ -117,7 +117,7 @@ def render(result: dict[str, Any]) -> str:
         f"made by `python benchmarks/search.py`. As it comes, skorch leaves torch its {result['threads']} threads.\n\n"
         "| | CPU seconds | times ours | best mean accuracy, % |\n|---|---:|---:|---:|\n"
         f"{''.join(rows)}\n"
-        f"{footer(result['environment'])}\n"
+        f"{footer(result['environment'], 'one thread a fit')}\n"
     )
 
 

@@ -69,7 +69,7 @@ def render(result: dict[str, Any]) -> str:
         f"One thread, n = {result['n']}; made by `python benchmarks/tracing.py`. The page has "
         f"{result['page_bytes'] / 1e6:.2f} MB.\n\n"
         f"| | CPU seconds, mean ± sd | wall seconds, mean ± sd |\n|---|---|---|\n{rows}\n"
-        f"{footer(result['environment'])}\n"
+        f"{footer(result['environment'], 'one thread')}\n"
     )
 
 

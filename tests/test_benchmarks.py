@@ -87,6 +87,30 @@ def points(*rows):
     return [{"epochs": e, "cpu_seconds": seconds, "accuracy": accuracies} for e, seconds, accuracies in rows]
 
 
+def test_the_machine_is_told_with_its_extensions_and_the_precision_it_trains_in(monkeypatch, tmp_path):
+    module = import_module("environment")
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(module, "Path", lambda _: cpuinfo)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    cpuinfo.write_text("model name\t: Xeon\nflags\t\t: fpu avx2 avx512f amx_bf16 avx512fancy\n\n" * 2)
+    assert module.environment().items() >= {"cpu": "Xeon", "precision": "bfloat16"}.items()
+    assert module.environment()["extensions"] == ["avx2", "avx512f", "amx_bf16"]
+    cpuinfo.write_text("Features\t: fp asimd sve\n")  # as Linux tells it on Arm
+    assert module.environment()["extensions"] == ["asimd", "sve"]
+    cpuinfo.unlink()  # as on a Mac
+    assert module.environment()["extensions"] is None
+
+
+@pytest.mark.parametrize("file", sorted(BENCHMARKS.glob("*.json")), ids=lambda file: file.stem)
+def test_every_table_names_extensions_threads_and_precision_or_says_that_they_are_not_recorded(file):
+    environment = json.loads(file.read_text())["environment"]
+    extensions = environment.get("extensions", ["extensions not recorded"])
+    precision = f"training in {environment['precision']}" if "precision" in environment else "precision not recorded"
+    machine = f"{environment['cpu']} ({', '.join(extensions)}), {environment['cores']} cores, one thread"
+    (line,) = [line for line in file.with_suffix(".md").read_text().splitlines() if machine in line]
+    assert f", {precision}" in line
+
+
 def test_a_target_is_reached_by_the_mean_over_seeds_at_the_fewest_seconds():
     reach = import_module("time_to_accuracy").reach
     # Means: 98.95 % after 10 s, 99.0 % after 30 s and after 20 s. The best seed of the first does not count.
@@ -287,6 +311,16 @@ def test_the_ladder_gives_mean_worst_and_best_and_the_ablation_differences_seed_
     # −0.1 and +0.1: mean 0, sd √0.02 = 0.14.
     assert "| no augmentation | 2 | 99.10 ± 0.28 | +0.00 ± 0.14 | 60 ± 0 |" in table
     assert accuracy.draw(result).axes[1].get_ylim()[0] > 1  # a row for the piece and one for the views
+
+
+def test_the_quoted_recipes_are_trained_in_float32_and_the_table_says_so():
+    float32 = import_module("float32")
+    for recipe in float32.QUOTED:
+        assert [run.parameters["precision"] for run in float32.runs(recipe)] == ["float32"] * 3
+    machine = MACHINE | {"extensions": ["avx2"], "precision": "float32"}
+    table = float32.render({"rows": [ladder_row("compact", [0.994, 0.996])], "environment": machine})
+    assert "| compact | 2 | **99.50 ± 0.14** | 99.50 ± 0.14 | 60.0 ± 0.0 |" in table
+    assert "Zen (avx2), 2 cores, one thread, training in float32;" in table
 
 
 def test_the_ablation_is_judged_on_the_last_training_images_and_the_ladder_on_the_test_images(monkeypatch):
