@@ -231,6 +231,8 @@ def find_architecture(name: str) -> Architecture:
 class Standardise(nn.Module):
     """First layer of every fitted network: raw pixels of any dtype become (pixel − mean) / std, channel by channel.
 
+    A channel that never varied in training, of std 0, becomes 0 whatever comes later: the network knows nothing of it.
+
     Parameters
     ----------
     mean, std : Tensor of shape (channels,), float32
@@ -272,18 +274,20 @@ class Standardise(nn.Module):
             pairs = zip(total.tolist(), squares.tolist(), strict=True)
             variance = torch.tensor([(n * int(q) - int(s) ** 2) / n**2 for s, q in pairs], dtype=torch.float64)
         else:
+            varies = torch.zeros(n_channels, dtype=torch.bool)
             for part in torch.split(order, step):
-                mean = mean + pixels.index_select(0, part).double().sum(dim=(0, 2, 3)) / n
+                x = pixels.index_select(0, part)
+                mean = mean + x.double().sum(dim=(0, 2, 3)) / n
+                varies |= (x != pixels[order[0], :, :1, :1]).any(dim=3).any(dim=2).any(dim=0)
             for part in torch.split(order, step):
                 deviation = pixels.index_select(0, part).double() - mean[:, None, None]
                 variance = variance + deviation.square_().sum(dim=(0, 2, 3)) / n
-        std = variance.sqrt()
-        # A channel that never varies carries no information and must not be divided by zero.
-        return cls(mean.float(), torch.where(std > 0, std, 1.0).float())
+            variance *= varies  # of a channel that never varies rounding alone is left
+        return cls(mean.float(), variance.sqrt().float())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Standardise images of shape (n, channels, height, width)."""
-        return (x.to(self.mean.dtype) - self.mean) / self.std
+        return (x.to(self.mean.dtype) - self.mean) / self.std.masked_fill(self.std == 0, math.inf)
 
 
 class Residual(nn.Module):
@@ -438,7 +442,7 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
     pool1 MaxPool2d 2×2 (6, 14, 14) 0 0
     """
     first = next(module.parameters(), None)
-    x = torch.zeros(1, *image_shape, device=None if first is None else first.device)
+    x = torch.zeros(1, *image_shape, dtype=torch.float32, device="cpu" if first is None else first.device)
     rows = []
     training = module.training
     module.eval()

@@ -27,11 +27,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from skorch.history import History
 
 from cnnclf.files import PLACEHOLDER, find_digest, holds_digest, put_digest, write_atomically
 from cnnclf.persistence import plain
-from cnnclf.training import Net, choose_device, choose_precision
+from cnnclf.training import Epochs, Net, choose_device, choose_precision
 from cnnclf.wording import quote
 
 SCHEMA = 1
@@ -183,13 +182,15 @@ class Checkpoint:
             )
 
 
-def open_checkpoint(clf: Any, validation_data: str | None) -> Checkpoint:
+def open_checkpoint(clf: Any, training_data: str, validation_data: str | None) -> Checkpoint:
     """Find or make the place of a fit, and what it goes on from.
 
     Parameters
     ----------
     clf : CNNClassifier
         About to train: data and parameters are checked, the seed is drawn.
+    training_data : str
+        The fingerprint of ``X`` and ``y``.
     validation_data : str or None
         The fingerprint of ``X_val`` and ``y_val``.
 
@@ -206,7 +207,7 @@ def open_checkpoint(clf: Any, validation_data: str | None) -> Checkpoint:
         If the folder cannot be made.
     """
     given = os.fspath(clf.checkpoint)
-    decides = describe_training(clf, validation_data, needs_seed=ANY_FIT in given)
+    decides = describe_training(clf, training_data, validation_data, needs_seed=ANY_FIT in given)
     folder = Path(given.replace(ANY_FIT, digest(decides)[:16]))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,7 +224,7 @@ def open_checkpoint(clf: Any, validation_data: str | None) -> Checkpoint:
 # What decides a fit
 
 
-def describe_training(clf: Any, validation_data: str | None, *, needs_seed: bool) -> dict[str, Any]:
+def describe_training(clf: Any, training_data: str, validation_data: str | None, *, needs_seed: bool) -> dict[str, Any]:
     """Name all that decides a fit, as JSON knows it; a seed that is drawn is kept apart."""
     callbacks = [describe_callback(callback) for callback in clf.callbacks or ()]
     parameters = {**clf.get_params(deep=False), "callbacks": callbacks}
@@ -233,7 +234,7 @@ def describe_training(clf: Any, validation_data: str | None, *, needs_seed: bool
     named["parameters"].setdefault("random_state", None)
     data = {
         "classes": clf.classes_.tolist(),
-        "training data": clf._training_data,
+        "training data": training_data,
         "validation data": validation_data,
     }
     described: dict[str, Any] = json.loads(json.dumps({**named, **data}))
@@ -521,7 +522,7 @@ def restore(net: Net, generation: Generation) -> None:
             target.copy_(generation.tensors[name])
 
     progress = generation.progress
-    net.history = History({**row, "batches": []} for row in progress["history"])
+    net.history = Epochs({**row, "batches": []} for row in progress["history"])
     for group, lr in zip(net.optimizer_.param_groups, progress["lr"], strict=True):
         group["lr"] = lr
     if net.average_ is not None:

@@ -6,8 +6,9 @@ import numbers
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -24,8 +25,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch.callbacks import Callback
-from skorch.history import History
+from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
 from torch import nn
 
 from cnnclf.architectures import (
@@ -41,8 +41,10 @@ from cnnclf.augment import AUGMENTATIONS, Augmentation, Compose
 from cnnclf.images import ImageLayout, check_images
 from cnnclf.recognition import NONE_YET, Hashes, from_text, keep, to_text
 from cnnclf.training import (
+    KEPT_EPOCHS,
     OPTIMIZERS,
     SCHEDULES,
+    Epochs,
     Net,
     Rows,
     arrange,
@@ -61,8 +63,18 @@ if TYPE_CHECKING:
     from cnnclf.tracing import Trace
 
 Pixels = NDArray[np.uint8 | np.float32]
+MANY_PARAMETERS = 3_000_000  # of a named network: its dense layer has grown with the image beyond what it was made for
 N_EXAMPLES = 32  # training images that are kept while the program runs, to compare an exported file on
+# What the history has of validation data, for callbacks that watch it.
+OF_VALIDATION = {f"{name}{best}" for name in ("valid_loss", "valid_accuracy", "valid_acc") for best in ("", "_best")}
 Labelled = tuple[Pixels, NDArray[np.int64], NDArray[np.float64] | None]  # pixels, encoded labels, sample weights
+
+
+class TrainingData(NamedTuple):
+    """What is kept of all data that training has seen: a name for its content, and hashes to recognise images by."""
+
+    sha256: str
+    learnt: Hashes
 
 
 class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -124,7 +136,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         finished, nothing is trained. ``{fit}`` in the path gives each fit a folder of its own, as searches need it:
         it becomes a name for data and parameters, of which ``random_state`` must then be an integer.
     callbacks : list or None, default=None
-        skorch callbacks, or (name, callback) pairs. Their own state is not in a checkpoint, where it starts anew.
+        skorch callbacks, or (name, callback) pairs. One that could do nothing is refused: an ``LRScheduler`` beside a
+        schedule, a measurement of validation data where there is none. Their own state is not in a checkpoint, where
+        it starts anew.
     random_state : int, RandomState instance or None, default=None
         Seeds initialisation, order, dropout, augmentation and the validation split. The global random states of
         torch are left as they were.
@@ -148,7 +162,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     history_ : list of dict
         One an epoch: epoch, train_loss, train_accuracy, lr, seconds, and valid_loss, valid_accuracy where there is
         validation data. With validation data the training figures are measured as the validation figures are: in
-        evaluation mode, on as many rows; otherwise they are the epoch's running means.
+        evaluation mode, on as many rows; otherwise they are the epoch's running means. A fit or partial fit that goes
+        on remembers the last 10,000 epochs before it, and so many are saved.
     n_parameters_ : int
         Trainable parameters.
 
@@ -277,6 +292,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             checkpoint of other data or parameters it says what differs.
         TypeError
             For a sparse matrix.
+        Exception
+            Whatever a callback raises. After an exception in training a first fit is not fitted, and a warm start has
+            the weights and the history it had before.
         OSError
             If the checkpoint cannot be written: at once where its first file cannot, else when training has come to
             its end. The estimator is fitted then.
@@ -301,12 +319,12 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X, y, sample_weight, classes=self.classes_ if going_on else None, reset=not going_on
         )
         validation = self._check_validation_data(X_val, y_val)
+        check_callbacks(self.callbacks, self.lr_schedule, validates=self.early_stopping or validation is not None)
         order, weight = arrange(pixels, labels, weight)
-        self._training_data: str = fingerprint(pixels, labels, weight, order, self._training_data)
-        self._learnt: Hashes = keep(self._learnt, pixels[np.unique(order)])
+        data = self._name_data(pixels, labels, weight, order)
         if not going_on:
             self._draw_seed()
-        checkpoint = None if self.checkpoint is None else self._open_checkpoint(validation)
+        checkpoint = None if self.checkpoint is None else self._open_checkpoint(data.sha256, validation)
         if self.early_stopping and validation is None:
             order, held_out = split_rows(order, pixels, labels, self.validation_fraction, self._seed)
             validation = pixels[held_out], labels[held_out], None if weight is None else weight[held_out]
@@ -315,10 +333,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         valid = None if validation is None else make_rows(*validation, of_class)
         batch_size = choose_batch_size(self.batch_size, len(order))
         if going_on:
-            self._make_net(self.module_, batch_size, self.net_.history)
+            net = self._make_net(self.module_, batch_size, self.net_.history)
         else:
-            self._make_net(self._make_module(measure(rows)), batch_size)
-        return self._train(rows, valid, epochs=self.max_epochs, schedule=self.lr_schedule, checkpoint=checkpoint)
+            net = self._make_net(self._begin_module(rows), batch_size)
+        return self._train(net, rows, valid, data, self.max_epochs, self.lr_schedule, checkpoint)
 
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -344,7 +362,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            As for :meth:`fit`, and if ``classes`` is missing in the first call or changes in a later one.
+            As for :meth:`fit`, and if ``classes`` is missing in the first call or changes in a later one. After an
+            exception in training the weights, the optimiser's state and the history are those before the call.
         """
         check_parameters(self)
         if _is(self.class_weight, "balanced"):
@@ -356,14 +375,15 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = check_classes(classes, None if first else self.classes_)
         pixels, labels, weight = self._check_training_data(X, y, sample_weight, classes=classes, reset=first)
         order, weight = arrange(pixels, labels, weight)
-        self._training_data = fingerprint(pixels, labels, weight, order, self._training_data)
-        self._learnt = keep(self._learnt, pixels[np.unique(order)])
+        data = self._name_data(pixels, labels, weight, order)
         of_class = class_weights(self.class_weight, self.classes_, labels, weight, order)
         rows = make_rows(pixels, labels, weight, of_class, order)
         if first:
             self._draw_seed()
-            self._make_net(self._make_module(measure(rows)), choose_batch_size(self.batch_size, len(order)))
-        return self._train(rows, None, epochs=1, schedule="constant")
+            net = self._make_net(self._begin_module(rows), choose_batch_size(self.batch_size, len(order)))
+        else:
+            net = self.net_
+        return self._train(net, rows, None, data, epochs=1, schedule="constant")
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the label of each image.
@@ -484,7 +504,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         from cnnclf.persistence import load_estimator
 
-        loaded: Self = load_estimator(cls, path, architecture)
+        with session("cpu"):
+            loaded: Self = load_estimator(cls, path, architecture)
         return loaded
 
     def to_onnx(
@@ -541,7 +562,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from cnnclf.onnx_export import export
 
         check_is_fitted(self)
-        export(self, path, quantize=quantize, calibration=calibration)
+        with session("cpu"):
+            export(self, path, quantize=quantize, calibration=calibration)
 
     def trace(self, image: Any) -> "Trace":
         """Record what every layer makes of one image.
@@ -579,13 +601,18 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         check_is_fitted(self)
         pixels = self._check_images(np.asarray(image)[np.newaxis], reset=False)
-        return Trace.record(self.module_, pixels[0], self.classes_)
+        with session("cpu"):
+            return Trace.record(self.module_, pixels[0], self.classes_)
 
     @property
     def module_(self) -> nn.Sequential:
         """The torch module, from raw pixels to logits."""
-        module: nn.Sequential = self.net_.network
-        return module
+        return cast(nn.Sequential, self.net_.network)
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """What is known of each whole epoch."""
+        return tidy_history(self.net_.history)
 
     @property
     def n_parameters_(self) -> int:
@@ -606,7 +633,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _html_repr(self) -> str:
         page: str = estimator_html_repr(self)
-        return page + layers_html(self.module_, self.image_shape_) if hasattr(self, "net_") else page
+        with session("cpu"):
+            return page + layers_html(self.module_, self.image_shape_) if hasattr(self, "net_") else page
 
     def _check_images(self, X: Any, *, reset: bool) -> Pixels:
         pixels, layout = check_images(
@@ -620,7 +648,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._layout: ImageLayout = layout
             self._input_dtype = str(pixels.dtype)
             self._training_data = ""
-            self._learnt = NONE_YET
+            self._learnt: Hashes = NONE_YET
             self._examples: Pixels | None = pixels[:N_EXAMPLES].copy()
             self.image_shape_ = layout.image_shape
             self.n_features_in_ = math.prod(layout.input_shape)
@@ -649,14 +677,24 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_consistent_length(pixels, y_val)
         return pixels, encode(y_val, self.classes_, "y_val"), None
 
+    def _name_data(
+        self,
+        pixels: Pixels,
+        labels: NDArray[np.int64],
+        weight: NDArray[np.float64] | None,
+        order: NDArray[np.int64],
+    ) -> TrainingData:
+        sha256 = fingerprint(pixels, labels, weight, order, self._training_data)
+        return TrainingData(sha256, keep(self._learnt, pixels[np.unique(order)]))
+
     def _draw_seed(self) -> None:
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-    def _open_checkpoint(self, validation: Labelled | None) -> "Checkpoint":
+    def _open_checkpoint(self, training_data: str, validation: Labelled | None) -> "Checkpoint":
         from cnnclf.checkpoint import open_checkpoint
 
         measured = None if validation is None else fingerprint(*validation, np.arange(len(validation[0])))
-        checkpoint = open_checkpoint(self, measured)
+        checkpoint = open_checkpoint(self, training_data, measured)
         self._seed = checkpoint.seed
         return checkpoint
 
@@ -665,36 +703,53 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with session("cpu", (self._seed, 0)):
             return build_module(self.architecture, self.image_shape_, len(self.classes_), standardise)
 
-    def _make_net(self, module: nn.Sequential, batch_size: int, history: History | None = None) -> None:
+    def _begin_module(self, rows: Rows) -> nn.Sequential:
+        """Make the network that training begins with, and warn of one that has outgrown its architecture."""
+        module = self._make_module(measure(rows))
+        n_parameters = count_parameters(module)
+        if isinstance(self.architecture, str) and n_parameters > MANY_PARAMETERS:
+            _, height, width = self.image_shape_
+            warnings.warn(
+                f"Expected at most {MANY_PARAMETERS:,} parameters of architecture={self.architecture!r}; got "
+                f"{n_parameters:,}, as its dense layer grows with the image, here {height}×{width}. Make the images "
+                "smaller, or pass an architecture of your own that pools globally, with nn.AdaptiveAvgPool2d(1).",
+                UserWarning,
+                stacklevel=3,  # the caller of fit or partial_fit
+            )
+        return module
+
+    def _make_net(self, module: nn.Sequential, batch_size: int, history: Epochs | None = None) -> Net:
         """Put a network, new or trained, into a skorch net with the parameters that are set now."""
         device = choose_device(self.device)
-        precision = choose_precision(self.precision, device)
-        on_cpu = torch.device(device).type == "cpu"
-        if on_cpu and precision == "bfloat16" and steps_to_one_column(module, self.image_shape_):
-            precision = "float32"
-        augment = [self.augment] if isinstance(self.augment, str) or callable(self.augment) else self.augment
-        steps = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in augment or ()]
-        self.net_ = Net(
-            module,
-            n_classes=len(self.classes_),
-            max_epochs=int(self.max_epochs),
-            batch_size=batch_size,
-            lr=float(self.lr),
-            optimizer=self.optimizer,
-            schedule=self.lr_schedule,
-            weight_decay=float(self.weight_decay),
-            label_smoothing=float(self.label_smoothing),
-            augment=Compose(steps) if steps else None,
-            weight_averaging=bool(self.weight_averaging),
-            precision=precision,
-            patience=int(self.patience) if self.early_stopping else None,
-            callbacks=self.callbacks or (),
-            device=device,
-            compile=bool(self.compile),
-            verbose=int(self.verbose),
-        ).initialize()
+        with session(device):
+            precision = choose_precision(self.precision, device)
+            on_cpu = torch.device(device).type == "cpu"
+            if on_cpu and precision == "bfloat16" and steps_to_one_column(module, self.image_shape_):
+                precision = "float32"
+            augment = [self.augment] if isinstance(self.augment, str) or callable(self.augment) else self.augment
+            steps = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in augment or ()]
+            net: Net = Net(
+                module,
+                n_classes=len(self.classes_),
+                max_epochs=int(self.max_epochs),
+                batch_size=batch_size,
+                lr=float(self.lr),
+                optimizer=self.optimizer,
+                schedule=self.lr_schedule,
+                weight_decay=float(self.weight_decay),
+                label_smoothing=float(self.label_smoothing),
+                augment=Compose(steps) if steps else None,
+                weight_averaging=bool(self.weight_averaging),
+                precision=precision,
+                patience=int(self.patience) if self.early_stopping else None,
+                callbacks=self.callbacks or (),
+                device=device,
+                compile=bool(self.compile),
+                verbose=int(self.verbose),
+            ).initialize()
         if history is not None:
-            self.net_.history = history
+            net.history = history
+        return net
 
     def _fitted_state(self) -> dict[str, Any]:
         """All that fitting learnt, beside the tensors of the module."""
@@ -709,7 +764,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "feature_names": getattr(self, "feature_names_in_", None),
             "batch_size": self.net_.batch_size,
             "seed": self._seed,
-            "history": self.history_,
+            "history": self.history_[-KEPT_EPOCHS:],
         }
 
     def _restore(self, fitted: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
@@ -726,30 +781,52 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if fitted["feature_names"] is not None:
             self.feature_names_in_ = np.asarray(fitted["feature_names"], dtype=object)
         self._seed = fitted["seed"]
-        self.history_ = fitted["history"]
         module = self._make_module(Standardise(tensors["standardise.mean"], tensors["standardise.std"]))
         module.load_state_dict(tensors)
-        history = History({"batches": [], **row, "dur": row["seconds"]} for row in self.history_)
-        self._make_net(module, fitted["batch_size"], history)
+        history = Epochs({"batches": [], **row, "dur": row["seconds"]} for row in fitted["history"])
+        self.net_ = self._make_net(module, fitted["batch_size"], history)
 
     def _train(
-        self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str, checkpoint: "Checkpoint | None" = None
+        self,
+        net: Net,
+        rows: Rows,
+        valid: Rows | None,
+        data: TrainingData,
+        epochs: int,
+        schedule: str,
+        checkpoint: "Checkpoint | None" = None,
     ) -> Self:
-        self.net_.lr = float(self.lr)
-        try:
-            with session(self.net_.device, (self._seed, 1 + len(self.net_.history))):
-                self.net_.train(rows, valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint)
-        finally:
-            self.history_ = tidy_history(self.net_.history)
-        if not self.net_.ended_:
+        net.lr = float(self.lr)
+        with session(net.device, (self._seed, 1 + net.n_epochs_)), self._undone_by_an_error():
+            self.net_, (self._training_data, self._learnt) = net, data
+            net.train(rows, valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint)
+        if not net.ended_:
             warnings.warn(
-                f"Training interrupted by user in epoch {len(self.history_) + 1}; the estimator is usable.",
+                f"Training interrupted by user in epoch {net.n_epochs_ + 1}; the estimator is usable.",
                 UserWarning,
                 stacklevel=3,
             )
         if checkpoint is not None:
-            checkpoint.close(self.net_)
+            checkpoint.close(net)
         return self
+
+    @contextmanager
+    def _undone_by_an_error(self) -> Iterator[None]:
+        """Be as before where training raises, unfitted or fitted; after Ctrl-C be what the whole epochs made."""
+        before = getattr(self, "net_", None)
+        stand = None if before is None else before.stand()
+        data = self._training_data, self._learnt
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            if before is None or stand is None:
+                del self.net_
+            else:
+                before.return_to(stand)
+                self.net_, (self._training_data, self._learnt) = before, data
+            raise
 
     def _logits(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)
@@ -783,11 +860,23 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
             f"Expected {name} of shape (n,), one label an image; got shape {shape}. "
             f"If {name} is one-hot encoded, pass {name}.argmax(axis=1)."
         )
+    n_missing = sum(map(is_missing, array.ravel().tolist())) if array.dtype.kind in "OfMm" else 0
+    if n_missing:
+        raise ValueError(
+            f"Expected a label for each row; {name} has {n_missing:,} missing label{'s' * (n_missing > 1)} "
+            "(None, NaN or NA). Drop those rows."
+        )
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     if labels.dtype == object:
         labels = check_object_labels(labels, name)
     assert_all_finite(labels, input_name=name)
     return labels
+
+
+def is_missing(label: Any) -> bool:
+    """Tell what stands for no label: None, NaN of any type, and what pandas calls NA and NaT."""
+    is_nan = isinstance(label, numbers.Number) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
 
 
 def is_text(labels: NDArray[Any]) -> bool:
@@ -897,6 +986,26 @@ def split_rows(
     return order[~held_out], order[held_out]
 
 
+def check_callbacks(callbacks: Sequence[Any] | None, schedule: str, *, validates: bool) -> None:
+    """Refuse callbacks that could do nothing: that rule a rate which is ruled, or look at data which is not there."""
+    for given in callbacks or ():
+        callback = given[1] if isinstance(given, tuple) else given
+        callback = callback() if isinstance(callback, type) else callback
+        name = type(callback).__name__
+        if isinstance(callback, LRScheduler) and SCHEDULES[schedule] is not None:
+            raise ValueError(
+                f"Expected lr_schedule='constant' beside the callback {name}, which rules the learning rate; "
+                f"got lr_schedule={schedule!r}, which overrides it. Pass lr_schedule='constant', or drop the callback."
+            )
+        measures = isinstance(callback, EpochScoring | BatchScoring) and not callback.on_train
+        watches = getattr(callback, "monitor", None) in OF_VALIDATION
+        if (measures or watches) and not validates:
+            raise ValueError(
+                f"Expected validation data for the callback {name}, which has nothing to look at without; got none. "
+                "Pass X_val and y_val or early_stopping=True, or let the callback look at training data."
+            )
+
+
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
     """View an array as a tensor; a read-only one is copied, as torch knows no read-only memory."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
@@ -951,8 +1060,10 @@ def make_rows(
         total = combined.sum() if order is None else combined[order].sum()
         if total > 0:  # validation data may hold nothing but classes of weight zero: it is measured all the same
             n_visits = len(labels) if order is None else len(order)
-            weight = torch.from_numpy((combined * (n_visits / total)).astype(np.float32))
-    return Rows(as_tensor(pixels), torch.from_numpy(labels), None if order is None else torch.from_numpy(order), weight)
+            weight = (combined * (n_visits / total)).astype(np.float32)
+    with session("cpu"):
+        visits, factors = (None if array is None else torch.from_numpy(array) for array in (order, weight))
+        return Rows(as_tensor(pixels), torch.from_numpy(labels), visits, factors)
 
 
 def measure(rows: Rows) -> Standardise:
@@ -979,18 +1090,38 @@ def build_module(
             f"architecture must give logits of shape (n, {n_classes}), one for each class; "
             f"for a single image of shape {image_shape} it gave {shape}."
         )
+    if not isinstance(architecture, str) and n_classes > 1:
+        check_logits(module[1:], image_shape)
     return module
+
+
+def check_logits(body: nn.Module, image_shape: ImageShape) -> None:
+    """Refuse a network that ends in probabilities: the loss applies the softmax, and twice is another model.
+
+    Noise of the deviation of standardised images is passed through, and noise of a hundred times that, for which logits
+    do not stay between 0 and 1.
+    """
+    noise = torch.randn(16, *image_shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs = body(torch.cat([noise, 100 * noise])).double()
+    ones = torch.ones(len(outputs), dtype=torch.float64)
+    if (outputs >= 0).all() and outputs.sum(dim=1).allclose(ones, atol=1e-4):
+        got, last = "probabilities, which add up to one", "softmax"
+    elif outputs.exp().sum(dim=1).allclose(ones, atol=1e-4):
+        got, last = "logarithms of probabilities", "log-softmax"
+    elif (outputs >= 0).all() and (outputs <= 1).all() and (outputs != outputs[0]).any():
+        got, last = "numbers from 0 to 1 alone", "sigmoid"
+    else:
+        return
+    raise ValueError(f"architecture must give logits; got {got}. Leave out the {last}: the loss has one in it.")
 
 
 def tidy_history(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep what is said of each whole epoch, under plain names."""
-    names = {name: name for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr")}
-    names["dur"] = "seconds"
-    whole = [row for row in history if "dur" in row]
-    return [
-        {"epoch": epoch} | {new: row[old] for old, new in names.items() if old in row}
-        for epoch, row in enumerate(whole, start=1)
-    ]
+    names = {name: name for name in ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr")} | {
+        "dur": "seconds"
+    }
+    return [{new: row[old] for old, new in names.items() if old in row} for row in history if "dur" in row]
 
 
 def layers_html(module: nn.Module, image_shape: ImageShape) -> str:

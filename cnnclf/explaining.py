@@ -373,8 +373,13 @@ def write_maximum(e: Explanation, decimals: int) -> list[str]:
 
 
 def write_standardise(e: Explanation, decimals: int) -> list[str]:
-    """Subtract the mean and divide by the standard deviation; pixels that are whole numbers stay whole."""
+    """Subtract the mean and divide by the standard deviation; pixels that are whole numbers stay whole.
+
+    A channel that never varied, of deviation 0, is multiplied by 0 instead.
+    """
     x, mean, std = number(e.parts["x"], decimals), number(e.parts["mean"], decimals), fine(e.parts["std"], decimals)
+    if not std:
+        return [equation(f"0×({x:f} - {bracketed(mean)})", Decimal(0), number(e.value, decimals))]
     return [equation(f"({x:f} - {bracketed(mean)})/{std:f}", (x - mean) / std, number(e.value, decimals))]
 
 

@@ -199,6 +199,7 @@ def input_rows(clf: Any, pixels: NDArray[Any]) -> NDArray[Any]:
 def examples_of(clf: Any) -> NDArray[Any]:
     """Gather rows to compare on: noise of the images' range, a flat one, and training images if it was fitted here."""
     mean, std = (t.cpu().numpy() for t in (clf.module_.standardise.mean, clf.module_.standardise.std))
+    std = np.where(std > 0, std, 1)  # a channel that never varied in training does so here, and must have no say
     noise = mean + std * np.random.default_rng(0).standard_normal((32, *clf._layout.image_shape))
     noise = np.concatenate([noise, np.broadcast_to(mean, (1, *clf._layout.image_shape))])
     if clf._input_dtype == "uint8":

@@ -46,9 +46,9 @@ def exactly(value: NDArray[Any]) -> tuple[Doubles, Doubles]:
 
 
 def recompute_standardise(step: "Step") -> tuple[Doubles, Doubles]:
-    """Compute (x − mean) / std, one subtraction and one division: two roundings."""
+    """Compute (x − mean) / std, one subtraction and one division: two roundings; 0 of a channel that never varied."""
     mean, std = (step.weights[name].astype(np.float64) for name in ("mean", "std"))
-    value = (step.input - mean) / std
+    value = (step.input - mean) / np.where(std > 0, std, np.inf)
     return value, gamma(2) * np.abs(value) + TINY
 
 

@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from copy import deepcopy
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol
@@ -18,6 +19,7 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
+from skorch.history import History
 from skorch.utils import TeeGenerator, noop
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -36,6 +38,9 @@ STATISTICS_ROWS = 2048
 
 # Σw up to which whole-number weights become repetitions, in multiples of the number of rows.
 REPETITION_LIMIT = 10
+
+# Epochs that are remembered when training goes on and that are saved, so that partial fits can go on for ever.
+KEPT_EPOCHS = 10_000
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True),
@@ -342,6 +347,69 @@ def steps_to_one_column(network: nn.Module, image_shape: tuple[int, int, int]) -
     return any(found)
 
 
+def read_determinism() -> tuple[bool, bool]:
+    """Tell whether torch refuses, or only warns of, operations whose bits may differ from run to run."""
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def write_determinism(modes: tuple[bool, bool]) -> None:
+    """Set what :func:`read_determinism` gave."""
+    torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
+
+
+# torch's switches for a whole process: how each is read and written, and what it has to be.
+SWITCHES: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = [
+    (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    (read_determinism, write_determinism, (False, False)),
+    *(
+        (partial(getattr, part, "fp32_precision"), partial(setattr, part, "fp32_precision"), "ieee")
+        for part in (getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv"))
+    ),
+]
+
+
+class OwnSwitches:
+    """Have torch's switches as they have to be; the last of several threads that do puts them back."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_inside = 0
+        self.before: list[Any] = []
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.n_inside:
+                self.before = [read() for read, _, _ in SWITCHES]
+                self.write([needed for _, _, needed in SWITCHES])
+            self.n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.n_inside -= 1
+            if not self.n_inside:
+                self.write(self.before)
+
+    @staticmethod
+    def write(values: list[Any]) -> None:
+        """Write those that have another value: some take long."""
+        for (read, write, _), value in zip(SWITCHES, values, strict=True):
+            if read() != value:
+                write(value)
+
+
+OWN_SWITCHES = OwnSwitches()
+
+
+@contextmanager
+def own_modes(device: str) -> Iterator[None]:
+    """Keep out what the caller set torch to: default type and device, gradients, autocast, determinism, precision."""
+    kind = torch.device(device).type
+    with OWN_SWITCHES, torch.inference_mode(False), torch.autocast(kind, enabled=False), ExitStack() as default_device:
+        if torch.get_default_device().type != "cpu":  # otherwise it would cost time in each of torch's functions
+            default_device.enter_context(torch.device("cpu"))
+        yield
+
+
 @contextmanager
 def threads_of_torch(n_threads: int) -> Iterator[None]:
     """Set torch's number of threads; give back what this Python thread had, and what later ones begin with.
@@ -368,7 +436,7 @@ def threads_of_torch(n_threads: int) -> Iterator[None]:
 
 @contextmanager
 def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
-    """Run torch with its own random numbers and a fixed number of threads; leave the caller's as they were.
+    """Run torch with its own random numbers, modes and a fixed number of threads; leave the caller's as they were.
 
     One thread, as scikit-learn's own estimators: ``n_jobs`` is the way to use more cores, results are the same
     bits inside and outside of it, and spinning threads on a busy machine cost more than they bring.
@@ -388,6 +456,7 @@ def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
     with (
         nullcontext() if seed is None else ONE_SEED_AT_A_TIME,
         threads_of_torch(n_threads),
+        own_modes(device),
         torch.random.fork_rng(devices, enabled=seed is not None),
     ):
         if seed is not None:
@@ -406,7 +475,7 @@ class Progress(Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
         """Name the epoch."""
-        self.bar_.set_description(f"epoch {len(net.history)}", refresh=False)
+        self.bar_.set_description(f"epoch {net.history[-1]['epoch']}", refresh=False)
 
     def on_batch_end(self, net: "Net", training: bool = False, **kwargs: Any) -> None:
         """Move on by a step."""
@@ -421,10 +490,11 @@ class Progress(Callback):  # type: ignore[misc]
             f"{kind} loss {last[f'{kind}_loss']:.4f}, accuracy {percent(last[f'{kind}_accuracy'])}"
         )
 
-    def on_train_end(self, net: "Net", **kwargs: Any) -> None:
+    def close(self) -> None:
         """Leave the last line standing."""
-        self.bar_.close()
-        del self.bar_
+        bar = self.__dict__.pop("bar_", None)
+        if bar is not None:
+            bar.close()
 
 
 class StopEarly(EarlyStopping):  # type: ignore[misc]
@@ -447,6 +517,13 @@ class StopEarly(EarlyStopping):  # type: ignore[misc]
         """Restore the best weights, unless training was interrupted before its first epoch."""
         if net.history:
             super().on_train_end(net, **kwargs)
+
+
+class Epochs(History):  # type: ignore[misc]
+    """skorch's history, where to look at one epoch costs the same however many there were."""
+
+    def __getitem__(self, i: Any) -> Any:
+        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
 
 
 class WeightAverage:
@@ -591,6 +668,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return rows_alike(self.network) if torch.device(self.device).type == "cpu" else self.network
 
     @property
+    def n_epochs_(self) -> int:
+        """Number of the last whole epoch; 0 before the first one."""
+        return next((epoch["epoch"] for epoch in reversed(self.history) if "dur" in epoch), 0)
+
+    @property
     def early_stopping_(self) -> StopEarly | None:
         """The callback that stops early, where there is one."""
         return next((callback for _, callback in self.callbacks_ if isinstance(callback, StopEarly)), None)
@@ -634,7 +716,31 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         finally:
             self.train_split = None  # would carry the validation images into every pickle
             self.checkpoint_ = None
+            for _, callback in self.callbacks_:
+                if isinstance(callback, Progress):
+                    callback.close()
         return self
+
+    def stand(self) -> dict[str, Any]:
+        """Copy all that training changes, for :meth:`return_to`."""
+        return {
+            "tensors": [tensor.detach().clone() for tensor in self._tensors()],
+            "optimizer": deepcopy(self.optimizer_.state_dict()),
+            "average": deepcopy(self.average_),
+            "history": list(self.history),
+        }
+
+    def return_to(self, stand: Mapping[str, Any]) -> None:
+        """Undo all training since :meth:`stand`."""
+        with torch.no_grad():
+            for tensor, before in zip(self._tensors(), stand["tensors"], strict=True):
+                tensor.copy_(before)
+        self.optimizer_.load_state_dict(stand["optimizer"])
+        self.average_ = stand["average"]
+        self.history[:] = stand["history"]
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [*self.network.parameters(), *self.network.buffers()]
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Evaluate raw pixels (n, channels, height, width) slice by slice; float32 (n, n_classes) on the CPU."""
@@ -648,6 +754,10 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return rows_at_once(self.network, pixels[:2].to(self.device))
 
     # What skorch asks a net to provide.
+
+    def initialize_history(self) -> None:
+        """Start a history that many epochs do not slow down."""
+        self.history_ = Epochs()
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
         """Time every epoch; stop early and show progress where asked to."""
@@ -710,7 +820,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
                     f"augment must give a batch of the shape it was given, {tuple(shape)}; got {tuple(x.shape)}."
                 )
         low = training and self.precision == "bfloat16"
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
+        # Without torch's cache of converted weights, which an autocast around this one would keep from step to step.
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low, cache_enabled=False):
             x = x.contiguous(memory_format=torch.channels_last)
             for layer in cheapest_order(self.module_) if training else [self.answering_network]:
                 x = layer(x)
@@ -732,6 +843,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     def on_train_begin(self, net: "Net", X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Start the schedule anew, or go on with it."""
         steps = len(self.get_iterator(X, training=True))
+        self.forget_early_epochs()
         self.step_ = 0
         self.n_steps_ = self.max_epochs * steps
         self.interrupted_, self.completed_ = True, False
@@ -740,6 +852,14 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if self.checkpoint_ is not None:
             self.checkpoint_.restore(self)
             self.step_ = self.checkpoint_.n_epochs * steps
+
+    def forget_early_epochs(self) -> None:
+        """Drop what would grow with every training: early epochs, and the batches of those that are kept."""
+        del self.history[:-KEPT_EPOCHS]
+        for epoch in reversed(self.history):
+            if not epoch["batches"]:
+                break
+            epoch["batches"] = []
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> "Net":
         """Note that no interrupt ended the last epoch."""
@@ -831,6 +951,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if self.checkpoint_ is not None:
             self.checkpoint_.write(self)
         super().on_epoch_begin(net, **kwargs)
+        self.history.record("epoch", self.n_epochs_ + 1)
 
     def on_epoch_end(
         self, net: "Net", dataset_train: Rows | None = None, dataset_valid: Rows | None = None, **kwargs: Any
@@ -842,14 +963,14 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             logits, y = self.logits(X["X"] if isinstance(X, dict) else X), y.cpu()
             self.history.record("train_loss", float(self.get_loss(logits, y, X)))
             self.history.record("train_accuracy", int((logits.argmax(dim=1) == y).sum()) / len(y))
-            self.history.record("valid_acc", self.history[-1, "valid_accuracy"])  # as skorch's own classifier calls it
+            self.history.record("valid_acc", self.history[-1]["valid_accuracy"])  # as skorch's own classifier calls it
         for name, sign in (("train_loss", 1), ("valid_loss", 1), ("valid_acc", -1)):
             if name in self.history[-1]:  # what skorch's Checkpoint looks at
                 earlier = [sign * row[name] for row in self.history[:-1] if name in row]
-                self.history.record(f"{name}_best", sign * self.history[-1, name] < min(earlier, default=math.inf))
-        if not math.isfinite(self.history[-1, "train_loss"]):
+                self.history.record(f"{name}_best", sign * self.history[-1][name] < min(earlier, default=math.inf))
+        if not math.isfinite(self.history[-1]["train_loss"]):
             raise ValueError(
-                f"Training diverged in epoch {len(self.history)}: the loss is {self.history[-1, 'train_loss']}. "
+                f"Training diverged in epoch {self.n_epochs_ + 1}: the loss is {self.history[-1]['train_loss']}. "
                 f"Lower lr, which is {self.lr:g}."
             )
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])

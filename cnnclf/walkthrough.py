@@ -272,7 +272,8 @@ WRITTEN_OUT = (*PICTURED, "max_pool", "avg_pool", "global_avg_pool", "dense")
 # What each kind of layer does, to someone who has never seen one.
 SENTENCES: dict[str, Callable[["Step"], str]] = {
     "standardise": lambda step: (
-        "Every pixel becomes (pixel - mean)/(standard deviation), both learnt from the training images."
+        "Every pixel becomes (pixel - mean)/(standard deviation), both learnt from the training images"
+        f"{'; 0 in a channel that never varied there' * bool((step.weights['std'] == 0).any())}."
     ),
     "conv": lambda step: (
         f"{step.output.shape[0]} kernels of {shape(step.weights['weight'][0])} numbers. A kernel is laid on every "

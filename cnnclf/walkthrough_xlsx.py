@@ -54,7 +54,10 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
 
 # In words, for the top of each sheet.
 ABOUT = {
-    "standardise": "Each pixel, minus the mean of its channel in the training images, over their standard deviation.",
+    "standardise": (
+        "Each pixel, minus the mean of its channel in the training images, over their standard deviation; 0 in a "
+        "channel that never varied there."
+    ),
     "conv": "Each cell: the patch of the layer before, times the kernels to the left, all products and the bias added.",
     "norm": "Each cell, minus the mean, over √(variance + ε), times the weight, plus the bias of its channel.",
     "relu": "Each cell, or 0 where it is negative.",
@@ -380,7 +383,8 @@ def cell_formula(
     x = source.at(channel, row, column)
     match step.kind:
         case "standardise":
-            return f"=({x}-{weights['mean']})/{weights['std']}"
+            varied = step.weights["std"][channel].item() > 0
+            return f"=({x}-{weights['mean']})/{weights['std']}" if varied else f"=0*({x}-{weights['mean']})"
         case "norm":
             scaled = (
                 f"({x}-{weights['running_mean']})/SQRT({weights['running_var']}+{repr(step.settings['eps']).upper()})"

@@ -1,6 +1,7 @@
 """Load and faults: many threads, killed processes, Ctrl-C at any moment, and the same bits in any surroundings."""
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EpochTimer
 
 from cnnclf import CNNClassifier, ONNXClassifier, compare_architectures
@@ -343,6 +345,116 @@ def test_a_second_fit_that_fails_before_training_leaves_no_old_network_with_new_
             clf.fit(X, np.array(list("abcdefghij"))[y], sample_weight=[1.0])
     with pytest.raises(NotFittedError):
         clf.predict(X)
+
+
+# Errors in training
+
+
+class Fail(Callback):
+    """A callback of one's own with a fault that shows at some moment, once it is armed."""
+
+    def __init__(self, moment, error=RuntimeError, armed=False):
+        self.moment = moment
+        self.error = error
+        self.armed = armed
+
+    def strike(self, moment):
+        if self.armed and moment == self.moment:
+            raise self.error("a fault")
+
+    def on_train_begin(self, net, **kwargs):
+        self.strike("train begin")
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.strike("epoch begin")
+
+    def on_grad_computed(self, net, **kwargs):
+        self.strike("within a step")
+
+    def on_epoch_end(self, net, **kwargs):
+        self.strike("epoch end")
+
+    def on_train_end(self, net, **kwargs):
+        self.strike("train end")
+
+
+moments = pytest.mark.parametrize(
+    "moment",
+    ["train begin", "epoch begin", "within a step", "epoch end", "train end"],
+    ids=lambda m: m.replace(" ", "_"),
+)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_first_fit_that_diverged_is_not_fitted(method, some):
+    X, y = some
+    classes = {"classes": range(10)} if method == "partial_fit" else {}
+    clf = quick(optimizer="sgd", lr=1e30)
+    with pytest.raises(ValueError, match=r"\ATraining diverged in epoch 1: the loss is nan\. "):
+        getattr(clf, method)(X * 1e3, y, **classes)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(clf)
+    with pytest.raises(NotFittedError):
+        clf.predict(X)
+    assert same_bits(clf.set_params(lr=0.01, optimizer="adam").fit(X, y), quick(lr=0.01, optimizer="adam").fit(X, y), X)
+
+
+@moments
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_a_first_fit_whose_callback_fails_is_not_fitted(error, moment, some):
+    clf = quick(callbacks=[Fail(moment, error, armed=True)], verbose=1)
+    with pytest.raises(error, match=r"\Aa fault\Z"):
+        clf.fit(*some)
+    with pytest.raises(NotFittedError):
+        clf.predict(some[0])
+
+
+@kinds
+def test_a_warm_start_that_diverged_has_its_earlier_weights(parameters, some, tmp_path):
+    clf, other = (quick(warm_start=True, **parameters).fit(*some) for _ in range(2))
+    clf.save(tmp_path / "before.cnn")
+    with pytest.raises(ValueError, match=rf"\ATraining diverged in epoch {N_EPOCHS + 1}: the loss is nan\. Lower lr"):
+        clf.set_params(lr=1e30).fit(some[0] * 1e3, some[1])
+    clf.set_params(lr=other.lr).save(tmp_path / "after.cnn")
+    # Weights, history and what the training data was.
+    assert (tmp_path / "after.cnn").read_bytes() == (tmp_path / "before.cnn").read_bytes()
+    assert same_bits(clf.fit(*some), other.fit(*some), some[0])
+    assert untimed(clf.history_) == untimed(other.history_)
+
+
+@moments
+def test_a_warm_start_whose_callback_fails_has_its_earlier_weights(moment, some):
+    fail = Fail(moment)
+    clf, other = quick(warm_start=True, callbacks=[fail], verbose=1).fit(*some), quick(warm_start=True).fit(*some)
+    fail.armed = True
+    with pytest.raises(RuntimeError, match=r"\Aa fault\Z"):
+        clf.fit(*some)
+    assert same_bits(clf, other, some[0])
+    assert untimed(clf.history_) == untimed(other.history_)
+    assert same_bits(pickle.loads(pickle.dumps(clf)), other, some[0])
+    fail.armed = False
+    assert same_bits(clf.fit(*some), other.fit(*some), some[0])
+
+
+@moments
+@pytest.mark.parametrize("parameters", [{}, {"weight_averaging": True}, {"optimizer": "sgd"}], ids=str)
+def test_a_partial_fit_that_fails_leaves_weights_and_optimiser_as_they_were(parameters, moment, some):
+    fail = Fail(moment)
+    clf, other = quick(callbacks=[fail], **parameters), quick(**parameters)
+    for each in (clf, other):
+        each.partial_fit(*some, classes=range(10))
+    fail.armed = True
+    with pytest.raises(RuntimeError, match=r"\Aa fault\Z"):
+        clf.partial_fit(*some)
+    fail.armed = False
+    with pytest.raises(ValueError, match=r"\ATraining diverged in epoch 2: "):
+        clf.set_params(lr=1e30).partial_fit(some[0] * 1e3, some[1])
+    assert same_bits(clf, other, some[0])
+    clf.set_params(lr=other.lr)
+    for each in (clf, other):
+        each.partial_fit(*some)
+    assert same_bits(clf, other, some[0])
+    assert untimed(clf.history_) == untimed(other.history_)
 
 
 # Surroundings

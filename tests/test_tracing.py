@@ -250,6 +250,22 @@ def test_a_norm_that_does_not_follow_a_convolution_has_no_kernel_to_be_folded_in
     assert "kernel" not in trace["norm2"].explain(0, 0, 0).parts
 
 
+def test_a_channel_that_never_varied_is_explained_as_zero():
+    # (7 − 3)/2 = 2 in the first channel; the second was 255 throughout training, so 230 is nothing that is known.
+    standardise = Standardise(torch.tensor([3.0, 255.0]), torch.tensor([2.0, 0.0]))
+    dense = hand_set(nn.Linear(2, 2), weight=[[1.0, 1], [2, 2]], bias=[0.0, 0.0])
+    image = np.array([[[7]], [[230]]], dtype=np.uint8)
+    layers = {"standardise": standardise, "flatten1": nn.Flatten(), "output": dense}
+    trace = Trace.record(sequence(**layers), image, np.array(["no", "yes"]))
+
+    assert trace.logits.tolist() == [2, 4]
+    assert trace["standardise"].explain(0, 0, 0).lines(2) == ("(7 - 3.00)/2.00 = 2.00",)
+    assert trace["standardise"].explain(1, 0, 0).lines(2) == ("0×(230 - 255.00) = 0.00",)
+    text = " ".join(trace.to_text().split())
+    assert "both learnt from the training images; 0 in a channel that never varied there." in text
+    trace.verify()
+
+
 def test_relu_flatten_dense_and_softmax():
     # (−1, 0, 1, 2) / 1 → ReLU (0, 0, 1, 2) → dense  1·1 − 2·2 + 3 = 0   and   −1 + ln 3 with weights 0, 0, −1, ln 3 / 2
     #                                                                          and bias 1: 0 + ln 3.

@@ -363,12 +363,18 @@ def test_standardise_by_hand():
     torch.testing.assert_close(layer(pixels), expected)
 
 
-def test_a_channel_that_never_varies_is_only_shifted():
-    pixels = torch.full((4, 2, 3, 3), 7, dtype=torch.uint8)
-    pixels[:, 1] = torch.arange(9).reshape(3, 3)
-    layer = Standardise.learn(pixels, torch.arange(4))
-    assert layer.std[0] == 1
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("value", [7, 255, 0.1])  # float32 has no 0.1: sums of many are rounded
+def test_a_channel_that_never_varied_has_no_say(value, dtype):
+    pixels = torch.full((3_000, 2, 5, 5), value).to(dtype)
+    pixels[:, 1] = torch.arange(25).reshape(5, 5)
+    pixels[-1, 0] = 99  # a row that training does not visit
+    layer = Standardise.learn(pixels, torch.arange(2_999))
+    assert layer.std.flatten()[0] == 0
     assert (layer(pixels)[:, 0] == 0).all()
+    torch.testing.assert_close(
+        layer(pixels)[0, 1], (torch.arange(25.0).reshape(5, 5) - 12) / math.sqrt(52)
+    )  # (25²−1)/12
 
 
 # Weight averaging

@@ -236,6 +236,21 @@ def test_the_formulas_are_those_a_reader_would_write(tmp_path):
     assert book["softmax"]["G6"].value == "=INDEX($A$6:$A$7,MATCH(MAX($B$6:$B$7),$B$6:$B$7,0))"
 
 
+def test_a_channel_that_never_varied_is_zero_in_the_workbook_whatever_is_typed_into_it(tmp_path):
+    net = layers(
+        standardise=Standardise(torch.tensor([3.0, 255.0]), torch.tensor([2.0, 0.0])),
+        flatten1=nn.Flatten(),
+        output=nn.Linear(2, 2),
+    )
+    trace = Trace.record(net, np.array([[[7]], [[230]]], np.uint8), np.array([0, 1]))
+    path = write(trace, tmp_path / "net.xlsx")
+    there = Recalculated(path)
+    assert there.output("standardise", (2, 1, 1)).tolist() == [[[2]], [[0]]]  # (7 − 3)/2
+    cell, *_ = (c.offset(1) for c in find(there.book["image"], "channel 1"))
+    changed = Recalculated(path, {("image", cell.coordinate): 99})
+    assert changed.output("standardise", (2, 1, 1)).tolist() == [[[2]], [[0]]]
+
+
 def test_the_weights_are_the_networks_to_the_last_digit(tmp_path):
     trace = trace_of("plain")
     book = openpyxl.load_workbook(write(trace, tmp_path / "net.xlsx"))

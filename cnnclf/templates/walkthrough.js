@@ -741,12 +741,13 @@ const explanations = {
     const mean = weightOf(cell, "mean"), std = weightOf(cell, "std");
     return [
       p("The pixel, minus the mean of all training pixels, divided by their standard deviation."),
-      formula(["(", i("x"), " − mean) / std"]),
+      ...(std ? [] : [p("This channel never varied in the training images, so it becomes 0 whatever comes.")]),
+      formula(std ? ["(", i("x"), " − mean) / std"] : ["0 × (", i("x"), " − mean)"]),
       ledger([
         [["pixel ", i("x")], jump({ ...cell, layer: cell.layer.source }, text(x, 6))],
         ["mean", text(mean, 6)],
         ["standard deviation", text(std, 6)],
-        ...result(cell, (x - mean) / std),
+        ...result(cell, std ? (x - mean) / std : 0 * (x - mean)),
       ]),
     ];
   },
