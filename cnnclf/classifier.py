@@ -143,7 +143,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Seeds initialisation, order, dropout, augmentation and the validation split. The global random states of
         torch are left as they were.
     verbose : int, default=0
-        1 shows a progress bar on stderr when that is a terminal.
+        1 shows a progress bar on stderr, in a terminal or below a notebook's cell; log files stay free of it.
 
     Attributes
     ----------

@@ -464,13 +464,24 @@ def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
         yield
 
 
+def is_followed(stream: Any) -> bool:
+    """Tell whether somebody sees at once what is written: in a terminal or below a notebook's cell, not in a log."""
+    below_a_cell = type(stream).__module__.partition(".")[0] == "ipykernel"
+    return below_a_cell or (stream is not None and stream.isatty())
+
+
 class Progress(Callback):  # type: ignore[misc]
-    """A progress bar with epoch, loss, accuracy and time left; silent where stderr is not a terminal."""
+    """A progress bar with epoch, loss, accuracy and time left; silent where nobody follows stderr."""
 
     def on_train_begin(self, net: "Net", **kwargs: Any) -> None:
         """Open the bar."""
         self.bar_ = tqdm(
-            total=net.n_steps_, initial=net.step_, disable=None, file=sys.stderr, unit="batch", dynamic_ncols=True
+            total=net.n_steps_,
+            initial=net.step_,
+            disable=not is_followed(sys.stderr),
+            file=sys.stderr,
+            unit="batch",
+            dynamic_ncols=True,
         )
 
     def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:

@@ -1032,7 +1032,9 @@ def test_callback_lr_scheduler_rules_a_constant_schedule(some):
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
 @pytest.mark.parametrize(
-    "callback", [LRScheduler("StepLR", step_size=1), ("rate", LRScheduler()), LRScheduler], ids=str
+    "callback",
+    [LRScheduler("StepLR", step_size=1), ("rate", LRScheduler()), LRScheduler],
+    ids=["alone", "named", "class"],
 )
 def test_a_scheduler_that_the_schedule_would_override_is_refused(callback, schedule, some):
     sentence = (
@@ -1371,6 +1373,11 @@ def test_nothing_is_printed_where_there_is_no_terminal(verbose, some, capfd):
     X, y = some
     quick(max_epochs=3, verbose=verbose, early_stopping=True, patience=1).fit(X, y).predict(X)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_program_without_stderr_shows_no_bar(some, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as under pythonw.exe
+    quick("tiny", verbose=1).fit(*some)
 
 
 @pytest.mark.parametrize(("verbose", "valid"), [(1, False), (1, True), (0, False)])
@@ -1754,7 +1761,6 @@ def test_labels_that_are_none_are_refused(y, sentence, some):
         pd.Series([1, pd.NA, 2, 1], dtype="Int64"),
         pl.Series(["a", None, "b", "a"]),
     ],
-    ids=str,
 )
 def test_a_missing_label_is_called_one(y, some):
     sentence = "Expected a label for each row; y has 1 missing label (None, NaN or NA). Drop those rows."
@@ -1934,7 +1940,7 @@ def test_a_network_that_ends_in_probabilities_is_refused(last, sentence, n_class
             quick(architecture).fit(X, y % n_classes)
 
 
-@pytest.mark.parametrize("last", [lambda x: x, torch.tanh, lambda x: 0 * x, torch.relu, lambda x: 1e-3 * x], ids=str)
+@pytest.mark.parametrize("last", [lambda x: x, torch.tanh, lambda x: 0 * x, torch.relu, lambda x: 1e-3 * x])
 @pytest.mark.parametrize("n_classes", [1, 2, 10])
 def test_a_network_that_ends_in_other_numbers_is_taken(last, n_classes, some):
     X, y = some

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -64,6 +65,28 @@ def run(notebook, folder, monkeypatch):
         for output in cell.outputs:
             if output.get("name") == "stderr":
                 pytest.fail(f"cell {number} says on stderr: {output.text}\n{cell.source}", pytrace=False)
+
+
+def shown_below(*sources):
+    """Run cells in a kernel; give what each says on stderr, as a reader sees it once it has run."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    texts = ["".join(o.text for o in cell.outputs if o.get("name") == "stderr") for cell in notebook.cells]
+    return [text.rstrip("\n").rpartition("\r")[2] for text in texts]
+
+
+def test_progress_is_shown_below_a_cell():
+    epochs, again, silent = shown_below(
+        """from cnnclf import CNNClassifier, load_digits
+X, y = load_digits()
+clf = CNNClassifier("tiny", max_epochs=2, batch_size=64, verbose=1, random_state=0)
+_ = clf.fit(X[:128], y[:128])""",
+        "_ = clf.partial_fit(X[:128], y[:128])",
+        "_ = clf.set_params(verbose=0).fit(X[:128], y[:128])",
+    )
+    assert re.match(r"epoch 2: 100%\|.*\| 4/4 \[.*, train loss \d\.\d{4}, accuracy ", epochs), epochs  # 2 · 128 / 64
+    assert re.match(r"epoch 3: 100%\|.*\| 2/2 \[", again), again
+    assert silent == ""
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
