@@ -71,9 +71,10 @@ def build(clf: Any, dtype: str, *, raw_scores: bool = False) -> onnx.ModelProto:
     With `raw_scores` the second output is what the probabilities are made of, as scikit-learn calibrates it: the
     logits, of two classes (−d, d) with d their difference.
     """
-    example = torch.zeros(N_TRACED, *clf._layout.input_shape, dtype=getattr(torch, dtype))
     try:
-        model = to_graph(served(clf, raw_scores=raw_scores), example, ["probabilities", "winner"])
+        with session("cpu"):
+            example = torch.zeros(N_TRACED, *clf._layout.input_shape, dtype=getattr(torch, dtype))
+            model = to_graph(served(clf, raw_scores=raw_scores), example, ["probabilities", "winner"])
     except torch.onnx.OnnxExporterError as error:
         raise RuntimeError(
             "Expected a network of operations that torch.onnx.export knows; got one that it cannot export. Build the "
