@@ -1,9 +1,12 @@
 """The ``cnnclf`` command.
 
-Results go to stdout, progress and errors to stderr. It exits with 0, 1 (failed), 2 (bad usage) or 130 (interrupted).
+Results go to stdout, progress and errors to stderr. It exits with 0, 1 (failed), 2 (bad usage), 130 (interrupted) or
+141 (nobody reads what it writes).
 """
 
+import io
 import math
+import os
 import shlex
 import sys
 import tempfile
@@ -45,6 +48,7 @@ OWN_MODELS = {
 MODEL_MEMORY = 2**30  # bytes for what an .onnx file computes, which may come from a stranger
 N_CALIBRATION = 500  # images that int8 ranges are measured on
 N_TOP = 3
+PIPE_CLOSED = 141  # as the shell tells of a program that SIGPIPE (13) ended: 128 + 13
 TRACE_FORMATS = (".html", ".md", ".tex", ".txt", ".xlsx")
 
 Images = NDArray[Any]
@@ -412,8 +416,39 @@ def doctor(json: Annotated[bool, JSON] = False) -> None:
             raise typer.Exit(1)
 
 
+class Output(io.TextIOWrapper):
+    """A standard stream that ends the program without a word when nobody reads on, as behind ``| head -1``."""
+
+    def write(self, text: str) -> int:
+        """Write text, or leave."""
+        with quiet_end(self):
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what is left, or leave."""
+        with quiet_end(self):
+            super().flush()
+
+
+@contextmanager
+def quiet_end(stream: io.TextIOWrapper) -> Iterator[None]:
+    """Leave as a program does that SIGPIPE ends; what is still to be written goes nowhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        raise SystemExit(PIPE_CLOSED) from None
+
+
 def main() -> None:
     """Run the command; the entry point of the installed script."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before
+            continue
+        settings = {key: getattr(stream, key) for key in ("encoding", "errors", "line_buffering", "write_through")}
+        setattr(sys, name, Output(stream.detach(), **settings))
     app()
 
 

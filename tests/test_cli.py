@@ -994,6 +994,62 @@ def test_mnist_is_judged_on_its_own_test_set(trained, monkeypatch):
     assert result.stderr == ""
 
 
+def start(words, **streams):
+    """Start the command as the shell does."""
+    command = [sys.executable, "-c", "from cnnclf.cli import main; main()", *map(str, words)]
+    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams)
+
+
+def closed_pipe():
+    """The end to write to of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["trace", "--help"],
+        ["--version"],
+        ["doctor"],
+        ["evaluate", "model.onnx"],
+        ["evaluate", "model.onnx", "--json"],
+        ["trace", "model.cnn", "--digit", "5"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_whose_output_nobody_reads_ends_without_a_word(trained, words):
+    run = start([trained / word if "model." in word else word for word in words], stdout=closed_pipe())
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 128 + signal.SIGPIPE
+    assert b"Broken pipe" not in said
+    assert b"Traceback" not in said
+    assert b"Exception ignored" not in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
+def test_an_error_that_nobody_reads_ends_without_a_word():
+    run = start(["teach"], stderr=closed_pipe())
+    assert run.communicate(timeout=120)[0] == b""
+    assert run.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
+def test_the_first_line_alone_is_read(trained, tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / f"{'picture' * 20}.png")
+    pictures = [*tmp_path.iterdir()] * 1000  # their table is larger than a pipe, which holds 64 kB
+    run = start(["predict", trained / "model.onnx", *pictures])
+    assert run.stdout.readline() == b"picture\tlabel\tprobability\telse\n"
+    run.stdout.close()
+    said = run.stderr.read()
+    run.stderr.close()
+    assert run.wait(timeout=120) == 128 + signal.SIGPIPE
+    assert b"Broken pipe" not in said
+
+
 @pytest.mark.parametrize(
     ("suffix", "start"), [(".html", b"<!doctype html"), (".md", b"# "), (".tex", b"\\documentclass"), (".txt", b"From")]
 )
