@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from cnnclf import __version__
 from cnnclf.recipes import RECIPES, find_recipe
-from cnnclf.wording import quote
+from cnnclf.wording import cut, quote
 
 if TYPE_CHECKING:
     from cnnclf.app import Server
@@ -462,7 +462,7 @@ def clear_errors(nothing: str) -> Iterator[None]:
     except typer.Exit:  # which is a RuntimeError
         raise
     except OSError as error:  # the system's own have the path apart, of any length
-        fail(str(error) if error.filename is None else f"{quote(error.filename)}: {error.strerror}", 1)
+        fail(str(error) if error.filename is None else f"{cut(str(error.filename), 200)}: {error.strerror}", 1)
     except (ValueError, RuntimeError) as error:
         fail(str(error), 1)
     except KeyboardInterrupt:

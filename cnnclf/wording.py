@@ -8,6 +8,7 @@ from decimal import Decimal
 from reprlib import Repr
 
 LONGEST_QUOTE = 60  # letters of one value in a sentence
+LONGEST_PATH = 200  # letters: what is asked for is at its end
 MOST_QUOTED = 5  # values in a sentence
 
 _SHORT_REPR = Repr()
@@ -173,7 +174,8 @@ def quote(value: object) -> str:
     Returns
     -------
     str
-        One line of 120 letters at most; of a list five elements at most, each of 60 letters at most.
+        One line of 120 letters at most; of a list five elements at most, each of 60 letters at most. A path has up to
+        200 letters.
 
     Examples
     --------
@@ -188,7 +190,7 @@ def quote(value: object) -> str:
     if shape == () and callable(item := getattr(value, "item", None)):
         value = item()
     if isinstance(value, os.PathLike):
-        value = os.fspath(value)
+        return repr(cut(str(os.fspath(value)), LONGEST_PATH))
     try:
         text = _SHORT_REPR.repr(value)
     except ValueError:  # Python writes no whole number of more than 4,300 digits
