@@ -25,14 +25,15 @@ from cnnclf.architectures import ArchitectureFunction, LayerSummary, find_archit
 from cnnclf.checkpoint import describe_fit, digest
 from cnnclf.classifier import CNNClassifier, check_parameters
 from cnnclf.files import write_atomically
+from cnnclf.tables import Summarised, Summary, aligned
 from cnnclf.training import ONE_SEED_AT_A_TIME, session
 from cnnclf.wording import mean_and_deviation, percent, quote
 
 N_WARM_UP = 8  # images of the prediction before the one that is timed
 
 
-@dataclass(frozen=True, eq=False)
-class Fold:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fold(Summarised):
     """One fit of one architecture: learnt from all other folds, judged on this one.
 
     Attributes
@@ -59,9 +60,15 @@ class Fold:
     fit_seconds: float
     predict_seconds: float
 
+    def _summary(self) -> Summary:
+        return Summary(
+            f"fold {self.number}: {percent(self.accuracy)} of {self.n_test:,} images, learnt from {self.n_train:,} in "
+            f"{len(self.history)} {'epoch' if len(self.history) == 1 else 'epochs'}, {self.fit_seconds:.2f} CPU s"
+        )
 
-@dataclass(frozen=True, eq=False)
-class ArchitectureResult:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ArchitectureResult(Summarised):
     """One architecture: what it is, and what every fold says of it.
 
     Attributes
@@ -86,6 +93,23 @@ class ArchitectureResult:
     n_parameters: int
     n_multiply_adds: int
     folds: tuple[Fold, ...]
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"{self.name}: {self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds an image",
+            "rrrrr",
+            ("fold", "accuracy", "learnt from", "held out", "CPU s a fit"),
+            tuple(
+                (
+                    str(fold.number),
+                    percent(fold.accuracy),
+                    f"{fold.n_train:,}",
+                    f"{fold.n_test:,}",
+                    f"{fold.fit_seconds:.2f}",
+                )
+                for fold in self.folds
+            ),
+        )
 
     @property
     def accuracies(self) -> tuple[float, ...]:
@@ -113,8 +137,8 @@ class ArchitectureResult:
         return fmean(fold.predict_seconds for fold in self.folds)
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Summarised):
     """Several architectures, judged on the same folds by :func:`compare_architectures`.
 
     Attributes
@@ -158,7 +182,14 @@ class Comparison:
             A line of headings and a line for each architecture: accuracy as mean ± standard deviation of the folds,
             parameters, multiply-adds of an image, CPU seconds of a fit, CPU microseconds of a prediction an image.
         """
-        rows = [
+        summary = self._summary()
+        return "\n".join(aligned(summary.align, (summary.head, *summary.rows)))
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"{len(self.results)} {'architecture' if len(self.results) == 1 else 'architectures'}, the highest mean: "
+            f"{self.best.name}",
+            "lrrrrr",
             (
                 "architecture",
                 f"accuracy, {self.n_folds} folds",
@@ -167,7 +198,7 @@ class Comparison:
                 "CPU s a fit",
                 "µs an image",
             ),
-            *(
+            tuple(
                 (
                     result.name,
                     mean_and_deviation(result.mean_accuracy, result.std_accuracy),
@@ -178,13 +209,6 @@ class Comparison:
                 )
                 for result in self.results
             ),
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(
-                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-            )
-            for row in rows
         )
 
 

@@ -3,6 +3,7 @@
 Every figure that scikit-learn also has equals scikit-learn's.
 """
 
+import html
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +13,13 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cnnclf.files import holds_text
-from cnnclf.wording import points, quote, quote_all
+from cnnclf.tables import Summarised, Summary
+from cnnclf.wording import cut, percent, points, quote, quote_all
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 SUM_TOLERANCE = 1e-3  # float32 softmax is off by 1e-6, probabilities rounded to four decimals by up to 1e-3
 N_PAIRS = 10  # confused pairs in a record
+LONGEST_LABEL = 40  # letters of a label in a table
 LEVEL = 0.05  # a difference that chance makes more seldom than this is evidence
 
 
@@ -105,8 +108,8 @@ class ReliabilityBin:
     accuracy: float
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Summarised):
     """What a classifier said about labelled images, and every figure that follows from it.
 
     Made by :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_labels`, which check their input.
@@ -461,6 +464,32 @@ class Evaluation:
             "confusion_matrix": self.confusion_matrix.tolist(),
         }
 
+    def _summary(self) -> Summary:
+        low, high = map(percent, self.accuracy_interval)
+        mistakes = f"{self.n_mistakes:,} {'mistake' if self.n_mistakes == 1 else 'mistakes'}"
+        scores = [*zip(self.classes.tolist(), self.per_class, strict=True), ("mean", self.macro_mean)]
+        notes: tuple[str, ...] = ()
+        if self.log_loss is not None and self.brier_score is not None and self.calibration_error is not None:
+            error = percent(self.calibration_error)
+            notes = (f"log loss {self.log_loss:.4f}, Brier score {self.brier_score:.4f}, calibration error {error}",)
+        return Summary(
+            f"accuracy {percent(self.accuracy)} (95 % interval {low} to {high}), "
+            f"{mistakes} on {self.n_samples:,} {'image' if self.n_samples == 1 else 'images'}",
+            "lrrrr",
+            ("class", "precision", "recall", "F1", "images"),
+            tuple(
+                (
+                    cut(str(label), LONGEST_LABEL),
+                    percent(s.precision),
+                    percent(s.recall),
+                    percent(s.f1),
+                    f"{s.support:,}",
+                )
+                for label, s in scores
+            ),
+            notes,
+        )
+
     def _encoded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return encode(self.y_true, self.classes), encode(self.y_pred, self.classes)
 
@@ -493,6 +522,12 @@ class McNemar:
     def difference(self) -> float:
         """Accuracy of a less that of b, -1..1."""
         return (self.only_a_right - self.only_b_right) / self.n_images
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence)}</p>"
 
     @property
     def sentence(self) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cnnclf.readonly import ReadOnly
 from cnnclf.recomputing import norm_parts, summands
+from cnnclf.tables import Summarised, Summary
 from cnnclf.wording import decimals_apart, quote
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Cell = tuple[int, ...]
 
 TERMS_A_LINE = 8  # of a sum that has no rows
+MOST_LINES = 12  # of arithmetic in a summary
 SMALLEST_FLOAT32 = 2.0**-149
 
 
@@ -66,8 +68,8 @@ class Exact:
     bound: float
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation(ReadOnly):
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Summarised, ReadOnly):
     """The arithmetic behind one number of a layer's output.
 
     Attributes
@@ -108,6 +110,12 @@ class Explanation(ReadOnly):
     shape: tuple[int, ...]
     parts: Mapping[str, Any]
     exact: Exact
+
+    def _summary(self) -> Summary:
+        cell, n = ", ".join(map(str, self.cell)), len(self.terms)
+        title = f"{self.name} ({cell}) is {self.value:.7g}, of {n:,} {'term' if n == 1 else 'terms'}"
+        lines = self.lines()
+        return Summary(title, notes=lines if len(lines) <= MOST_LINES else ("lines() has the arithmetic.",))
 
     def lines(self, decimals: int = 4) -> tuple[str, ...]:
         """Write the arithmetic down so that it adds up on paper.

@@ -1,5 +1,6 @@
 """Tell overfitting from healthy and from unfinished learning: the curves of a fit become one :class:`Verdict`."""
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,12 @@ class Verdict:
     gap: float | None
     rise: float | None
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}"
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{self.kind}</b>: {html.escape(self.reason)}</p>"
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,15 @@ UNIT_ROUNDOFF = 2.0**-24  # of float32
 TINY = 2.0**-126  # smallest normal float32: what a product that underflows can lose
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recomputed:
     """A layer's output by NumPy in float64, and how far float32 may be from it."""
 
     value: Doubles
     bound: Doubles
+
+    def __repr__(self) -> str:
+        return f"Recomputed of shape {self.value.shape}, within {self.bound.max(initial=0):.2g} of float32"
 
 
 def recompute(step: "Step") -> Recomputed | None:

@@ -18,6 +18,7 @@ from cnnclf.hyperparameters import Setting, explain, readable
 from cnnclf.overfitting import Verdict, diagnose
 from cnnclf.rendering import pictures, shrink
 from cnnclf.robustness import Robustness
+from cnnclf.tables import Summarised, Summary
 
 if TYPE_CHECKING:
     from cnnclf.comparison import Comparison
@@ -73,8 +74,8 @@ class Split:
         return sum(self.counts)
 
 
-@dataclass(frozen=True, eq=False)
-class DataRecord:
+@dataclass(frozen=True, eq=False, repr=False)
+class DataRecord(Summarised):
     """What the classifier learnt from and was judged on.
 
     Attributes
@@ -102,6 +103,15 @@ class DataRecord:
     image_shape: tuple[int, int, int]
     pixel_range: tuple[float, float]
     samples: tuple[NDArray[np.uint8], ...]
+
+    def _summary(self) -> Summary:
+        shape = "×".join(map(str, self.image_shape))
+        return Summary(
+            f"{self.name}: {self.n_images:,} images of {shape} pixels in {len(self.classes)} classes",
+            "lrl",
+            ("part", "images", "where they come from"),
+            tuple((split.name, f"{split.n_images:,}", split.origin) for split in self.splits),
+        )
 
     @classmethod
     def from_splits(
@@ -151,8 +161,8 @@ class DataRecord:
         return sum(split.n_images for split in self.splits)
 
 
-@dataclass(frozen=True, eq=False)
-class ModelRecord:
+@dataclass(frozen=True, eq=False, repr=False)
+class ModelRecord(Summarised):
     """What was trained, and how it went.
 
     Attributes
@@ -183,6 +193,14 @@ class ModelRecord:
     settings: tuple[Setting, ...]
     history: tuple[Mapping[str, Any], ...]
     file: str
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"{self.architecture}: {self.n_parameters:,} parameters, {len(self.history)} epochs, {self.verdict.kind}",
+            "llr",
+            ("layer", "what it is", "parameters"),
+            tuple((layer.name, layer.kind, f"{layer.n_parameters:,}") for layer in self.layers),
+        )
 
     @classmethod
     def from_estimator(cls, clf: Any, layers: Sequence[LayerRow], *, source: str = "", file: str = "") -> "ModelRecord":
@@ -371,8 +389,8 @@ class Example:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class CellImages:
+@dataclass(frozen=True, eq=False, repr=False)
+class CellImages(Summarised):
     """Test images behind one cell of the confusion matrix.
 
     Attributes
@@ -393,9 +411,12 @@ class CellImages:
     confidences: tuple[float | None, ...]
     pictures: NDArray[np.uint8]
 
+    def _summary(self) -> Summary:
+        return Summary(f"{len(self.indices)} images of row {self.row}, column {self.column}")
 
-@dataclass(frozen=True, eq=False)
-class Report:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Summarised):
     """Everything the report shows; what is None is left out.
 
     Attributes
@@ -444,6 +465,10 @@ class Report:
     trace: "Trace | None" = None
     example_picture: NDArray[np.uint8] | None = None
     run: Run | None = None
+
+    def _summary(self) -> Summary:
+        headings = "; ".join(heading for heading in self.sections.values() if heading)
+        return Summary(f"a report on {self.name}", notes=(headings,))
 
     @classmethod
     def of(

@@ -6,7 +6,7 @@ import math
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from cnnclf.folding import Pass, fold_to_softmax, in_order, is_forward_of
 from cnnclf.inference import rows_alike, rows_at_once
 from cnnclf.readonly import ReadOnly
 from cnnclf.recomputing import Recomputed, recompute
+from cnnclf.tables import Summarised, Summary
 from cnnclf.training import session
 from cnnclf.verifying import Verification, same_bits, verify
-from cnnclf.wording import quote, quote_all
+from cnnclf.wording import percent, quote, quote_all
 
 Array = NDArray[np.float32]
 Region = tuple[tuple[int, int], ...]  # one half-open interval an axis: rows and columns of maps, or features of a row
@@ -36,8 +37,8 @@ KINDS = (
 IMAGE = ""  # stands for the image where names of layers are expected; no layer has an empty name
 
 
-@dataclass(frozen=True, eq=False)
-class Step(ReadOnly):
+@dataclass(frozen=True, eq=False, repr=False)
+class Step(Summarised, ReadOnly):
     """What one layer made of one image.
 
     Attributes
@@ -69,14 +70,20 @@ class Step(ReadOnly):
     name: str
     kind: str
     description: str
-    input: NDArray[Any] = field(repr=False)
-    output: NDArray[Any] = field(repr=False)
-    weights: Mapping[str, Array] = field(repr=False)
+    input: NDArray[Any]
+    output: NDArray[Any]
+    weights: Mapping[str, Array]
     settings: Mapping[str, Any]
     n_parameters: int
     n_multiply_adds: int
-    steps: tuple["Step", ...] = field(default=(), repr=False)
-    conv: "Step | None" = field(default=None, repr=False)
+    steps: tuple["Step", ...] = ()
+    conv: "Step | None" = None
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"{self.name}: {self.description}, {self.kind}, {shape_of(self.input)} → {shape_of(self.output)}, "
+            f"{self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds"
+        )
 
     @functools.cached_property
     def recomputed(self) -> Recomputed | None:
@@ -173,8 +180,8 @@ class Contribution:
     product: float
 
 
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, repr=False)
+class Evidence(Summarised):
     """Why a logit, or the difference of two, is what it is: top + rest + bias = logit.
 
     Attributes
@@ -204,9 +211,26 @@ class Evidence:
     logit: float
     recorded: float
 
+    def _summary(self) -> Summary:
+        against = "" if self.against is None else f" less that of {self.against}"
+        return Summary(
+            f"the logit of {self.label}{against} is {self.logit:.4f}: all products and a bias of {self.bias:.4f}",
+            "rlrrr",
+            ("feature", "cell", "value", "weight", "product"),
+            tuple(
+                (
+                    str(part.feature),
+                    "" if part.cell is None else ", ".join(map(str, part.cell)),
+                    *(f"{number:.4f}" for number in (part.value, part.weight, part.product)),
+                )
+                for part in self.top
+            ),
+            (f"the other {self.n_rest:,}: {self.rest:.4f}",) if self.n_rest else (),
+        )
 
-@dataclass(frozen=True, eq=False)
-class Trace(ReadOnly):
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace(Summarised, ReadOnly):
     """The values of every layer of a fitted network for one image.
 
     Attributes
@@ -224,10 +248,10 @@ class Trace(ReadOnly):
     ``pipe[-1].trace(pipe[:-1].transform(X[:1])[0])``.
     """
 
-    image: NDArray[Any] = field(repr=False)
+    image: NDArray[Any]
     classes: NDArray[Any]
     steps: tuple[Step, ...]
-    _module: nn.Sequential = field(repr=False)
+    _module: nn.Sequential
 
     @classmethod
     def record(cls, module: nn.Sequential, image: NDArray[Any], classes: NDArray[Any]) -> "Trace":
@@ -267,6 +291,17 @@ class Trace(ReadOnly):
                 f"got {np.shape(image)}."
             )
         return Trace(image, self.classes, record_steps(self._module, image), self._module)
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"{shape_of(self.image)} pixels → {self.label} with {percent(float(self.probabilities.max()))}",
+            "llrrr",
+            ("layer", "what it is", "output", "parameters", "multiply-adds"),
+            tuple(
+                (step.name, step.description, shape_of(step.output), *map("{:,}".format, counts_of(step)))
+                for step in self.walk()
+            ),
+        )
 
     @property
     def logits(self) -> Array:
@@ -640,6 +675,16 @@ class Trace(ReadOnly):
         if label not in classes:
             raise ValueError(f"Expected a label among the classes {quote_all(classes)}; got {quote(label)}.")
         return classes.index(label)
+
+
+def shape_of(values: NDArray[Any]) -> str:
+    """Write a shape, "16×24×24"."""
+    return "×".join(map(str, values.shape))
+
+
+def counts_of(step: Step) -> tuple[int, int]:
+    """Give the two counts of a layer."""
+    return step.n_parameters, step.n_multiply_adds
 
 
 # Recording: what the fold over the layers gives, taken out of torch.

@@ -12,6 +12,7 @@ from torch import nn
 
 from cnnclf.folding import fold_to_softmax, in_order
 from cnnclf.recomputing import Doubles
+from cnnclf.tables import Summarised, Summary
 from cnnclf.training import session
 from cnnclf.wording import percent
 
@@ -54,8 +55,8 @@ class LayerCheck:
         return self.torch and (self.numpy is None or self.numpy <= 1) and self.onnx <= 1
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(Summarised):
     """What the three engines say about every layer; printed, it is a table.
 
     Attributes
@@ -91,12 +92,12 @@ class Verification:
         """Names of the layers that did not pass; the first one is where it begins."""
         return tuple(layer.name for layer in self.layers if not layer.passed)
 
-    def __str__(self) -> str:
+    def _summary(self) -> Summary:
         n_verified = sum(layer.passed and layer.numpy is not None for layer in self.layers)
         n_again = len(self.layers) - len(self.failed) - n_verified
         again = f", {n_again} only run again" if n_again else ""
         failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
-        rows = [("", "layer", "kind", "values", "torch", "NumPy", "onnxruntime")] + [
+        rows = tuple(
             (
                 "✗" if not layer.passed else "○" if layer.numpy is None else "✓",
                 layer.name,
@@ -107,18 +108,19 @@ class Verification:
                 error_share(layer.onnx),
             )
             for layer in self.layers
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        aligned = ["  ".join(map(align, row, widths, "<<<>>>>")).rstrip() for row in rows]
-        notes = (
-            "torch: run again, outputs and weights bit for bit.\n"
-            "NumPy: float64 from the recorded inputs; largest error in percent of what rounding to float32 explains.\n"
-            "onnxruntime: the exported graph, not optimised; largest difference in percent of 1e-5·max(1, max|a|)."
-            + "\n○: NumPy does not know the layer, so it was only run again."
-            * (n_again > 0)
         )
-        return "\n".join(
-            (f"{n_verified} of {len(self.layers)} layers verified{again}{failed}", "", *aligned, "", notes)
+        notes = (
+            "torch: run again, outputs and weights bit for bit.",
+            "NumPy: float64 from the recorded inputs; largest error in percent of what rounding to float32 explains.",
+            "onnxruntime: the exported graph, not optimised; largest difference in percent of 1e-5·max(1, max|a|).",
+            *("○: NumPy does not know the layer, so it was only run again.",) * (n_again > 0),
+        )
+        return Summary(
+            f"{n_verified} of {len(self.layers)} layers verified{again}{failed}",
+            "lllrrrr",
+            ("", "layer", "kind", "values", "torch", "NumPy", "onnxruntime"),
+            rows,
+            notes,
         )
 
 
@@ -230,8 +232,3 @@ def error_share(value: float | None) -> str:
     if value is None:
         return "not recomputed"
     return "same" if value == 0 else percent(value)
-
-
-def align(text: str, width: int, side: str) -> str:
-    """Pad a table's cell."""
-    return f"{text:{side}{width}}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf.tables import aligned
 from cnnclf.wording import percent
 
 if TYPE_CHECKING:
@@ -695,14 +696,8 @@ def hold(line: str) -> str:
 def text_table(table: Table) -> list[str]:
     """Align the columns of a table."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if side == "l" else cell.rjust(width)
-            for cell, width, side in zip(row, widths, table.align, strict=True)
-        )
-        for row in (table.head, *table.rows)
-    ]
-    return [lines[0], "  ".join("─" * width for width in widths), *lines[1:]]
+    head, *rows = aligned(table.align, (table.head, *table.rows))
+    return [head, "  ".join("─" * width for width in widths), *rows]
 
 
 def text_matrix(matrix: Matrix) -> list[str]:
