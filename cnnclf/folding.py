@@ -26,49 +26,54 @@ class Pass:
 
 
 S = TypeVar("S", "Step", Pass)
-Count = Callable[[], int]
 
 
-def nothing() -> int:
-    """Count nothing."""
-    return 0
+@dataclass(frozen=True)
+class How:
+    """How a layer is applied, and what gives the multiply-adds until now."""
+
+    apply: Callable[[nn.Module, Any], Any] = lambda layer, x: layer(x)
+    count: Callable[[], int] = lambda: 0
 
 
-def fold_to_softmax(module: nn.Module, x: torch.Tensor, count: Count = nothing) -> tuple[Pass, ...]:
-    """Send a batch through a network and a softmax; ``count`` gives the multiply-adds until now."""
-    passes, logits = fold(module, x, "", count)
+PLAINLY = How()
+
+
+def fold_to_softmax(module: nn.Module, x: torch.Tensor, how: How = PLAINLY) -> tuple[Pass, ...]:
+    """Send a batch through a network and a softmax."""
+    passes, logits = fold(module, x, "", how)
     softmax = nn.Softmax(dim=1)
     name = unused("softmax", [each.name for each in passes])
     return *passes, Pass(name, softmax, snapshot(logits), softmax(logits))
 
 
-def fold(module: nn.Module, x: Any, prefix: str, count: Count) -> tuple[tuple[Pass, ...], Any]:
+def fold(module: nn.Module, x: Any, prefix: str, how: How) -> tuple[tuple[Pass, ...], Any]:
     """Send a batch through the layers of an ``nn.Sequential``: what each one did, and what leaves the last."""
     passes = []
     before = snapshot(x)
     for name, layer in list_layers(module):
-        counted = count()
-        inside, x = enter(prefix + name, layer, x, count)
+        counted = how.count()
+        inside, x = enter(prefix + name, layer, x, how)
         after = snapshot(x)
-        passes.append(Pass(prefix + name, layer, before, after, inside, count() - counted))
+        passes.append(Pass(prefix + name, layer, before, after, inside, how.count() - counted))
         before = after
     return tuple(passes), x
 
 
-def enter(name: str, layer: nn.Module, x: Any, count: Count) -> tuple[tuple[Pass, ...], Any]:
+def enter(name: str, layer: nn.Module, x: Any, how: How) -> tuple[tuple[Pass, ...], Any]:
     """Send a batch through one layer: what happened inside, if it is a block, and what leaves it."""
     if is_forward_of(layer, nn.Sequential):
-        return fold(layer, x, f"{name}.", count)
+        return fold(layer, x, f"{name}.", how)
     if isinstance(layer, Residual) and is_forward_of(layer, Residual):
         before = snapshot(x)
         shortcut = nn.Identity() if layer.shortcut is None else layer.shortcut
         short_name = unused(f"{name}.shortcut", [f"{name}.{inner}" for inner, _ in list_layers(layer.body)])
-        counted = count()
-        inside, short = enter(short_name, shortcut, x, count)  # before the body, as in Residual.forward
-        counted = count() - counted
-        body, y = fold(layer.body, x, f"{name}.", count)
+        counted = how.count()
+        inside, short = enter(short_name, shortcut, x, how)  # before the body, as in Residual.forward
+        counted = how.count() - counted
+        body, y = fold(layer.body, x, f"{name}.", how)
         return (*body, Pass(short_name, shortcut, before, snapshot(short), inside, counted)), y + short
-    return (), layer(x)
+    return (), how.apply(layer, x)
 
 
 def is_forward_of(layer: nn.Module, kind: type[nn.Module]) -> bool:

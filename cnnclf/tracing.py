@@ -17,7 +17,7 @@ from torch import nn
 
 from cnnclf.architectures import MultiplyAdds, Residual, Standardise, count_parameters, describe
 from cnnclf.explaining import Cell, Explanation, check_cell, explain, unravel
-from cnnclf.folding import Pass, fold_to_softmax, in_order, is_forward_of
+from cnnclf.folding import How, Pass, fold_to_softmax, in_order, is_forward_of
 from cnnclf.inference import rows_alike, rows_at_once
 from cnnclf.readonly import ReadOnly
 from cnnclf.recomputing import Recomputed, recompute
@@ -693,9 +693,11 @@ def counts_of(step: Step) -> tuple[int, int]:
 def record_steps(module: nn.Module, image: NDArray[Any]) -> tuple[Step, ...]:
     """Send one image (channels, height, width) through a network and keep every layer's numbers."""
     with session("cpu"), torch.inference_mode():
+        # As prediction does, to the bit; what is counted are the products of the layers as they stand.
+        passes = fold_to_softmax(module, as_batch(image), How(apply=lambda layer, x: rows_alike(layer)(x)))
         with MultiplyAdds() as counter:
-            passes = fold_to_softmax(module, as_batch(image), lambda: counter.total)
-        return to_steps(passes)
+            counted = fold_to_softmax(module, as_batch(image), How(count=lambda: counter.total))
+        return to_steps(passes, counted)
 
 
 def as_batch(image: NDArray[Any]) -> torch.Tensor:
@@ -710,12 +712,12 @@ def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
         yield from walk(step.steps)
 
 
-def to_steps(passes: tuple[Pass, ...]) -> tuple[Step, ...]:
+def to_steps(passes: tuple[Pass, ...], counted: tuple[Pass, ...]) -> tuple[Step, ...]:
     """Take tensors out of torch; show each batch norm the convolution before it."""
     steps: list[Step] = []
     conv = None
-    for each in passes:
-        step = to_step(each, conv)
+    for each, count in zip(passes, counted, strict=True):
+        step = to_step(each, count, conv)
         if step.kind == "conv":
             conv = step
         elif step.kind not in ("max_pool", "avg_pool", "global_avg_pool", "dropout"):  # what a kernel folds through
@@ -724,10 +726,10 @@ def to_steps(passes: tuple[Pass, ...]) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def to_step(each: Pass, conv: Step | None) -> Step:
+def to_step(each: Pass, counted: Pass, conv: Step | None) -> Step:
     """Take one layer's tensors out of torch."""
     kind, settings = recognise(each.layer, each.input)
-    inner = to_steps(each.steps)
+    inner = to_steps(each.steps, counted.steps)
     weights = {} if inner else read_weights(each.layer, kind)
     return Step(
         each.name,
@@ -738,7 +740,7 @@ def to_step(each: Pass, conv: Step | None) -> Step:
         weights,
         settings,
         count_parameters(each.layer),
-        each.n_multiply_adds,
+        counted.n_multiply_adds,
         inner,
         conv if kind == "norm" else None,
     )
