@@ -1,5 +1,6 @@
 """``CNNClassifier``: the scikit-learn face of a convolutional network."""
 
+import copy
 import html
 import math
 import numbers
@@ -40,6 +41,7 @@ from cnnclf.architectures import (
 from cnnclf.augment import AUGMENTATIONS, Augmentation, Compose
 from cnnclf.images import ImageLayout, check_images
 from cnnclf.recognition import NONE_YET, Hashes, from_text, keep, to_text
+from cnnclf.sklearn_callbacks import CallbackSupportMixin, train_by_epochs
 from cnnclf.training import (
     KEPT_EPOCHS,
     OPTIMIZERS,
@@ -47,6 +49,7 @@ from cnnclf.training import (
     Epochs,
     Net,
     Rows,
+    TellEpochs,
     arrange,
     choose_batch_size,
     choose_device,
@@ -77,7 +80,7 @@ class TrainingData(NamedTuple):
     learnt: Hashes
 
 
-class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A convolutional network that classifies small images, as a scikit-learn estimator.
 
     Parameters
@@ -185,6 +188,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     training data its SHA-256 alone. Two epochs are kept: should the newest file be damaged, the one before it is used.
     ``verbose`` may change between two calls; another version of torch or cnnclf, or another number of threads, is
     refused, as it may give other bits. With ``random_state=None`` the seed of the first call is kept.
+
+    From scikit-learn 1.9 on, ``set_callbacks`` takes scikit-learn's own callbacks, such as its ``ProgressBar``. They
+    are told of a fit and of each of its epochs, and given a copy of the classifier as it stands then.
 
     Examples
     --------
@@ -336,7 +342,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             net = self._make_net(self.module_, batch_size, self.net_.history)
         else:
             net = self._make_net(self._begin_module(rows), batch_size)
-        return self._train(net, rows, valid, data, self.max_epochs, self.lr_schedule, checkpoint)
+        given = as_told(X, y, sample_weight)
+        return self._train(net, rows, valid, data, given, self.max_epochs, self.lr_schedule, checkpoint)
 
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -383,7 +390,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             net = self._make_net(self._begin_module(rows), choose_batch_size(self.batch_size, len(order)))
         else:
             net = self.net_
-        return self._train(net, rows, None, data, epochs=1, schedule="constant")
+        return self._train(net, rows, None, data, as_told(X, y, sample_weight), epochs=1, schedule="constant")
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the label of each image.
@@ -792,14 +799,20 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows: Rows,
         valid: Rows | None,
         data: TrainingData,
+        given: dict[str, Any],
         epochs: int,
         schedule: str,
         checkpoint: "Checkpoint | None" = None,
     ) -> Self:
         net.lr = float(self.lr)
+
+        def train(task: Any) -> None:
+            watcher = None if task is None else TellEpochs(self, task, given)
+            net.train(rows, valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint, watcher=watcher)
+
         with session(net.device, (self._seed, 1 + net.n_epochs_)), self._undone_by_an_error():
             self.net_, (self._training_data, self._learnt) = net, data
-            net.train(rows, valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint)
+            train_by_epochs(self, train, int(epochs), given)
         if not net.ended_:
             warnings.warn(
                 f"Training interrupted by user in epoch {net.n_epochs_ + 1}; the estimator is usable.",
@@ -809,6 +822,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if checkpoint is not None:
             checkpoint.close(net)
         return self
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Give the attributes that make a copy of this estimator stay where training stands now."""
+        stands = copy.copy(self)
+        stands.callbacks, stands.compile, stands.verbose = None, False, 0  # it is never trained
+        net = stands._make_net(copy.deepcopy(self.module_), self.net_.batch_size, Epochs(self.net_.history))
+        return {"net_": net}
 
     @contextmanager
     def _undone_by_an_error(self) -> Iterator[None]:
@@ -834,6 +854,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with session(self.net_.device):
             logits: NDArray[np.float32] = self.net_.logits(as_tensor(pixels)).numpy()
         return logits
+
+
+def as_told(X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
+    """Name what a fit was given as scikit-learn's callbacks take it."""
+    return {"X": X, "y": y, "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:

@@ -18,10 +18,11 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf.images import SMALLEST_SIDE, ImageLayout, as_array, infer_layout
+from cnnclf.sklearn_callbacks import CallbackSupportMixin, fit_within
 from cnnclf.wording import quote
 
 
-class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
     """Average a classifier's probabilities over each image and its shifts up, down, left and right.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, “ImageNet classification with deep convolutional neural networks”,
@@ -118,7 +119,8 @@ class TestTimeAugmentation(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
             infer_layout(input_shape, self.image_shape)  # refuses it before anything costly is done
         if get_config()["enable_metadata_routing"]:
             fit_params = process_routing(self, "fit", **fit_params)["estimator"]["fit"]
-        fitted = clone(self.estimator).fit(X, y, **fit_params)
+        fitted = clone(self.estimator)
+        fit_within(self, fitted, X, y, **fit_params)
         if not hasattr(fitted, "predict_proba"):  # asked now, as some have it only once they are fitted
             raise TypeError(
                 "Expected a classifier with predict_proba, as probabilities are averaged; got "

@@ -537,6 +537,50 @@ class Epochs(History):  # type: ignore[misc]
         return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
 
 
+class TellEpochs(Callback):  # type: ignore[misc]
+    """Tell the callbacks of scikit-learn of every epoch.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        In training.
+    task : sklearn.callback.CallbackContext
+        Its fit, of which an epoch is a subtask.
+    given : dict
+        What the fit was given.
+    """
+
+    def __init__(self, estimator: Any, task: Any, given: dict[str, Any]) -> None:
+        self.estimator = estimator
+        self.task = task
+        self.given = given
+        self.epoch: Any = None
+        self.stopped = False
+
+    def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
+        """Begin a subtask."""
+        self.epoch = self.task.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.given)
+
+    def on_epoch_end(self, net: "Net", **kwargs: Any) -> None:
+        """End it, and the training where a callback asks for that."""
+        if self._end():
+            self.stopped = True
+            raise KeyboardInterrupt  # as skorch's EarlyStopping does
+
+    def on_train_end(self, net: "Net", **kwargs: Any) -> None:
+        """End the last subtask where another callback has ended the training before this one heard of it."""
+        if self.epoch is not None and "dur" in net.history[-1]:
+            self._end()
+
+    def _end(self) -> bool:
+        epoch, self.epoch = self.epoch, None
+        stop: bool = epoch.call_on_fit_task_end(
+            estimator=self.estimator, **self.given, reconstruction_attributes=self.estimator._snapshot
+        )
+        return stop
+
+
 class WeightAverage:
     """Exponential moving average of a network's floating-point state, batch-norm statistics included.
 
@@ -699,7 +743,14 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         )
 
     def train(
-        self, rows: Rows, valid: Rows | None, *, epochs: int, schedule: str, checkpoint: Keeper | None = None
+        self,
+        rows: Rows,
+        valid: Rows | None,
+        *,
+        epochs: int,
+        schedule: str,
+        checkpoint: Keeper | None = None,
+        watcher: TellEpochs | None = None,
     ) -> "Net":
         """Train for some epochs, going on from the weights there are.
 
@@ -713,6 +764,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             A key of ``SCHEDULES``, stretched over these epochs.
         checkpoint : Keeper, optional
             What a new net goes on from, and where it is kept before each epoch.
+        watcher : TellEpochs, optional
+            The last of the callbacks, for this training alone.
         """
         self.max_epochs = epochs
         self.schedule = schedule
@@ -722,14 +775,20 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             return self
         self.train_split = None if valid is None else predefined_split(valid.to(self.device))
         self.checkpoint_ = checkpoint
+        if watcher is not None:
+            self.callbacks_.append(("epochs", watcher))
         try:
             self.partial_fit(rows.to(self.device), epochs=epochs - (0 if checkpoint is None else checkpoint.n_epochs))
         finally:
             self.train_split = None  # would carry the validation images into every pickle
             self.checkpoint_ = None
+            if watcher is not None:
+                self.callbacks_.pop()  # it knows the training data
             for _, callback in self.callbacks_:
                 if isinstance(callback, Progress):
                     callback.close()
+        if watcher is not None and watcher.stopped:
+            self.completed_ = True
         return self
 
     def stand(self) -> dict[str, Any]:

@@ -60,11 +60,12 @@ MAY_IMPORT = {
         set(),
     ),
     "classifier": (
-        {"architectures", "augment", "images", "recognition", "training", "wording"},
+        {"architectures", "augment", "images", "recognition", "sklearn_callbacks", "training", "wording"},
         {"checkpoint", "persistence", "onnx_export", "tracing"},  # behind checkpoint=, save, load, to_onnx and trace
     ),
     "recipes": ({"wording"}, set()),
-    "test_time": ({"images", "wording"}, set()),
+    "sklearn_callbacks": (set(), set()),
+    "test_time": ({"images", "sklearn_callbacks", "wording"}, set()),
     "triton": ({"files", "onnx_classifier"}, set()),
     "mlserver": ({"files", "onnx_classifier"}, set()),
     "mlserver_runtime": ({"onnx_classifier"}, set()),
