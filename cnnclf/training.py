@@ -417,10 +417,11 @@ def threads_of_torch(n_threads: int) -> Iterator[None]:
     ``torch.set_num_threads`` is for the Python thread that calls it, and for all that ask torch for the first time
     later on. So one that asks while another is in here finds that one's number, and gets what the first had outside.
     """
-    me, n_before = threading.get_ident(), torch.get_num_threads()
+    me, n_before = threading.get_ident(), None
     outermost = me not in THREADS_OUTSIDE
     try:
         with THREADS_LOCK:
+            n_before = torch.get_num_threads()
             if outermost:
                 if n_before == n_threads and THREADS_OUTSIDE:
                     n_before = next(iter(THREADS_OUTSIDE.values()))
@@ -428,10 +429,11 @@ def threads_of_torch(n_threads: int) -> Iterator[None]:
             torch.set_num_threads(n_threads)
         yield
     finally:
-        with THREADS_LOCK:
-            torch.set_num_threads(n_before)
-            if outermost:
-                THREADS_OUTSIDE.pop(me, None)
+        if n_before is not None:
+            with THREADS_LOCK:
+                torch.set_num_threads(n_before)
+                if outermost:
+                    THREADS_OUTSIDE.pop(me, None)
 
 
 @contextmanager
