@@ -140,7 +140,7 @@ def rows_at_once(network: nn.Module, pixels: torch.Tensor) -> int:
     known = ROWS_AT_ONCE.setdefault(network, {})
     shape = pixels.shape[1:]
     if shape not in known:
-        with torch.inference_mode(), LargestActivation() as largest:
+        with torch.no_grad(), LargestActivation() as largest:  # what a network keeps of it, training may use
             network(pixels[:1])
         known[shape] = max(1, min(MOST_ROWS, MOST_BYTES // max(1, largest.n_bytes)))
     return known[shape]
