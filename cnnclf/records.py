@@ -203,7 +203,9 @@ class ModelRecord(Summarised):
         )
 
     @classmethod
-    def from_estimator(cls, clf: Any, layers: Sequence[LayerRow], *, source: str = "", file: str = "") -> "ModelRecord":
+    def from_estimator(
+        cls, clf: Any, layers: Sequence[LayerRow], *, source: str = "", file: str = "", on_mnist: bool = False
+    ) -> "ModelRecord":
         """Describe a fitted classifier.
 
         Parameters
@@ -215,6 +217,8 @@ class ModelRecord(Summarised):
             ``architectures.summarize(clf.module_, clf.image_shape_)``.
         source, file : str, optional
             As the attributes.
+        on_mnist : bool, default=False
+            Whether it learnt MNIST, so that reasons that were measured there hold.
 
         Returns
         -------
@@ -229,7 +233,7 @@ class ModelRecord(Summarised):
             layers=tuple(layers),
             n_parameters=clf.n_parameters_,
             standardisation=tuple(zip(mean, std, strict=True)),
-            settings=explain(clf),
+            settings=explain(clf, on_mnist=on_mnist),
             history=tuple({key: epoch[key] for key in epoch if key != "seconds"} for epoch in clf.history_),
             file=file,
         )
@@ -552,7 +556,7 @@ class Report(Summarised):
             "networks": ("The networks compared", self.comparison),
             "network": ("The network", self.model),
             "training": ("The training", self.model),
-            "settings": ("The settings, each with its reason", self.model),
+            "settings": ("The settings", self.model),
             "test": ("The test", self.evaluation),
             "confusion": ("What is taken for what", self.evaluation),
             "walkthrough": (self.example.title if self.example else "", self.trace),

@@ -112,6 +112,7 @@ def judge(
             summarize(clf.module_, clf.image_shape_),
             source=find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else "",
             file=MODEL_FILE,
+            on_mnist=data.name == "MNIST",
         ),
         evaluation,
         pixels["test"],

@@ -322,7 +322,7 @@ SECTIONS = [
     ("networks", "The networks compared"),
     ("network", "The network"),
     ("training", "The training"),
-    ("settings", "The settings, each with its reason"),
+    ("settings", "The settings"),
     ("test", "The test"),
     ("confusion", "What is taken for what"),
     ("walkthrough", "How the network reads one image"),
@@ -444,16 +444,21 @@ def test_every_layer_with_its_output_and_parameters(page):
 
 def told_settings(html):
     """Give all that the page says of each setting."""
-    listed = re.search(r'<dl id="hyperparameters">(.*?)</dl>', html, re.DOTALL)[1]
-    return [words(Page(part + "</div>").text) for part in listed.split("</div>")[:-1]]
+    listed = re.findall(r'<dl class="hyperparameters" id="(\w+)">(.*?)</dl>', html, re.DOTALL)
+    return {name: [words(Page(part + "</div>").text) for part in some.split("</div>")[:-1]] for name, some in listed}
 
 
 def test_every_hyperparameter_with_its_value_range_and_reason(html, report):
-    assert told_settings(html) == [
-        "architecture compact Which layers. Small images need few layers. a name",
-        "lr 0.003 set for this run; usual: 0.005 How far a step goes. Adam’s usual is 0.001. a number above 0",
-        "unheard_of None set for this run",
-    ]
+    assert told_settings(html) == {
+        "changed": [
+            "lr 0.003 set for this run; usual: 0.005 How far a step goes. Adam’s usual is 0.001. a number above 0",
+            "unheard_of None set for this run",
+        ],
+        "usual": ["architecture compact Which layers. Small images need few layers. a name"],
+    }
+    folded = re.search(r'<details class="untouched">(.*?)</details>', html, re.DOTALL)[1]
+    assert 'id="usual"' in folded
+    assert 'id="changed"' not in folded
     (table,) = [table for table in markdown_tables(to_markdown(report)) if table[0][0] == "setting"]
     assert table[1:] == [
         ["architecture", "compact", "which layers", "a name", "Small images need few layers."],
@@ -465,9 +470,9 @@ def test_every_hyperparameter_with_its_value_range_and_reason(html, report):
 def test_an_architecture_that_the_comparison_chose_is_said_to_be(report):
     chosen = replace(SETTINGS[0], default="other", is_default=False)
     model = replace(report.model, settings=(chosen,))
-    (row,) = told_settings(render(replace(report, model=model)))
+    ((row,),) = told_settings(render(replace(report, model=model))).values()
     assert row.startswith("architecture compact chosen by cross-validation; usual: other")
-    (row,) = told_settings(render(replace(report, model=model, comparison=None)))
+    ((row,),) = told_settings(render(replace(report, model=model, comparison=None))).values()
     assert row.startswith("architecture compact set for this run; usual: other")
 
 
