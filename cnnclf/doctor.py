@@ -172,7 +172,7 @@ def look_at_extras() -> Iterator[Finding]:
     for extra, purpose in EXTRAS.items():
         missing = [name for name in distributions_of(extra, requires("cnnclf") or []) if not is_installed(name)]
         if missing:
-            advice = f"pip install 'cnnclf[{extra}]'"
+            advice = f"pip install {' '.join(missing)}"
             yield Finding("extras", extra, f"{purpose}: {', '.join(missing)} not installed", advice=advice)
         else:
             yield Finding("extras", extra, f"{purpose}: installed")

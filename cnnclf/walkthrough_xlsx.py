@@ -193,7 +193,7 @@ def write(trace: "Trace", path: str | os.PathLike[str], layers: Collection[str] 
     Raises
     ------
     ImportError
-        Without XlsxWriter, which ``pip install 'cnnclf[xlsx]'`` brings.
+        Without XlsxWriter, which ``pip install XlsxWriter`` brings.
     ValueError
         For more than 100,000 numbers, layers without a formula, names that no layer has, and numbers that are not
         finite.
@@ -213,7 +213,7 @@ def write(trace: "Trace", path: str | os.PathLike[str], layers: Collection[str] 
         import xlsxwriter
     except ImportError as error:
         raise ImportError(
-            "Expected XlsxWriter, which writes workbooks; it is not installed. Run: pip install 'cnnclf[xlsx]'"
+            "Expected XlsxWriter, which writes workbooks; it is not installed. Run: pip install XlsxWriter"
         ) from error
     sheets = lay_out(trace, layers)
     buffer = io.BytesIO()

@@ -118,7 +118,7 @@ def assert_shown(printed: str, shown: str) -> None:
 def need(package: str, extra: str = "serve") -> None:
     """Skip where a package of an extra is missing."""
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install 'cnnclf[{extra}]'")
+        pytest.skip(f"{package} is not installed: pip install '.[{extra}]'")
 
 
 @pytest.fixture(scope="module")

@@ -196,3 +196,16 @@ def test_every_page_is_in_the_table_of_contents() -> None:
         assert f"\n{page.removesuffix('.md')}\n" in contents
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"<../notebooks/{notebook.stem}>" in contents
+
+
+def test_nothing_is_installed_by_the_name_that_it_has_after_release():
+    files = [ROOT / "README.md", *DOCS.glob("*.md"), *PACKAGE.rglob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    by_name = [line for line in lines if re.search(r"pip install[^\n`]*(?<![/\w])'?cnnclf\b", line)]
+    assert len(by_name) == 2  # README and the page on installing
+    assert all(line.startswith("After release, ") for line in by_name)
+
+
+def test_the_package_installs_from_a_clone():
+    assert "$ pip install ." in (DOCS / "install.md").read_text(encoding="utf-8").splitlines()
+    assert (ROOT / "pyproject.toml").is_file()

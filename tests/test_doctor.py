@@ -137,7 +137,7 @@ def test_extras(monkeypatch):
     assert told["extras"]["xlsx"] == {
         "value": "walkthroughs as workbooks: xlsxwriter not installed",
         "is_broken": False,
-        "advice": "pip install 'cnnclf[xlsx]'",
+        "advice": "pip install xlsxwriter",
     }
     assert told["extras"]["skl2onnx"]["value"] == "pipelines as ONNX files: installed"
 

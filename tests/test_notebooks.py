@@ -110,9 +110,11 @@ def test_a_notebook_opens_in_colab_and_installs_what_it_needs_there(name):
     install = code_cells(notebook)[0].source
     assert re.match(r"# .+\n\n", notebook.cells[0].source)
     assert BADGE.format(name) in notebook.cells[0].source
-    assert install.startswith('import sys\n\nif "google.colab" in sys.modules:\n    %pip install -q ')
-    assert "cnnclf" in install
-    assert len(install.splitlines()) == 4  # elsewhere it does nothing
+    assert install.startswith(
+        'import sys\n\nPACKAGE = "cnnclf"  # after release; before it, the path of a clone\n'
+        'if "google.colab" in sys.modules:\n    %pip install -q {PACKAGE}'
+    )
+    assert len(install.splitlines()) == 5  # elsewhere it does nothing
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
