@@ -28,7 +28,6 @@ from selenium import webdriver
 
 from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, load_mnist
 from cnnclf.app import ExportedNetwork, Reader, Server, TracedNetwork
-from cnnclf.images import infer_layout
 from cnnclf.strokes import SIDE, Paper
 
 N_POINTS = 120  # of the eight
@@ -125,8 +124,8 @@ def main() -> None:
     n_turns, n_pages, n_images = (1, 1, 2560) if short else (20, 5, 60_000)
     torch.set_num_threads(1)
     X, y = (array[:n_images] for array in load_mnist())
-    clf = CNNClassifier(**RECIPES["one_epoch"], random_state=0).fit(X, y)
-    paper = Paper.of(infer_layout((28, 28)), mean=[float(X.mean())], std=[float(X.std())], dtype="uint8")
+    clf = CNNClassifier(**RECIPES["one_epoch"], preparation="handwriting", random_state=0).fit(X, y)
+    paper = Paper.of(clf.input_spec_)
     with tempfile.TemporaryDirectory() as folder:
         clf.to_onnx(Path(folder) / "digits.onnx")
         networks = {"cnn": TracedNetwork(clf), "onnx": ExportedNetwork(ONNXClassifier(Path(folder) / "digits.onnx"))}

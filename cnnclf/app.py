@@ -223,7 +223,7 @@ class Reader:
     @property
     def size(self) -> tuple[int, int]:
         """The network's (height, width)."""
-        _, height, width = self.paper.layout.image_shape
+        _, height, width = self.paper.spec.image_shape
         return height, width
 
     def read(self, told: Any) -> dict[str, Any]:
@@ -312,12 +312,10 @@ class Server(ThreadingTCPServer):
     >>> import threading
     >>> from urllib.request import urlopen
     >>> from cnnclf import CNNClassifier, load_digits
-    >>> from cnnclf.images import ImageLayout
     >>> from cnnclf.strokes import Paper
     >>> X, y = load_digits()
-    >>> network = TracedNetwork(CNNClassifier("lenet5", max_epochs=1, random_state=0).fit(X[:100], y[:100]))
-    >>> paper = Paper.of(ImageLayout((8, 8), (1, 8, 8), False), mean=[4.9], std=[6.0], dtype="uint8")
-    >>> with Server(Reader(network, paper, "A network.")) as server:
+    >>> clf = CNNClassifier("lenet5", max_epochs=1, random_state=0, preparation="handwriting").fit(X[:100], y[:100])
+    >>> with Server(Reader(TracedNetwork(clf), Paper.of(clf.input_spec_), "A network.")) as server:
     ...     threading.Thread(target=server.serve_forever).start()
     ...     with urlopen(server.url) as page:
     ...         print(page.status)

@@ -41,7 +41,7 @@ FILE_NAME = re.compile(r"epoch-(\d{4,})\.checkpoint")
 ANY_FIT = "{fit}"  # what a path has in it when each fit is to have a place of its own
 LEFTOVER_SECONDS = 60  # no write takes so long: what is older was left by a process that was killed
 
-CHANGES_NO_RESULT = {"verbose", "checkpoint"}
+CHANGES_NO_RESULT = {"verbose", "checkpoint", "preparation"}
 
 # What a checkpoint takes for parameters that have more in them than their name says.
 NAMEABLE = {

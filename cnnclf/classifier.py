@@ -9,6 +9,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -39,7 +40,7 @@ from cnnclf.architectures import (
     summarize,
 )
 from cnnclf.augment import AUGMENTATIONS, Augmentation, Compose
-from cnnclf.images import ImageLayout, check_images
+from cnnclf.images import PREPARATIONS, InputSpec, check_images
 from cnnclf.recognition import NONE_YET, Hashes, from_text, keep, to_text
 from cnnclf.sklearn_callbacks import CallbackSupportMixin, train_by_epochs
 from cnnclf.training import (
@@ -123,6 +124,12 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
     image_shape : tuple of int or None, default=None
         (channels, height, width) where the shape of ``X`` does not tell: flat rows that are no square grey images,
         or an ambiguous channel order.
+    preparation : {"resize", "pad", "handwriting"} or None, default=None
+        How a picture *file* becomes an image of this network, as ``cnnclf predict`` and :mod:`cnnclf.pictures` do it;
+        kept in ``input_spec_`` and stored with the model. It changes nothing in ``fit`` or ``predict``. "resize" brings
+        it to the size of the training images, "pad" does so in proportion and pads it, "handwriting" takes it for ink
+        on paper, which is cleaned and placed as MNIST's digits were. None takes a picture of that size as it is, and
+        pads any other with a warning.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of the training pass; "auto" is bfloat16 where the processor multiplies it natively. Prediction
         is always float32, and so is the training, on a CPU, of a network that steps to rows of a single column, which
@@ -158,6 +165,9 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         Column names, where ``X`` was a data frame with string names.
     image_shape_ : tuple of int
         (channels, height, width) of the images.
+    input_spec_ : cnnclf.images.InputSpec
+        What the network takes: shapes, order of channels, dtype, the number that is white, mean and std of the training
+        pixels, and the ``preparation``.
     net_ : cnnclf.training.Net
         The skorch net.
     module_ : nn.Module
@@ -229,6 +239,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         patience: int = 5,
         class_weight: dict[Any, float] | str | None = None,
         image_shape: Sequence[int] | None = None,
+        preparation: str | None = None,
         precision: str = "auto",
         device: str = "auto",
         compile: bool = False,  # noqa: A002 - torch's and skorch's name
@@ -253,6 +264,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         self.patience = patience
         self.class_weight = class_weight
         self.image_shape = image_shape
+        self.preparation = preparation
         self.precision = precision
         self.device = device
         self.compile = compile
@@ -647,13 +659,12 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         pixels, layout = check_images(
             X,
             image_shape=self.image_shape,
-            layout=None if reset else self._layout,
+            layout=None if reset else self.input_spec_,
             estimator=type(self).__name__,
         )
         validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)  # feature names alone
         if reset:
-            self._layout: ImageLayout = layout
-            self._input_dtype = str(pixels.dtype)
+            self.input_spec_: InputSpec = InputSpec.of(pixels, layout)
             self._training_data = ""
             self._learnt: Hashes = NONE_YET
             self._examples: Pixels | None = pixels[:N_EXAMPLES].copy()
@@ -667,6 +678,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         pixels = self._check_images(X, reset=reset)
+        self.input_spec_ = replace(self.input_spec_, preparation=self.preparation)
         y = check_labels(y)
         check_consistent_length(pixels, y)
         if reset:
@@ -705,6 +717,13 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         self._seed = checkpoint.seed
         return checkpoint
 
+    def _measure(self, rows: Rows) -> Standardise:
+        """Learn the first layer, and note down what it learnt."""
+        standardise = measure(rows)
+        mean, std = (tuple(learnt.flatten().tolist()) for learnt in (standardise.mean, standardise.std))
+        self.input_spec_ = replace(self.input_spec_, mean=mean, std=std)
+        return standardise
+
     def _make_module(self, standardise: Standardise) -> nn.Sequential:
         self._made_with = self.architecture, self.image_shape
         with session("cpu", (self._seed, 0)):
@@ -712,7 +731,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
 
     def _begin_module(self, rows: Rows) -> nn.Sequential:
         """Make the network that training begins with, and warn of one that has outgrown its architecture."""
-        module = self._make_module(measure(rows))
+        module = self._make_module(self._measure(rows))
         n_parameters = count_parameters(module)
         if isinstance(self.architecture, str) and n_parameters > MANY_PARAMETERS:
             _, height, width = self.image_shape_
@@ -762,10 +781,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         """All that fitting learnt, beside the tensors of the module."""
         return {
             "classes": self.classes_,
-            "input_shape": self._layout.input_shape,
-            "image_shape": self._layout.image_shape,
-            "channels_last": self._layout.channels_last,
-            "input_dtype": self._input_dtype,
+            "input": self.input_spec_.to_json(),
             "training_data": self._training_data,
             "learnt": to_text(self._learnt),
             "feature_names": getattr(self, "feature_names_in_", None),
@@ -778,13 +794,12 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         """Become the estimator that :meth:`_fitted_state` and the module's tensors describe."""
         check_parameters(self)
         self.classes_ = fitted["classes"]
-        self._layout = ImageLayout(tuple(fitted["input_shape"]), tuple(fitted["image_shape"]), fitted["channels_last"])
-        self._input_dtype = fitted["input_dtype"]
+        self.input_spec_ = fitted["input"]
         self._training_data = fitted["training_data"]
         self._learnt = from_text(fitted["learnt"])
         self._examples = None
-        self.image_shape_ = self._layout.image_shape
-        self.n_features_in_ = math.prod(self._layout.input_shape)
+        self.image_shape_ = self.input_spec_.image_shape
+        self.n_features_in_ = math.prod(self.input_spec_.input_shape)
         if fitted["feature_names"] is not None:
             self.feature_names_in_ = np.asarray(fitted["feature_names"], dtype=object)
         self._seed = fitted["seed"]
@@ -1263,6 +1278,10 @@ PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "None, 'balanced' or a dict from class to a weight of at least 0",
     ),
     "image_shape": (lambda v: v is None or isinstance(v, Sequence), "None or (channels, height, width)"),
+    "preparation": (
+        lambda v: v is None or (isinstance(v, str) and v in PREPARATIONS),
+        f"None or one of {', '.join(PREPARATIONS)}",
+    ),
     "precision": (lambda v: isinstance(v, str) and v in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
     "device": (lambda v: isinstance(v, str) and _is_device(v), "'auto' or the name of a torch device"),
     "compile": (lambda v: _is_bool(v), "True or False"),

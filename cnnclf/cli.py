@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -454,9 +455,11 @@ def main() -> None:
 
 @contextmanager
 def clear_errors(nothing: str) -> Iterator[None]:
-    """Turn what a user can cause into one sentence on stderr and an exit code."""
+    """Turn what a user can cause into one sentence on stderr and an exit code, and warnings into one each."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
+            yield
     except BadUsageError as error:
         fail(str(error), 2)
     except typer.Exit:  # which is a RuntimeError
@@ -660,34 +663,33 @@ def open_model(path: Path) -> Classifier:
     return CNNClassifier.load(path)
 
 
-def describe_input(clf: Classifier) -> dict[str, Any]:
-    """Tell what pictures a network takes, in the arguments of ``read_picture``."""
-    from cnnclf.images import ImageLayout
-    from cnnclf.onnx_classifier import ONNXClassifier
-
-    if isinstance(clf, ONNXClassifier):
-        told = clf.metadata_
-        layout = ImageLayout(tuple(told["input_shape"]), tuple(told["image_shape"]), told["channels_last"])
-        return {"layout": layout, "dtype": told["input_dtype"], **told["scaling"]}
-    tensors = clf.module_.state_dict()
-    scaling = {name: tensors[f"standardise.{name}"].flatten().tolist() for name in ("mean", "std")}
-    return {"layout": clf._layout, "dtype": clf._input_dtype, **scaling}
-
-
 def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, Labels]:
     """Load test images as a network takes them, and their labels."""
-    from cnnclf.splits import load_part
-
     if dataset is None:
         dataset = find_dataset(clf)
-    name, X, y, white = load_part(dataset, training=False)
+    name, X, y = load_for(clf, dataset, training=False)
     if dataset == "digits":
         typer.echo(
             "The test images are the fifth of each class that `cnnclf report` holds out; "
             "a network that was trained in another way may have seen them.",
             err=True,
         )
-    return name, as_taken(X, white, clf), y
+    return name, X, y
+
+
+def load_for(clf: Classifier, dataset: str, *, training: bool) -> tuple[str, Images, Labels]:
+    """Load images as a network takes them, and their labels; the pictures of a folder as `predict` reads them."""
+    from cnnclf.datasets import list_image_folder
+    from cnnclf.pictures import read_pictures, refuse_pictures
+    from cnnclf.splits import load_part, name_folder
+
+    if dataset in ("mnist", "digits"):
+        name, X, y, white = load_part(dataset, training=training)
+        return name, as_taken(X, white, clf), y
+    files = list_image_folder(dataset)
+    rows, errors = read_pictures([(str(file), file) for file in files], clf.input_spec_)
+    refuse_pictures(dataset, errors)
+    return name_folder(dataset), np.stack([row for _, row in rows]), np.array([file.parent.name for file in files])
 
 
 def find_dataset(clf: Classifier) -> str:
@@ -713,7 +715,7 @@ def count_learnt(X: Images, clf: Classifier) -> tuple[int, int]:
 
     text = clf.metadata_.get("learnt", "") if isinstance(clf, ONNXClassifier) else clf._fitted_state()["learnt"]
     kept = recognition.from_text(text)
-    return recognition.count_learnt(kept, check_images(X, layout=describe_input(clf)["layout"])[0])
+    return recognition.count_learnt(kept, check_images(X, layout=clf.input_spec_)[0])
 
 
 def warn_of_learnt(X: Images, clf: Classifier) -> None:
@@ -730,34 +732,30 @@ def warn_of_learnt(X: Images, clf: Classifier) -> None:
 
 def as_taken(X: Images, white: int, clf: Classifier) -> Images:
     """Bring images (n, height, width, …) to the shape and the unit that a network takes."""
-    from cnnclf.pictures import white_level
-
-    takes = describe_input(clf)
-    shape: tuple[int, ...] = takes["layout"].input_shape
+    shape = clf.input_spec_.input_shape
     if X[0].size == math.prod(shape) and len(shape) != X.ndim - 1:  # flat rows, or grey with an axis of one channel
         X = X.reshape(len(X), *shape)
-    return X / white if white_level(takes["mean"], takes["std"]) == 1 and X.max() > 1 else X
+    own_white = clf.input_spec_.white
+    if own_white in (white, None):
+        return X
+    return X / white if own_white == 1 else np.rint(X / white * own_white)
 
 
 def export_checked(model: Path, out: Path, calibration: str | None) -> str:
     """Export a network, load what was written, and say what it takes and gives."""
     from cnnclf.classifier import CNNClassifier
     from cnnclf.onnx_classifier import ONNXClassifier
-    from cnnclf.splits import load_part
 
     clf = CNNClassifier.load(model)
     if calibration is None:
         clf.to_onnx(out)
     else:
-        _, X, _, white = load_part(calibration, training=True)
+        _, X, _ = load_for(clf, calibration, training=True)
         spread = np.linspace(0, len(X) - 1, min(len(X), N_CALIBRATION)).astype(int)  # as they may be sorted by class
-        clf.to_onnx(out, quantize="int8", calibration=as_taken(X[spread], white, clf))
-    metadata, n_classes = ONNXClassifier(out).metadata_, len(clf.classes_)
-    shape = ", ".join(["n", *map(str, metadata["input_shape"])])
-    return (
-        f"{out}\n{out.stat().st_size:,} bytes; X: {metadata['input_dtype']} ({shape}) → "
-        f"label (n), probabilities (n, {n_classes})"
-    )
+        clf.to_onnx(out, quantize="int8", calibration=X[spread])
+    spec, n_classes = ONNXClassifier(out).input_spec_, len(clf.classes_)
+    shape = ", ".join(["n", *map(str, spec.input_shape)])
+    return f"{out}\n{out.stat().st_size:,} bytes; X: {spec.dtype} ({shape}) → label (n), probabilities (n, {n_classes})"
 
 
 @dataclass(frozen=True)
@@ -778,7 +776,7 @@ class Prediction(Guess):
 
 def find_pictures(arguments: Sequence[str]) -> list[str]:
     """List the pictures that are meant: a folder stands for all in it and in its sub-folders, by name."""
-    from cnnclf.pictures import EXTENSIONS
+    from cnnclf.pictures import list_pictures
 
     found: list[str] = []
     for argument in arguments:
@@ -786,33 +784,26 @@ def find_pictures(arguments: Sequence[str]) -> list[str]:
         if not folder.is_dir():
             found.append(argument)
             continue
-        inside = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in EXTENSIONS and file.is_file()]
+        inside = list_pictures(folder)
         if not inside:
-            raise ValueError(f"{folder}: expected pictures ({', '.join(EXTENSIONS)}) in this folder; there are none.")
+            raise ValueError(f"{folder}: expected pictures in this folder; there are none.")
         found += map(str, inside)
     return found
 
 
 def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction], list[str]]:
     """Say what is in each picture, and why the others cannot be read."""
-    from cnnclf.pictures import read_picture
+    from cnnclf.pictures import read_pictures
 
-    takes = describe_input(clf)
-    rows, names, errors = [], [], []
-    for picture in pictures:
-        try:
-            rows.append(read_picture(sys.stdin.buffer.read() if picture == "-" else picture, **takes))
-            names.append(picture)
-        except (ValueError, OSError) as error:
-            errors.append(str(error))
-    if not rows:
-        return [], errors
-    classes = clf.classes_.tolist()
+    sources = [(picture, sys.stdin.buffer.read() if picture == "-" else picture) for picture in pictures]
+    rows, errors = read_pictures(sources, clf.input_spec_)
     predictions = []
-    for name, row in zip(names, clf.predict_proba(np.stack(rows)), strict=True):
-        top = tuple(Guess(classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:N_TOP])
-        predictions.append(Prediction(top[0].label, top[0].probability, name, top))
-    return predictions, errors
+    if rows:
+        classes = clf.classes_.tolist()
+        for (name, _), row in zip(rows, clf.predict_proba(np.stack([row for _, row in rows])), strict=True):
+            top = tuple(Guess(classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:N_TOP])
+            predictions.append(Prediction(top[0].label, top[0].probability, name, top))
+    return predictions, [sentence for _, sentence in errors]
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
@@ -882,7 +873,7 @@ def write_trace(
 
     clf = CNNClassifier.load(model)
     if image is not None:
-        row, what = read_picture(image, **describe_input(clf)), str(image)
+        row, what = read_picture(image, clf.input_spec_), str(image)
     else:
         name, X, y = images_to_judge(dataset, clf)
         found = np.flatnonzero([str(label) == digit for label in y.tolist()])
@@ -914,7 +905,7 @@ def make_server(model: Path | None, port: int) -> "Server":
         clf, about = open_own_model()
     else:
         clf, about = open_model(model), f"The network is {model.name}."
-    paper = Paper.of(**describe_input(clf))
+    paper = Paper.of(clf.input_spec_)
     network: Network = ExportedNetwork(clf) if isinstance(clf, ONNXClassifier) else TracedNetwork(clf)
     return Server(Reader(network, paper, about), port)
 
@@ -941,7 +932,7 @@ def open_own_model() -> "tuple[CNNClassifier, str]":
     recipe, about = OWN_MODELS[name]
     if not file.exists():
         typer.echo(f"training a small network on {len(y):,} images, once; it is kept in {file}", err=True)
-        clf = make_classifier(None, None, 0, recipe)
+        clf = make_classifier(None, None, 0, recipe).set_params(preparation="handwriting")
         fit_to_the_end(clf, X, y)
         folder.mkdir(parents=True, exist_ok=True)
         clf.save(file)

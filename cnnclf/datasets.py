@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,10 +78,6 @@ _MIRRORS = (
 )
 _TIMEOUT = (3.05, 10.0)  # seconds to connect and between two pieces of an answer: without a network, fail soon
 
-_IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's names; PGM is among PPM
-_GREY_MODES = ("1", "L")
-_COLOUR_MODES = ("RGB", "RGBA", "LA", "P", "PA", "CMYK", "YCbCr")
 _LOADED_MODES = ("L", "RGB", "RGBA")  # each can hold all that the ones before it hold
 
 
@@ -367,15 +364,17 @@ def _decode_idx(content: bytearray, source: str) -> NDArray[Any]:
 def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
     """Load images of one size from a folder that has one sub-folder for each class.
 
-    Sub-folders and files are taken in the order of their names; hidden ones (``.name``) are passed over. The images are
-    grey if all of them are, else RGB, or RGBA if any has transparency; palettes, CMYK and YCbCr become RGB. Of a
-    colour with 16 bits a channel Pillow keeps the upper 8.
+    Sub-folders and files are taken in the order of their names. Hidden ones (``.name``) are passed over, and what often
+    lies beside pictures: ``Thumbs.db``, ``desktop.ini``, notes and tables such as ``README.txt``. The images are
+    turned upright as their EXIF orientation says. They are grey if all of them are, else RGB, or RGBA if any has
+    transparency; palettes, CMYK and YCbCr become RGB. Of a colour with 16 bits a channel Pillow keeps the upper 8; grey
+    of 16 bits is rounded to 8.
 
     Parameters
     ----------
     path : path
-        The folder. Its sub-folders are named as the classes and hold the images, in one of the formats BMP, GIF, JPEG,
-        PGM, PNG, PPM, TIFF and WebP.
+        The folder. Its sub-folders are named as the classes and hold the images, in one of the formats AVIF (where
+        Pillow has it), BMP, GIF, JPEG, PGM, PNG, PPM, TIFF and WebP.
 
     Returns
     -------
@@ -388,8 +387,13 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     ------
     ValueError
         If there is no such folder, no sub-folder or an empty one; or if any file in it is no image, unreadable,
-        animated, of another size than the first, too large to be decoded safely, of a mode with more than 8 bits, or a
-        link that leads out of the folder.
+        animated, of another size than most, too large to be decoded safely, or a link that leads out of the folder. All
+        such files are named at once.
+
+    Warns
+    -----
+    UserWarning
+        If fewer than half of the images, which it names, have colour or transparency, so that the others get it, too.
 
     Examples
     --------
@@ -405,12 +409,18 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     >>> X.shape, X[1, 0].tolist(), y.tolist()
     ((2, 3, 4), [255, 255, 255, 255], ['black', 'white'])
     """
-    files = _image_files(Path(path))
-    most = most_unpacked(sum(file.stat().st_size for file in files))
-    images: list[Image.Image] = []
-    for file in files:
-        images.append(_read_image(file, images[0].size if images else None, files[0], most // len(files)))
+    files = list_image_folder(path)
+    images = _decode_all(Path(path), files)
     mode = max((image.mode for image in images), key=_LOADED_MODES.index)
+    richest = [file for file, image in zip(files, images, strict=True) if image.mode == mode]
+    if 2 * len(richest) < len(files):
+        warnings.warn(
+            f"{len(richest)} of {len(files):,} images {'has' if len(richest) == 1 else 'have'} "
+            f"{'transparency' if mode == 'RGBA' else 'colour'}, so all are loaded as {mode}: {quote_all(richest)}. "
+            "Save them as the others are, if that is not meant.",
+            UserWarning,
+            stacklevel=2,
+        )
     width, height = images[0].size
     n_channels = len(mode)  # L, RGB, RGBA
     X = np.empty((len(files), height, width, n_channels) if n_channels > 1 else (len(files), height, width), np.uint8)
@@ -420,109 +430,108 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     return X, np.array([file.parent.name for file in files])
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """Return the image files under the class folders in `folder`, sorted by class and name."""
+def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
+    """List the image files under the class folders in a folder, sorted by class and name.
+
+    Parameters
+    ----------
+    path : path
+        The folder, as for :func:`load_image_folder`.
+
+    Returns
+    -------
+    list of Path
+        The name of a file's folder is its class.
+
+    Raises
+    ------
+    ValueError
+        If it is not laid out so, or has a link that leads out of it.
+    """
+    from cnnclf.pictures import is_litter, refuse_pictures
+
+    folder = Path(path)
     if not folder.is_dir():
         raise ValueError(
             f"{folder}: expected a folder with one sub-folder for each class, got "
             f"{'a file' if folder.exists() else 'no such folder'}; check the path"
         )
-    classes = _visible(folder)
+    inside = Path(os.path.realpath(folder))
+    classes = sorted(entry for entry in folder.iterdir() if not is_litter(entry))
     if not classes:
         raise ValueError(
             f"{folder}: expected one sub-folder for each class, got none; "
             "put the images in sub-folders named as their classes"
         )
-    files = []
-    inside = Path(os.path.realpath(folder))
+    files: list[Path] = []
+    wrong: dict[Path, str | None] = {}
     for subfolder in classes:
-        _check_inside(subfolder, inside)
-        if not subfolder.is_dir():
-            raise ValueError(
-                f"{subfolder}: expected only sub-folders, one for each class, got a file; "
-                "move it into the sub-folder of its class, or away"
-            )
-        members = _visible(subfolder)
-        if not members:
-            raise ValueError(f"{subfolder}: expected images of this class, got none; add some, or remove the folder")
-        for member in members:
-            _check_inside(member, inside)
-            if not member.is_file() or member.suffix.lower() not in _IMAGE_EXTENSIONS:
-                is_other = "a folder" if member.is_dir() else "a link to nothing or a pipe"
-                raise ValueError(
-                    f"{member}: expected only image files here ({', '.join(_IMAGE_EXTENSIONS)}), got "
-                    f"{f'a file with extension {member.suffix!r}' if member.is_file() else is_other}; move it away"
-                )
-        files += members
+        wrong[subfolder] = _find_wrong_class(subfolder, inside)
+        if wrong[subfolder] is None:
+            members = sorted(entry for entry in subfolder.iterdir() if not is_litter(entry))
+            wrong |= {member: _find_wrong_image(member, inside) for member in members}
+            files += members
+            if not members:
+                wrong[subfolder] = "expected images of this class, got none; add some, or remove the folder"
+    refuse_pictures(folder, [(str(entry), f"{entry}: {error}") for entry, error in wrong.items() if error is not None])
     return files
 
 
-def _check_inside(entry: Path, folder: Path) -> None:
-    """Refuse a link out of the folder: what a stranger's archive names is not what lies elsewhere on this machine."""
+def _find_wrong_class(entry: Path, folder: Path) -> str | None:
+    """Say what is wrong with an entry that is to be the folder of a class."""
+    if _leads_out(entry, folder):
+        return _LEADS_OUT
+    if not entry.is_dir():
+        return "expected only sub-folders, one for each class, got a file; move it into that of its class, or away"
+    return None
+
+
+def _find_wrong_image(entry: Path, folder: Path) -> str | None:
+    """Say what is wrong with an entry that is to be an image of a class."""
+    if _leads_out(entry, folder):
+        return _LEADS_OUT
+    if not entry.is_file():
+        kind = "a folder" if entry.is_dir() else "a link to nothing or a pipe"
+        return f"expected only image files here, got {kind}; move it away"
+    return None
+
+
+_LEADS_OUT = (
+    "expected links within the folder only, got one that leads out of it; put a copy of what it leads to in its place"
+)
+
+
+def _leads_out(entry: Path, folder: Path) -> bool:
+    """Find links out of the folder: what a stranger's archive names is not what lies elsewhere on this machine."""
     # realpath, unlike Path.resolve, takes links that go in a circle.
-    if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(folder):
-        raise ValueError(
-            f"{entry}: expected links within the folder only, got one that leads out of it; "
-            "put a copy of what it leads to in its place"
-        )
+    return entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(folder)
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
+def _decode_all(folder: Path, files: Sequence[Path]) -> "list[Image.Image]":
+    """Decode images in modes of `_LOADED_MODES` and of one size, or say which are no such."""
+    from cnnclf.pictures import as_bytes, decode, refuse_pictures
 
-
-def _read_image(file: Path, size: tuple[int, int] | None, first: Path, most: int) -> "Image.Image":
-    """Return the one image in `file` in a mode of `_LOADED_MODES`; nothing is decoded that is not wanted."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            for category in (Image.DecompressionBombWarning, UserWarning):  # Pillow warns of damage with the latter
-                warnings.simplefilter("error", category)
-            # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
-            with Image.open(file, formats=_IMAGE_FORMATS) as image:
-                _check_picture(file, image, size, first, most)
-                image.load()
-                if image.mode in ("P", "PA") and image.palette is None:
-                    raise _Unwanted(f"{file}: expected a palette of its colours, got none; save it as PNG again")
-    except _Unwanted as error:
-        raise ValueError(str(error)) from None
-    except (
-        # what Pillow's decoders raise, found by feeding them damaged files
-        *(LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error),
-        *(Image.DecompressionBombError, Image.DecompressionBombWarning, UserWarning),
-    ) as error:
-        raise ValueError(
-            f"{file}: expected a readable image, got {error!r}; repair the file, or move it away"
-        ) from error
-    if image.mode not in _GREY_MODES + _COLOUR_MODES:
-        raise ValueError(
-            f"{file}: expected 8 bits a pixel and channel, one of Pillow's modes "
-            f"{', '.join(_GREY_MODES + _COLOUR_MODES)}, got mode {image.mode}; convert it to 8 bits"
-        )
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode in _GREY_MODES else "RGB")
-
-
-class _Unwanted(Exception):  # noqa: N818 - not an error of the file
-    """An image that can be read and is not to be."""
-
-
-def _check_picture(file: Path, image: "Image.Image", size: tuple[int, int] | None, first: Path, most: int) -> None:
-    """Refuse an image by what its header says."""
-    if getattr(image, "is_animated", False):
-        raise _Unwanted(f"{file}: expected one image, got several frames; save the one that is meant on its own")
-    if size is not None and image.size != size:
-        raise _Unwanted(
-            f"{file}: expected an image of {_pixels(*size)}, as {first} is, got {_pixels(*image.size)}; "
-            "bring all images to one size"
-        )
-    if (1 if image.mode in _GREY_MODES else 4) * image.width * image.height > most:  # bytes that Pillow decodes it to
-        raise _Unwanted(
-            f"{file}: expected images that unpack to at most a hundred times their size and 32 MB, "
-            f"got {_pixels(*image.size)}, which is too large to be decoded safely; make the images smaller"
-        )
+    most = most_unpacked(sum(file.stat().st_size for file in files)) // len(files)
+    images: dict[Path, Image.Image] = {}
+    errors = []
+    for file in files:
+        try:
+            images[file] = as_bytes(decode(file, most))
+        except ValueError as error:
+            errors.append((str(file), str(error)))
+    refuse_pictures(folder, errors)
+    size, _ = Counter(image.size for image in images.values()).most_common(1)[0]
+    like = next(file for file, image in images.items() if image.size == size)
+    wanted = f"expected an image of {_pixels(*size)}, as {like} is"
+    refuse_pictures(
+        folder,
+        [
+            (str(file), f"{file}: {wanted}, got {_pixels(*image.size)}; bring all images to one size")
+            for file, image in images.items()
+            if image.size != size
+        ],
+    )
+    return list(images.values())
 
 
 def _pixels(width: int, height: int) -> str:

@@ -164,6 +164,12 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
         "The shape of the array tells, and a flat row of 784 numbers is a square grey image of 28 × 28. Only rows that "
         "are no square grey images, and an ambiguous order of channels, need words.",
     ),
+    "preparation": Hyperparameter(
+        "how a picture file becomes an image of this network",
+        "None, 'resize', 'pad' or 'handwriting'",
+        "Whether a picture is a page with a digit on it, to be cut out and centred, or a photograph, to be kept whole, "
+        "cannot be seen from the training images. None guesses nothing: a picture of their size is taken as it is.",
+    ),
     "precision": Hyperparameter(
         "number format of the training arithmetic",
         "'auto', 'float32' or 'bfloat16'",

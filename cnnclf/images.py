@@ -6,8 +6,8 @@ Everything that takes an ``X`` passes it through here, so this module needs NumP
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from cnnclf.wording import cut, quote
 
 CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB, RGBA
+
+WHITES = (1, 16, 255, 65535)  # floats and truth values, scikit-learn's digits, 8 bits, 16 bits
+PREPARATIONS = ("resize", "pad", "handwriting")
 
 # Below eight pixels a side, a shift by one pixel is no longer a small change.
 SMALLEST_SIDE = 8
@@ -38,6 +41,134 @@ class ImageLayout:
     input_shape: tuple[int, ...]
     image_shape: tuple[int, int, int]
     channels_last: bool
+
+
+@dataclass(frozen=True)
+class InputSpec(ImageLayout):
+    """What a network takes: the arrays that it was fitted on, and how a picture file becomes a row of them.
+
+    Both classifiers carry it as ``input_spec_``, and both kinds of file store it.
+
+    Parameters
+    ----------
+    input_shape, image_shape, channels_last
+        As in :class:`ImageLayout`.
+    dtype : {"uint8", "float32"}
+        Of the pixels.
+    white : int or None
+        The number that stands for white where 0 is black, see :func:`white_level`; None where it is not known.
+    mean, std : tuple of float, one per channel
+        Of the training pixels, in their unit.
+    preparation : {"resize", "pad", "handwriting"} or None
+        What is done to a picture file: see :mod:`cnnclf.pictures`.
+    """
+
+    dtype: str
+    white: int | None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    preparation: str | None = None
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8 | np.float32], layout: ImageLayout) -> "InputSpec":
+        """Describe training images, as `check_images` gives them; their mean and std are not measured here."""
+        return cls(
+            input_shape=layout.input_shape,
+            image_shape=layout.image_shape,
+            channels_last=layout.channels_last,
+            dtype=str(pixels.dtype),
+            white=white_level(pixels),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the record as JSON knows it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, told: Any) -> "InputSpec":
+        """Read what :meth:`to_json` wrote, which may come from a stranger.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing, or cannot be.
+        """
+        names = [field.name for field in fields(cls)]
+        if not isinstance(told, dict) or told.keys() != set(names):
+            raise ValueError(f"Expected of its input {', '.join(names)}; got other parts. Save the model again.")
+        for name, (is_valid, expected) in _SPEC_PARTS.items():
+            if not is_valid(told[name]):
+                raise ValueError(f"{name} must be {expected}; got {quote(told[name])}. Save the model again.")
+        parts: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in told.items()}
+        spec = cls(**parts)
+        if infer_layout(spec.input_shape, spec.image_shape).channels_last != spec.channels_last:
+            raise ValueError("channels_last must be as the shapes say; got the other. Save the model again.")
+        if not len(spec.mean) == len(spec.std) == spec.image_shape[0]:
+            raise ValueError("mean and std must be one number per channel; got others. Save the model again.")
+        return spec
+
+
+def white_level(pixels: NDArray[Any]) -> int | None:
+    """Find the number that stands for white in training images whose black is 0.
+
+    It is the smallest of 1, 16, 255 and 65535 that no pixel exceeds. The dtype does not count: truth values are stored
+    as bytes, too, and bytes as floats. Scikit-learn's digits, 0 to 16, are known by their largest pixel, 16.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        All of the images.
+
+    Returns
+    -------
+    int or None
+        None where it cannot be known: if a pixel is negative or above 65535, if all are 0, and if the largest is
+        between 1 and 16, which dark images of 8 bits have as well as some of scikit-learn's digits.
+
+    Examples
+    --------
+    >>> white_level(np.array([0.0, 0.3])), white_level(np.array([0, 90])), white_level(np.array([4, 16]))
+    (1, 255, 16)
+    >>> white_level(np.array([-1.0, 1.0])), white_level(np.array([0, 9]))
+    (None, None)
+    """
+    darkest, brightest = float(pixels.min()), float(pixels.max())
+    if darkest < 0 or brightest == 0 or 1 < brightest < 16:
+        return None
+    return next((white for white in WHITES if brightest <= white), None)
+
+
+def is_whole(value: object, least: int = 0) -> bool:
+    """Tell whether a value from JSON is a whole number that fits into 63 bits."""
+    return type(value) is int and least <= value < 2**63
+
+
+def is_shape(value: object) -> bool:
+    """Tell whether a value from JSON is a shape."""
+    return isinstance(value, list) and 1 <= len(value) <= 3 and all(is_whole(n, 1) for n in value)
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a value from JSON is a number that a float holds."""
+    # As a comparison, which measures any whole number; NaN fails it.
+    return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[arg-type]
+
+
+def _are_finite(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_finite, value))
+
+
+# What the parts of an InputSpec must be, as JSON has them: a test and the words for it.
+_SPEC_PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "input_shape": (is_shape, "one to three lengths"),
+    "image_shape": (lambda v: is_shape(v) and len(v) == 3, "three lengths"),
+    "channels_last": (lambda v: isinstance(v, bool), "true or false"),
+    "dtype": (lambda v: v in ("uint8", "float32"), "uint8 or float32"),
+    "white": (lambda v: v is None or (is_whole(v) and v in WHITES), f"null or one of {', '.join(map(str, WHITES))}"),
+    "mean": (_are_finite, "finite numbers"),
+    "std": (_are_finite, "finite numbers"),
+    "preparation": (lambda v: v is None or v in PREPARATIONS, f"null or one of {', '.join(PREPARATIONS)}"),
+}
 
 
 def infer_layout(input_shape: tuple[int, ...], image_shape: Sequence[int] | None = None) -> ImageLayout:

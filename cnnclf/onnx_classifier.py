@@ -26,10 +26,10 @@ from cnnclf.files import (
     put_digest,
     read_bounded,
 )
-from cnnclf.images import ImageLayout, check_images, infer_layout
+from cnnclf.images import ImageLayout, InputSpec, check_images
 from cnnclf.wording import quote, quote_all
 
-FORMAT = 1
+FORMAT = 2
 KEY = "cnnclf"
 DIGEST_KEY = "cnnclf.sha256"
 EXPECTED = "an ONNX file written by CNNClassifier.to_onnx"
@@ -74,8 +74,11 @@ class ONNXClassifier:
         Numbers in one row of ``X``.
     image_shape_ : tuple of int
         (channels, height, width) of the images.
+    input_spec_ : cnnclf.images.InputSpec
+        What the network takes: shapes, order of channels, dtype, the number that is white, mean and std of the training
+        pixels, and how a picture file is prepared for it.
     metadata_ : dict
-        What the file says of itself: classes, input, scaling, versions, training data.
+        What the file says of itself: classes, input, versions, training data.
 
     Raises
     ------
@@ -292,26 +295,27 @@ class ONNXClassifier:
         self._content = content
         self.metadata_ = metadata
         self.classes_ = decode_labels(metadata["classes"])
-        self.image_shape_ = tuple(metadata["image_shape"])
-        self._input_shape = tuple(metadata["input_shape"])
-        self.n_features_in_ = math.prod(self._input_shape)
-        self._dtype = np.dtype(metadata["input_dtype"])
+        self.input_spec_ = InputSpec.from_json(metadata["input"])
+        self.image_shape_ = self.input_spec_.image_shape
+        self.n_features_in_ = math.prod(self.input_spec_.input_shape)
+        self._dtype = np.dtype(self.input_spec_.dtype)
 
     def _check_images(self, X: Any) -> NDArray[np.uint8 | np.float32]:
         """Give X as the network takes it, C-contiguous; X itself if it is so already."""
+        input_shape = self.input_spec_.input_shape
         if (
             type(X) is np.ndarray
             and X.dtype == self._dtype
-            and X.shape[1:] == self._input_shape
+            and X.shape[1:] == input_shape
             and X.flags.c_contiguous
             and X.flags.aligned
             and (self._dtype == np.uint8 or (math.isfinite(X.min(initial=0)) and math.isfinite(X.max(initial=0))))
         ):
             return X
         # Declared as channels first whatever they are, so that nothing is moved: the network does that itself.
-        layout = ImageLayout(self._input_shape, self.image_shape_, channels_last=False)
+        layout = ImageLayout(input_shape, self.image_shape_, channels_last=False)
         pixels, _ = check_images(X, layout=layout, estimator=type(self).__name__, min_samples=0)
-        return as_dtype(pixels, self._dtype).reshape(len(pixels), *self._input_shape)
+        return as_dtype(pixels, self._dtype).reshape(len(pixels), *input_shape)
 
     def _run(self, output: str, pixels: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
         """Fill one row of the result an image, batch by batch."""
@@ -428,32 +432,14 @@ def read_metadata(content: bytes, source: str) -> dict[str, Any]:
 def check_metadata(metadata: dict[str, Any]) -> None:
     """Refuse metadata of which a part is missing or cannot be."""
     match metadata:
-        case {
-            "classes": _,
-            "input_dtype": "uint8" | "float32",
-            "input_shape": [*input_lengths],
-            "image_shape": [int(), int(), int()] as image_lengths,
-            "channels_last": bool(channels_last),
-            "scaling": {"mean": [*mean], "std": [*std]},
-            "session": dict(session),
-        } if all(type(n) is int and n > 0 for n in [*input_lengths, *image_lengths]):
+        case {"classes": _, "input": dict(told), "session": dict(session)}:
             pass
         case _:
             raise ValueError(f"expected {EXPECTED}; its metadata lacks parts. Export the model again.")
     decode_labels(metadata["classes"])
-    input_shape, image_shape = tuple(input_lengths), tuple(image_lengths)
-    check_image_size(image_shape)
-    if infer_layout(input_shape, image_shape) != ImageLayout(input_shape, image_shape, channels_last):
-        raise ValueError("channels_last must be as the shapes say; got the other. Export the model again.")
-    if not all(len(part) == image_shape[0] and all(map(is_finite, part)) for part in (mean, std)):
-        raise ValueError("scaling must be one mean and one std a channel, finite; got others. Export the model again.")
+    check_image_size(InputSpec.from_json(told).image_shape)
     if (disabled := session.get(_DISABLED_OPTIMIZERS, "")) not in _MAY_BE_DISABLED:
         raise ValueError(f"session may only switch off {_MAY_BE_DISABLED[1]}; got {quote(disabled)}.")
-
-
-def is_finite(value: object) -> bool:
-    """Tell whether a value from JSON is a number that a float holds."""
-    return isinstance(value, int | float) and abs(value) < 1e300  # as a comparison, which measures any int; NaN fails
 
 
 def make_session(content: bytes, metadata: dict[str, Any], n_threads: int, source: str) -> onnxruntime.InferenceSession:
@@ -489,9 +475,9 @@ def check_interface(session: onnxruntime.InferenceSession, metadata: dict[str, A
     """Refuse a graph that does not take and give what its metadata says."""
     kind = decode_labels(metadata["classes"]).dtype.kind
     label = {"U": "string", "O": "string", "b": "bool", "f": "double"}.get(kind, "int64")
-    number = {"uint8": "uint8", "float32": "float"}[metadata["input_dtype"]]
+    number = {"uint8": "uint8", "float32": "float"}[metadata["input"]["dtype"]]
     expected = [
-        ("X", f"tensor({number})", metadata["input_shape"]),
+        ("X", f"tensor({number})", metadata["input"]["input_shape"]),
         ("label", f"tensor({label})", []),
         ("probabilities", "tensor(float)", [len(metadata["classes"]["values"])]),
     ]

@@ -43,7 +43,7 @@ def export(
     """Write a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.to_onnx`."""
     check_quantize(quantize, calibration)
     rows = None if calibration is None else input_rows(clf, clf._check_images(calibration, reset=False))
-    model = build(clf, clf._input_dtype)
+    model = build(clf, clf.input_spec_.dtype)
     if rows is not None and quantize:
         model = to_int8(model, rows)
     describe(model, clf, quantize)
@@ -73,7 +73,7 @@ def build(clf: Any, dtype: str, *, raw_scores: bool = False) -> onnx.ModelProto:
     """
     try:
         with session("cpu"):
-            example = torch.zeros(N_TRACED, *clf._layout.input_shape, dtype=getattr(torch, dtype))
+            example = torch.zeros(N_TRACED, *clf.input_spec_.input_shape, dtype=getattr(torch, dtype))
             model = to_graph(served(clf, raw_scores=raw_scores), example, ["probabilities", "winner"])
     except torch.onnx.OnnxExporterError as error:
         raise RuntimeError(
@@ -87,7 +87,7 @@ def build(clf: Any, dtype: str, *, raw_scores: bool = False) -> onnx.ModelProto:
 
 def served(clf: Any, *, raw_scores: bool = False) -> "Served":
     """Copy the network to the CPU, as it is served."""
-    return Served(copy.deepcopy(clf.module_).cpu(), clf._layout, raw_scores).eval()
+    return Served(copy.deepcopy(clf.module_).cpu(), clf.input_spec_, raw_scores).eval()
 
 
 class Served(nn.Module):
@@ -171,15 +171,10 @@ def add_labels(graph: onnx.GraphProto, table: onnx.TensorProto) -> None:
 
 def describe(model: onnx.ModelProto, clf: Any, quantize: str | None) -> None:
     """Write the metadata, and leave room for the digest."""
-    standardise = clf.module_.standardise
     metadata = {
         "format": FORMAT,
         "classes": encode_labels(clf.classes_),
-        "input_dtype": clf._input_dtype,
-        "input_shape": clf._layout.input_shape,
-        "image_shape": clf._layout.image_shape,
-        "channels_last": clf._layout.channels_last,
-        "scaling": {"mean": standardise.mean.flatten().tolist(), "std": standardise.std.flatten().tolist()},
+        "input": clf.input_spec_.to_json(),
         "versions": {name: version(name) for name in ("cnnclf", "torch", "onnx", "onnxruntime")},
         "training_data": clf._training_data,
         "learnt": to_text(clf._learnt),
@@ -192,18 +187,18 @@ def describe(model: onnx.ModelProto, clf: Any, quantize: str | None) -> None:
 
 def input_rows(clf: Any, pixels: NDArray[Any]) -> NDArray[Any]:
     """Bring checked images (n, channels, height, width) back to the shape and type that ``fit`` was given."""
-    if clf._layout.channels_last:
+    if clf.input_spec_.channels_last:
         pixels = np.moveaxis(pixels, 1, -1)
-    return np.ascontiguousarray(pixels.reshape(len(pixels), *clf._layout.input_shape), dtype=clf._input_dtype)
+    return np.ascontiguousarray(pixels.reshape(len(pixels), *clf.input_spec_.input_shape), dtype=clf.input_spec_.dtype)
 
 
 def examples_of(clf: Any) -> NDArray[Any]:
     """Gather rows to compare on: noise of the images' range, a flat one, and training images if it was fitted here."""
     mean, std = (t.cpu().numpy() for t in (clf.module_.standardise.mean, clf.module_.standardise.std))
     std = np.where(std > 0, std, 1)  # a channel that never varied in training does so here, and must have no say
-    noise = mean + std * np.random.default_rng(0).standard_normal((32, *clf._layout.image_shape))
-    noise = np.concatenate([noise, np.broadcast_to(mean, (1, *clf._layout.image_shape))])
-    if clf._input_dtype == "uint8":
+    noise = mean + std * np.random.default_rng(0).standard_normal((32, *clf.image_shape_))
+    noise = np.concatenate([noise, np.broadcast_to(mean, (1, *clf.image_shape_))])
+    if clf.input_spec_.dtype == "uint8":
         noise = noise.clip(0, 255)
     rows = input_rows(clf, noise)
     return rows if clf._examples is None else np.concatenate([rows, input_rows(clf, clf._examples)])

@@ -33,10 +33,10 @@ from cnnclf.files import (
     read_bounded,
     write_atomically,
 )
-from cnnclf.images import ImageLayout, infer_layout
+from cnnclf.images import InputSpec, is_whole
 from cnnclf.wording import quote, quote_all
 
-SCHEMA = 1
+SCHEMA = 2
 KEY = "cnnclf"
 LARGEST_HEADER = 4 * 2**20  # bytes: JSON takes up to thirty times its size when it is read
 
@@ -64,16 +64,6 @@ OF_THIS_PLACE = {"checkpoint"}
 HISTORY = {"epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"}
 
 
-def is_whole(value: object, least: int = 0) -> bool:
-    """Tell whether a value from JSON is a whole number that fits into 63 bits."""
-    return type(value) is int and least <= value < 2**63
-
-
-def is_shape(value: object) -> bool:
-    """Tell whether a value from JSON is a shape."""
-    return isinstance(value, list) and 1 <= len(value) <= 3 and all(is_whole(n, 1) for n in value)
-
-
 def is_epoch(row: object) -> bool:
     """Tell whether a value from JSON is what the history says of an epoch."""
     return (
@@ -86,10 +76,7 @@ def is_epoch(row: object) -> bool:
 
 # What the header says of the estimator, beside its parameters: a test and the words for it.
 FITTED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "input_shape": (is_shape, "one to three lengths"),
-    "image_shape": (lambda v: is_shape(v) and len(v) == 3, "three lengths"),
-    "channels_last": (lambda v: isinstance(v, bool), "true or false"),
-    "input_dtype": (lambda v: v in ("uint8", "float32"), "uint8 or float32"),
+    "input": (lambda v: isinstance(v, dict), "what the network takes"),
     "training_data": (lambda v: isinstance(v, str), "text"),
     "learnt": (lambda v: isinstance(v, str), "text"),
     "feature_names": (
@@ -158,29 +145,28 @@ def make_estimator(
     if isinstance(weights, list):
         weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
     fitted = {**fitted, "classes": decode_labels(state.get("classes"))}
-    check_fitted(fitted)
+    fitted["input"] = check_fitted(fitted)
     return cls(architecture=saved if architecture is None else architecture, class_weight=weights, **others), fitted
 
 
-def check_fitted(fitted: Mapping[str, Any]) -> None:
-    """Refuse what no fitting can have learnt."""
+def check_fitted(fitted: Mapping[str, Any]) -> InputSpec:
+    """Refuse what no fitting can have learnt; give the input that it was for."""
     if fitted.keys() != FITTED.keys() | {"classes"}:
         raise ValueError(f"Expected {EXPECTED}; what it says of fitting has other parts. Save the model again.")
     for name, (is_valid, expected) in FITTED.items():
         if not is_valid(fitted[name]):
             raise ValueError(f"{name} must be {expected}; got {quote(fitted[name])}. Save the model again.")
-    input_shape, image_shape = tuple(fitted["input_shape"]), tuple(fitted["image_shape"])
-    check_image_size(image_shape)
-    if infer_layout(input_shape, image_shape) != ImageLayout(input_shape, image_shape, fitted["channels_last"]):
-        raise ValueError("channels_last must be as the shapes say; got the other. Save the model again.")
+    spec = InputSpec.from_json(fitted["input"])
+    check_image_size(spec.image_shape)
     names = fitted["feature_names"]
-    if names is not None and len(names) != math.prod(input_shape):
+    if names is not None and len(names) != math.prod(spec.input_shape):
         raise ValueError(f"feature_names must be one a feature; got {len(names):,}. Save the model again.")
+    return spec
 
 
 def specify(clf: Any, fitted: Mapping[str, Any]) -> Specification:
     """Tell what tensors a network has. For a named architecture this takes no memory, whatever the shapes."""
-    image_shape, n_classes = tuple(fitted["image_shape"]), len(fitted["classes"])
+    image_shape, n_classes = fitted["input"].image_shape, len(fitted["classes"])
     n_channels = image_shape[0]
     if isinstance(clf.architecture, str):
         with torch.device("meta"):

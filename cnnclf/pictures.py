@@ -1,18 +1,19 @@
 """Image files → the pixels that a network wants: its size, its channels, its unit, and its colour of ink.
 
-What is done, in this order, and without any randomness:
+What is done to a picture is what the network was told at fit by ``preparation``, in this order and without any
+randomness:
 
 1. The file is decoded and turned upright as its EXIF orientation says.
 2. It becomes grey (ITU-R 601-2 luma), RGB or RGBA, as the network has one, three or four channels. Where the network
    has no place for transparency, the picture is laid on white, or, if it is to be grey and its ink is bright, on black.
-3. A network of one channel was taught bright ink on a dark ground if the mean of its training pixels is within the
-   lowest third of their range, and dark ink on a bright ground if it is within the highest. The ground of a picture is
-   the median of its outermost pixels: if that is on the other side of the middle, the picture is inverted.
-4. A picture that has the network's size is taken as it is now.
-5. For a network of handwritten digits (see ``DRAWINGS``) a drawing is cleaned and framed as those digits were:
-   `clean_ink`, `frame_ink`. Any other picture is resized in proportion, with antialiasing, to just fit, and padded
-   evenly with its ground.
-6. Brightness is brought into the unit of the training pixels: `white_level`.
+3. ``"handwriting"``: whatever its size, it is taken for a drawing on paper. Its ground is the median of its outermost
+   pixels; if that is bright, the picture is inverted. It is cleaned and framed as the digits were that the network
+   learnt: `clean_ink`, `frame_ink`. All channels get the same, in the network's colour of ink, see `from_ink`. Only one
+   of scikit-learn's digits itself, 8×8 pixels, is taken as it is.
+   ``"resize"``: it is resized to the network's size, with antialiasing.
+   ``"pad"``: it is resized in proportion to just fit, and padded evenly with its ground.
+   None: a picture of the network's size is taken as it is, another as by ``"pad"``, with a warning.
+4. Brightness is brought into the unit of the training pixels, ``white`` of the `InputSpec`.
 """
 
 import io
@@ -20,24 +21,32 @@ import math
 import os
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import AvifImagePlugin, Image, ImageFilter, ImageOps, UnidentifiedImageError
 
-from cnnclf.images import ImageLayout
+from cnnclf.images import CHANNEL_COUNTS, WHITES, InputSpec
+from cnnclf.wording import quote_all
 
 FloatImage = NDArray[np.float32]
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow's names
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Pillow's names. AVIF is not in every build of it.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *(("AVIF",) if AvifImagePlugin.SUPPORTED else ()))
 
-WHITES = (1, 16, 255, 65535)  # floats, scikit-learn's digits, 8 bits, 16 bits
-LARGEST_SIDE = 280  # pixels of a drawing while it is cleaned: strokes are some pixels wide, noise is one
+# What lies in folders of pictures beside them: hidden files apart, what systems leave there, and notes and tables.
+LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "readme", "license", "licence"}
+LITTER_ENDINGS = {
+    *(".csv", ".htm", ".html", ".ini", ".json", ".log", ".md", ".rst"),
+    *(".toml", ".tsv", ".txt", ".url", ".xml", ".yaml", ".yml"),
+}
+
+# Pixels of a drawing's longer side while it is cleaned: strokes are some pixels wide, noise is one.
+SMALLEST_SIDE, LARGEST_SIDE = 56, 280
 MOST_PIXELS = 2**24  # of a picture, which decoded takes four bytes each
 ENOUGH_PIXELS = 2**22  # a larger one is made smaller before anything else, by averaging
 FAINTEST = 0.1  # contrast, of 1, that a drawing needs
@@ -49,8 +58,8 @@ class Frame:
 
     Attributes
     ----------
-    canvas : int
-        Side of the square that the ink was put on.
+    canvas : tuple of int
+        (height, width) of what the ink was put on.
     box : tuple of int
         (height, width) that the ink was scaled to fit.
     in_proportion : bool
@@ -58,61 +67,63 @@ class Frame:
         fit, and the box put there.
     block : int
         Side of the squares of the canvas whose means are the pixels.
-    largest_mean : float
-        The largest mean of the training pixels, 0..1, bright ink on dark, that tells such digits from other images.
     """
 
-    canvas: int
+    canvas: tuple[int, int]
     box: tuple[int, int]
     in_proportion: bool
     block: int
-    largest_mean: float
+
+    @classmethod
+    def of(cls, size: tuple[int, int]) -> "Frame":
+        """Find how digits of a size (height, width) were made.
+
+        Those of 8×8 pixels are scikit-learn's, all others were made as MNIST's were, whose ink fits 20 of 28 pixels.
+
+        References
+        ----------
+        LeCun et al. 1998, Gradient-based learning applied to document recognition, section III.A.
+
+        Alpaydin and Kaynak 1998, Optical recognition of handwritten digits, made with the programs of Garris et al.
+        1994, NIST form-based handprint recognition system.
+
+        Examples
+        --------
+        >>> Frame.of((28, 28)).box, Frame.of((32, 32)).box
+        ((20, 20), (23, 23))
+        """
+        if size == (8, 8):
+            return cls(canvas=(32, 32), box=(32, 20), in_proportion=False, block=4)
+        side = max(1, round(min(size) * 20 / 28))
+        return cls(canvas=size, box=(side, side), in_proportion=True, block=1)
 
 
-DRAWINGS = {
-    # MNIST: LeCun et al. 1998, Gradient-based learning applied to document recognition, section III.A.
-    # Its mean is 0.13. That of Fashion-MNIST, which is photographs, is 0.29.
-    (28, 28): Frame(canvas=28, box=(20, 20), in_proportion=True, block=1, largest_mean=0.25),
-    # scikit-learn's digits: Alpaydin and Kaynak 1998, Optical recognition of handwritten digits, made with the
-    # programs of Garris et al. 1994, NIST form-based handprint recognition system. Their mean is 0.31.
-    (8, 8): Frame(canvas=32, box=(32, 20), in_proportion=False, block=4, largest_mean=0.35),
-}
-
-
-def read_picture(
-    source: str | os.PathLike[str] | bytes,
-    layout: ImageLayout,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: DTypeLike = np.float32,
-) -> NDArray[Any]:
+def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDArray[Any]:
     """Read an image file as one row of the X that a network was trained on; see the module for how.
 
     Parameters
     ----------
     source : path-like or bytes
-        The file, or its content: BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, of at most 2²⁴ pixels (4096×4096), with 8 bits
-        a channel, or 16 if it is grey.
-    layout : ImageLayout
-        The shape of a row, and how it is read as an image.
-    mean, std : sequence of float, one a channel
-        Of the training pixels, in their unit.
-    dtype : dtype, default=float32
-        Of the training pixels.
+        The file, or its content: AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, of at most 2²⁴ pixels (4096×4096), with
+        8 bits a channel, or 16 if it is grey.
+    spec : InputSpec
+        What the network takes: the ``input_spec_`` of either classifier.
 
     Returns
     -------
-    ndarray of shape ``layout.input_shape``
+    ndarray of shape ``spec.input_shape``
         Pixels in the training data's unit; whole numbers unless that is 0..1 in floats.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
         If it is not one readable picture, shows nothing where a drawing is wanted, or if the network is not one of
         pictures with a known unit.
+
+    Warns
+    -----
+    UserWarning
+        If it is of another size than the training images, and the network was fitted without ``preparation``.
 
     Examples
     --------
@@ -123,62 +134,162 @@ def read_picture(
     >>> ImageDraw.Draw(paper).line((100, 50, 100, 250), fill="black", width=20)
     >>> file = io.BytesIO()
     >>> paper.save(file, "PNG")
-    >>> mnist = ImageLayout((28, 28), (1, 28, 28), channels_last=False)
-    >>> row = read_picture(file.getvalue(), mnist, mean=[33.3], std=[78.6], dtype="uint8")
+    >>> mnist = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
+    >>> row = read_picture(file.getvalue(), mnist)
     >>> row.shape, row.dtype, (row > 128).sum(axis=0)[11:17]
     ((28, 28), dtype('uint8'), array([ 0,  0, 20, 20,  0,  0]))
     """
-    n_channels, *size = layout.image_shape
-    white = white_level(mean, std)
+    n_channels, height, width = spec.image_shape
+    if n_channels not in CHANNEL_COUNTS:
+        raise ValueError(f"Expected a network of pictures, with 1, 3 or 4 channels; got one with {n_channels}.")
+    white_of(spec)
     image = open_picture(source)
+    if spec.preparation == "handwriting":
+        return as_row(from_ink(frame_drawing(as_grey(image), (height, width), name_of(source)), spec), spec)
+    if image.size != (width, height) and spec.preparation is None:
+        warnings.warn(
+            f"Expected pictures of {width}×{height} pixels, as this network was fitted without preparation; others are "
+            "resized in proportion and padded. Say at fit what is done with them: preparation='resize', 'pad' or "
+            "'handwriting'.",
+            UserWarning,
+            stacklevel=2,
+        )
     if n_channels == 1:
-        planes = fit_grey(as_grey(image), (size[0], size[1]), float(np.mean(mean)) / white, name_of(source))[np.newaxis]
+        planes = fit(Image.fromarray(as_grey(image)), spec)
     else:
-        planes = fit_colours(as_colours(image, n_channels), (size[0], size[1]))
-    return as_row(planes, layout, white, dtype)
+        planes = fit(as_colours(image, n_channels), spec) / np.float32(255)
+    return as_row(planes.clip(0, 1), spec)  # bicubic interpolation overshoots
 
 
-def as_row(planes: FloatImage, layout: ImageLayout, white: int, dtype: DTypeLike) -> NDArray[Any]:
+def as_row(planes: FloatImage, spec: InputSpec) -> NDArray[Any]:
     """Bring channels (n_channels, height, width), 0..1, to the unit, the order and the shape of a row."""
-    if white > 1 or np.issubdtype(dtype, np.integer):
+    white = white_of(spec)
+    if white > 1 or np.issubdtype(spec.dtype, np.integer):
         planes = np.rint(planes * white)
-    if layout.channels_last:
+    if spec.channels_last:
         planes = np.moveaxis(planes, 0, -1)
-    return planes.reshape(layout.input_shape).astype(dtype)
+    return planes.reshape(spec.input_shape).astype(spec.dtype)
 
 
-def white_level(mean: Sequence[float], std: Sequence[float]) -> int:
-    """Tell what number stands for white: 1, 16, 255 or 65535, the smallest that the training pixels allow.
-
-    No numbers between 0 and w have a variance above mean · (w − mean) (Bhatia and Davis 2000), so w is at least
-    mean + std²/mean.
+def white_of(spec: InputSpec) -> int:
+    """Give the number that stands for white, or say that it is not known.
 
     Raises
     ------
     ValueError
-        If no such number is possible, as when the training pixels were standardised.
-
-    Examples
-    --------
-    MNIST as bytes and as floats, and scikit-learn's digits:
-
-    >>> white_level([33.3], [78.6]), white_level([0.131], [0.308]), white_level([4.9], [6.0])
-    (255, 1, 16)
+        If it is not, as when the training pixels were standardised.
     """
-    m, s = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
-    least = float((m + s**2 / m).max()) if (m > 0).all() else np.inf
-    for white in WHITES:
-        if least <= white:
-            return white
-    raise ValueError(
-        "Expected a network trained on pixels from 0 for black to 1, 16, 255 or 65535 for white; its training pixels "
-        f"had mean {m.tolist()} and standard deviation {s.tolist()}. Bring the picture into their unit yourself, and "
-        "pass it to predict."
-    )
+    if spec.white is None:
+        raise ValueError(
+            f"Expected a network whose training pixels tell what white is, {', '.join(map(str, WHITES[:-1]))} or "
+            f"{WHITES[-1]}; these do not. Say it with clf.input_spec_ = dataclasses.replace(clf.input_spec_, "
+            "white=255), or pass pixels in their unit to predict."
+        )
+    return spec.white
+
+
+def from_ink(ink: FloatImage, spec: InputSpec) -> FloatImage:
+    """Give ink (height, width), 0..1, the colours of a network's training images, (n_channels, height, width).
+
+    Their ground was black and their ink white if they were darker than mid-grey, the other way about if they were
+    brighter. What there is of a fourth channel is opaque.
+    """
+    n_channels = spec.image_shape[0]
+    is_dark = float(np.mean(spec.mean[:3])) < white_of(spec) / 2
+    planes = np.repeat((ink if is_dark else 1 - ink)[np.newaxis], n_channels, axis=0)
+    planes[3:] = 1
+    return planes
+
+
+def read_pictures(
+    sources: Iterable[tuple[str, str | os.PathLike[str] | bytes]], spec: InputSpec
+) -> tuple[list[tuple[str, NDArray[Any]]], list[tuple[str, str]]]:
+    """Read every picture that can be read, as :func:`read_picture` does.
+
+    Parameters
+    ----------
+    sources : iterable of (name, path-like or bytes)
+        The pictures.
+    spec : InputSpec
+        What the network takes.
+
+    Returns
+    -------
+    rows : list of (name, ndarray of shape ``spec.input_shape``)
+        Of those that can be read.
+    errors : list of (name, str)
+        Why each of the others cannot.
+    """
+    rows, errors = [], []
+    for name, source in sources:
+        try:
+            rows.append((name, read_picture(source, spec)))
+        except (ValueError, OSError) as error:
+            errors.append((name, str(error)))
+    return rows, errors
+
+
+def refuse_pictures(folder: str | os.PathLike[str], errors: Sequence[tuple[str, str]]) -> None:
+    """Say at once what is wrong with files of a folder, given as (name, sentence), if there are any.
+
+    Raises
+    ------
+    ValueError
+        If there are.
+    """
+    if not errors:
+        return
+    (_, first), *others = errors
+    if not others:
+        raise ValueError(first)
+    names = quote_all([Path(name) for name, _ in errors])
+    raise ValueError(f"{folder}: {len(errors)} files cannot be read: {names}. The first: {first}")
+
+
+def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
+    """List all files in a folder and its sub-folders, by name, but for what usually lies beside pictures."""
+    found: list[Path] = []
+    for entry in sorted(Path(folder).iterdir()):
+        if is_litter(entry) or (entry.is_dir() and entry.is_symlink()):  # which may lead back here
+            continue
+        found += list_pictures(entry) if entry.is_dir() else [entry]
+    return found
+
+
+def is_litter(path: Path) -> bool:
+    """Tell what usually lies beside pictures from what may be one, by its name."""
+    name = path.name.lower()
+    return name.startswith(".") or name in LITTER or path.suffix.lower() in LITTER_ENDINGS
 
 
 def open_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
-    """Decode a picture, upright, in Pillow's mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits."""
+    """Decode a picture, and make it smaller if it is very large; see :func:`decode`."""
+    return reduce(decode(source))
+
+
+def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None) -> Image.Image:
+    """Decode a picture of whichever kind; everything that reads pictures does it with this function.
+
+    Parameters
+    ----------
+    source : path-like or bytes
+        The file, or its content.
+    most_bytes : int, optional
+        What it may be unpacked to, where that is to be less than 2²⁴ pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Upright, in Pillow's mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits. RGBA is only what has
+        transparency: an alpha channel that is opaque everywhere is dropped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not one picture that is safe to decode.
+    """
     name = name_of(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"{name}: expected an image file; there is none.")
@@ -188,11 +299,12 @@ def open_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
                 warnings.simplefilter("error", category)
             # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-                check_header(image)
+                check_header(image, most_bytes)
                 ImageOps.exif_transpose(image, in_place=True)
                 image.load()
                 if image.mode in ("P", "PA") and image.palette is None:
                     raise UnwantedPictureError("expected a palette of its colours, got none. Save it as PNG.")
+                return as_known_mode(image)
     except UnwantedPictureError as error:
         raise ValueError(f"{name}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -201,36 +313,54 @@ def open_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
         raise ValueError(
             f"{name}: expected a picture, {', '.join(FORMATS)}; it is of another kind, or damaged. Save it as PNG."
         ) from error
+    # what Pillow's decoders raise, found by feeding them damaged files
     except (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error, UserWarning) as error:
         raise ValueError(f"{name}: expected a readable picture, got {error!r}. Save it again as PNG.") from error
-    if image.mode == "F":
-        raise ValueError(f"{name}: expected whole-number pixels, got floats, whose unit is unknown. Save it as PNG.")
-    return reduce(as_known_mode(image))
 
 
 class UnwantedPictureError(Exception):
     """A picture that can be read and is not to be."""
 
 
-def check_header(image: Image.Image) -> None:
+def check_header(image: Image.Image, most_bytes: int | None) -> None:
     """Refuse a picture by what its header says, before it is decoded."""
-    if getattr(image, "is_animated", False):
+    # An MPO is a JPEG with further views of the same scene, such as a camera for two eyes makes. The first is meant.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
         raise UnwantedPictureError("expected one picture, got several frames. Save the one that is meant on its own.")
-    if image.width * image.height > MOST_PIXELS:
-        raise UnwantedPictureError(
-            f"expected a picture that is safe to decode, got {image.width}×{image.height} pixels, more than "
-            f"{MOST_PIXELS:,}. Make it smaller."
-        )
+    n_pixels = image.width * image.height
+    n_bytes = n_pixels * (1 if image.mode in ("1", "L") else 4)  # that Pillow decodes it to
+    if n_pixels > MOST_PIXELS:
+        limit = f"more than {MOST_PIXELS:,}"
+    elif most_bytes is not None and n_bytes > most_bytes:
+        limit = "more than a hundred times the bytes of all files and 32 MB allow"
+    else:
+        return
+    raise UnwantedPictureError(
+        f"expected a picture that is safe to decode, got {image.width}×{image.height} pixels, {limit}. Make it smaller."
+    )
 
 
 def as_known_mode(image: Image.Image) -> Image.Image:
     """Bring a decoded picture to mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits."""
+    if image.mode == "F":
+        raise UnwantedPictureError("expected whole-number pixels, got floats, whose unit is unknown. Save it as PNG.")
     if image.mode.startswith("I"):  # 16 bits, which some decoders give in 32
-        grey = np.asarray(image, dtype=np.float32).copy()
+        grey = np.asarray(image).astype(np.float32)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise UnwantedPictureError("expected pixels of 8 or 16 bits, got others, whose unit is unknown.")
         grey /= np.float32(257)
         return Image.fromarray(grey)
-    mode = "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB"
+    if image.has_transparency_data:
+        shown = image.convert("RGBA")
+        if np.asarray(shown.getchannel("A")).min() < 255:
+            return shown
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def as_bytes(image: Image.Image) -> Image.Image:
+    """Round grey of more than 8 bits to 8."""
+    return Image.fromarray(np.rint(np.asarray(image)).astype(np.uint8)) if image.mode == "F" else image
 
 
 def reduce(image: Image.Image) -> Image.Image:
@@ -256,36 +386,30 @@ def as_grey(image: Image.Image) -> FloatImage:
 
 def as_colours(image: Image.Image, n_channels: int) -> Image.Image:
     """Give a picture in RGB, a transparent one on white, or in RGBA."""
-    if n_channels not in (3, 4):
-        raise ValueError(f"Expected a network of pictures, with 1, 3 or 4 channels; got one with {n_channels}.")
     if n_channels == 3 and image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if image.mode == "F":
-        image = Image.fromarray(np.rint(np.asarray(image)).astype(np.uint8))
-    return image.convert("RGB" if n_channels == 3 else "RGBA")
+    return as_bytes(image).convert("RGB" if n_channels == 3 else "RGBA")
 
 
-def fit_colours(image: Image.Image, size: tuple[int, int]) -> FloatImage:
-    """Give the channels (n_channels, height, width), 0..1, of a picture that is made to fit."""
-    ground = np.median(border(np.asarray(image)), axis=0)
-    planes = np.asarray(resize_to_fit(image, size), dtype=np.float32)
-    padded = pad(planes, size, ground.astype(np.float32))
-    return np.moveaxis(padded, -1, 0) / np.float32(255)
+def frame_drawing(grey: FloatImage, size: tuple[int, int], name: str) -> FloatImage:
+    """Find the ink, 0..1, in a grey picture of a drawing, and frame it as digits of a size (height, width) were."""
+    ink = 1 - grey if np.median(border(grey)) > 0.5 else grey
+    frame = Frame.of(size)
+    if ink.shape == size != frame.canvas:
+        return ink  # these pixels are means of blocks already; without what they are means of there is no framing
+    return frame_ink(clean_ink(enlarge(ink), name), frame)
 
 
-def fit_grey(grey: FloatImage, size: tuple[int, int], mean: float, name: str) -> FloatImage:
-    """Give a grey picture (height, width), 0..1, the size and ground of training images with this mean, 0..1."""
-    ground = float(np.median(border(grey)))
-    if 1 / 3 <= mean <= 2 / 3:  # no telling what is ink
-        return grey if grey.shape == size else pad(resize_grey(grey, size), size, ground)
-    ink, ground = (1 - grey, 1 - ground) if ground > 0.5 else (grey, ground)
-    frame = DRAWINGS.get(size)
-    if ink.shape != size:
-        if frame is not None and min(mean, 1 - mean) <= frame.largest_mean:
-            ink = frame_ink(clean_ink(ink, name), frame)
-        else:
-            ink = pad(resize_grey(ink, size), size, ground)
-    return ink if mean < 0.5 else 1 - ink
+def fit(image: Image.Image, spec: InputSpec) -> FloatImage:
+    """Give the channels (n_channels, height, width) of a picture, made to have the network's size."""
+    _, height, width = spec.image_shape
+    if spec.preparation == "resize":
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(image, dtype=np.float32)
+    if pixels.shape[:2] != (height, width):
+        ground = np.median(border(pixels), axis=0)
+        pixels = pad(np.asarray(resize_to_fit(image, (height, width)), dtype=np.float32), (height, width), ground)
+    return np.moveaxis(np.atleast_3d(pixels), -1, 0)
 
 
 def border(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -298,11 +422,6 @@ def resize_to_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     scale = min(size[0] / image.height, size[1] / image.width)
     fitting = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(fitting, Image.Resampling.BICUBIC)
-
-
-def resize_grey(grey: FloatImage, size: tuple[int, int]) -> FloatImage:
-    """Resize a grey picture, 0..1, in proportion so that it just fits."""
-    return np.asarray(resize_to_fit(Image.fromarray(grey), size)).clip(0, 1)  # bicubic interpolation overshoots
 
 
 def pad(pixels: FloatImage, size: tuple[int, int], ground: Any) -> FloatImage:
@@ -368,6 +487,12 @@ def clean_ink(picture: FloatImage, name: str = "picture") -> FloatImage:
     return cleaned
 
 
+def enlarge(picture: FloatImage) -> FloatImage:
+    """Repeat the pixels of a small picture, so that its strokes are some pixels wide when it is cleaned."""
+    factor = math.ceil(SMALLEST_SIDE / max(picture.shape))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def shrink(image: Image.Image, largest_side: int) -> Image.Image:
     """Make a picture small enough, in proportion, by averaging."""
     scale = min(1.0, largest_side / max(image.size))
@@ -395,26 +520,26 @@ def otsu_threshold(levels: NDArray[np.uint8]) -> int:
     return int(np.nanargmax(variance))
 
 
-def frame_ink(ink: FloatImage, frame: Frame = DRAWINGS[28, 28]) -> FloatImage:
+def frame_ink(ink: FloatImage, frame: Frame) -> FloatImage:
     """Scale and place drawn ink as the digits of a training set were.
 
     Parameters
     ----------
     ink : ndarray of shape (height, width), float32
         How much ink there is, 0 to 1. Some of it is above 0.
-    frame : Frame, default=MNIST's
+    frame : Frame
         What they were like.
 
     Returns
     -------
-    ndarray of shape (n, n), float32, within 0..1
+    ndarray of shape (height, width), float32, within 0..1
         For MNIST the ink, scaled in proportion to fit 20×20 pixels, with its centre of mass at the centre of 28×28.
 
     Examples
     --------
     >>> ink = np.zeros((300, 400), dtype=np.float32)
     >>> ink[10:60, 20:30] = 1  # 50×10 pixels become 20×4
-    >>> framed = frame_ink(ink)
+    >>> framed = frame_ink(ink, Frame.of((28, 28)))
     >>> framed.any(axis=1).nonzero()[0][[0, -1]], framed.any(axis=0).nonzero()[0]
     (array([ 4, 23]), array([12, 13, 14, 15]))
     """
@@ -434,11 +559,11 @@ def frame_ink(ink: FloatImage, frame: Frame = DRAWINGS[28, 28]) -> FloatImage:
         centre = [height / 2, width / 2]
     # To the pixel n/2, counted from 0, as in MNIST; but nothing is cut off.
     top, left = (
-        min(max(math.ceil((frame.canvas - 1) / 2 - middle), 0), frame.canvas - length)
-        for middle, length in zip(centre, scaled.shape, strict=True)
+        min(max(math.ceil((side - 1) / 2 - middle), 0), side - length)
+        for side, middle, length in zip(frame.canvas, centre, scaled.shape, strict=True)
     )
-    canvas = paste(np.zeros((frame.canvas, frame.canvas), dtype=np.float32), scaled, top, left)
-    n = frame.canvas // frame.block
-    framed: FloatImage = canvas.reshape(n, frame.block, n, frame.block).mean(axis=(1, 3))
+    canvas = paste(np.zeros(frame.canvas, dtype=np.float32), scaled, top, left)
+    n_rows, n_columns = (side // frame.block for side in frame.canvas)
+    framed: FloatImage = canvas.reshape(n_rows, frame.block, n_columns, frame.block).mean(axis=(1, 3))
     framed /= framed.max()  # thin strokes are grey after scaling
     return framed

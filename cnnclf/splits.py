@@ -52,6 +52,10 @@ class Data:
         What a reader has to know before all else; empty where there is nothing.
     argument : str
         How to ask for it again.
+    white : int
+        The pixel value that is white.
+    preparation : str
+        What ``preparation`` of a classifier that learns from it does to picture files what was done to these images.
     training, validation, test : Part
         Every image is in one of them.
     """
@@ -59,6 +63,8 @@ class Data:
     name: str
     note: str
     argument: str
+    white: int
+    preparation: str
     training: Part
     validation: Part
     test: Part
@@ -138,13 +144,19 @@ def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int
     if dataset == "digits":
         data = digits("", seed=0)
         part = data.training if training else data.test
-        return data.name, part.X, part.y, 16
-    return (f"“{Path(dataset).resolve().name}”", *load_image_folder(dataset), 255)
+        return data.name, part.X, part.y, data.white
+    return (name_folder(dataset), *load_image_folder(dataset), 255)
+
+
+def name_folder(path: str | Path) -> str:
+    """Give the name that the data of a folder has in a report."""
+    return f"“{Path(path).resolve().name}”"
 
 
 def mnist(train: tuple[Images, Labels], test: tuple[Images, Labels], seed: int) -> Data:
     """Keep MNIST's own test set, and take the validation images out of its training set."""
-    return Data("MNIST", "", "mnist", *divide_training(*train, seed), Part(f"MNIST’s own test set. {TEST_USE}", *test))
+    test_part = Part(f"MNIST’s own test set. {TEST_USE}", *test)
+    return Data("MNIST", "", "mnist", 255, "handwriting", *divide_training(*train, seed), test_part)
 
 
 def digits(reason: str, seed: int) -> Data:
@@ -154,12 +166,12 @@ def digits(reason: str, seed: int) -> Data:
         f"These are scikit-learn’s bundled digits, {len(X):,} images of 8 × 8 pixels, and not MNIST, because {reason}. "
         "Numbers from one say nothing about the other."
     )
-    return Data("scikit-learn’s bundled digits", note, "digits", *divide(X, y, seed))
+    return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", *divide(X, y, seed))
 
 
 def folder(path: Path, seed: int) -> Data:
     """Divide a folder of images."""
-    return Data(f"“{path.resolve().name}”", "", str(path), *divide(*load_image_folder(path), seed))
+    return Data(name_folder(path), "", str(path), 255, "pad", *divide(*load_image_folder(path), seed))
 
 
 def divide(X: Images, y: Labels, seed: int) -> tuple[Part, Part, Part]:

@@ -7,20 +7,22 @@ digit all blot and a large one a hairline, so it is brought into the range that 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cnnclf.images import ImageLayout
-from cnnclf.pictures import DRAWINGS, FloatImage, Frame, as_row, frame_ink, white_level
+from cnnclf.images import InputSpec
+from cnnclf.pictures import FloatImage, Frame, as_row, frame_ink, from_ink, white_of
 from cnnclf.wording import quote
 
 SIDE = 1000  # of the square that is drawn on, in units of the points
 MOST_POINTS = 10_000  # of one drawing
+# Means of such digits, as parts of white, are below these: MNIST's is 0.13, that of scikit-learn's digits 0.31. That of
+# Fashion-MNIST, which has MNIST's size and is photographs, is 0.29.
+MOST_INK = {(28, 28): 0.25, (8, 8): 0.35}
 FINE = 320  # pixels of the longer side of a drawing before it is scaled: 16×16 for each of MNIST's
 
 # Of 20 pixels, the box of a digit: nine of ten of MNIST's are drawn with pens between these.
@@ -97,36 +99,23 @@ class Paper:
 
     Attributes
     ----------
-    layout : ImageLayout
-        The shape of a row of its X, and how it is read as an image.
+    spec : InputSpec
+        What it takes.
     frame : Frame
         How the images that it was trained on were made.
-    white : int
-        The number that stands for white in them.
-    is_dark : bool
-        Whether their ground was black and their ink bright.
-    dtype : dtype
-        Of their pixels.
     """
 
-    layout: ImageLayout
+    spec: InputSpec
     frame: Frame
-    white: int
-    is_dark: bool
-    dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, layout: ImageLayout, *, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike) -> "Paper":
+    def of(cls, spec: InputSpec) -> "Paper":
         """Find out what a network takes drawings as.
 
         Parameters
         ----------
-        layout : ImageLayout
-            The shape of a row of its X, and how it is read as an image.
-        mean, std : sequence of float, one a channel
-            Of the training pixels, in their unit.
-        dtype : dtype
-            Of the training pixels.
+        spec : InputSpec
+            What it takes: the ``input_spec_`` of either classifier.
 
         Returns
         -------
@@ -135,32 +124,19 @@ class Paper:
         Raises
         ------
         ValueError
-            If it was not trained on handwriting of a size that is known here.
+            If it was fitted with another ``preparation`` than "handwriting"; and, where it was fitted without any, if
+            its images have neither the size of MNIST's digits or scikit-learn's, nor as little ink.
 
         Examples
         --------
-        >>> mnist = ImageLayout((28, 28), (1, 28, 28), channels_last=False)
-        >>> paper = Paper.of(mnist, mean=[33.3], std=[78.6], dtype="uint8")
-        >>> paper.white, paper.is_dark
-        (255, True)
+        >>> mnist = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
+        >>> Paper.of(mnist).frame.box
+        (20, 20)
         """
-        n_channels, *size = layout.image_shape
-        frame = DRAWINGS.get((size[0], size[1])) if n_channels == 1 else None
-        if frame is None:
-            sizes = " or ".join(f"{height}×{width}" for height, width in DRAWINGS)
-            raise ValueError(
-                f"Expected a network of handwriting in grey images of {sizes} pixels; this one takes "
-                f"{'×'.join(map(str, size))} pixels of {n_channels} channel{'s' if n_channels > 1 else ''}. "
-                "Show it pictures with cnnclf predict."
-            )
-        white = white_level(mean, std)
-        brightness = float(mean[0]) / white
-        if min(brightness, 1 - brightness) > frame.largest_mean:
-            raise ValueError(
-                f"Expected a network of handwriting, of which at most {frame.largest_mean:.0%} is ink; the mean of "
-                f"this one's training pixels is {brightness:.0%} of white. Show it pictures with cnnclf predict."
-            )
-        return cls(layout, frame, white, brightness < 0.5, np.dtype(dtype))
+        _, *size = spec.image_shape
+        if spec.preparation != "handwriting":
+            check_handwriting(spec)
+        return cls(spec, Frame.of((size[0], size[1])))
 
     def put(self, drawing: Drawing) -> NDArray[np.uint8]:
         """Scale and place a drawing as the training images were.
@@ -183,8 +159,8 @@ class Paper:
         --------
         A long upright stroke becomes 20 pixels high, and as thin as MNIST's thinnest:
 
-        >>> mnist = ImageLayout((28, 28), (1, 28, 28), channels_last=False)
-        >>> paper = Paper.of(mnist, mean=[33.3], std=[78.6], dtype="uint8")
+        >>> mnist = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
+        >>> paper = Paper.of(mnist)
         >>> image = paper.put(Drawing((np.array([[500, 100], [500, 900]]),), 10))
         >>> (image > 127).sum(axis=0)[11:17]
         array([ 0,  0, 20, 20,  0,  0])
@@ -202,11 +178,28 @@ class Paper:
 
         Returns
         -------
-        ndarray of shape ``layout.input_shape``
+        ndarray of shape ``spec.input_shape``
             Pixels in the training data's unit and with its colour of ink.
         """
-        bright = ink.astype(np.float32) / np.float32(255)
-        return as_row((bright if self.is_dark else 1 - bright)[np.newaxis], self.layout, self.white, self.dtype)
+        return as_row(from_ink(ink.astype(np.float32) / np.float32(255), self.spec), self.spec)
+
+
+def check_handwriting(spec: InputSpec) -> None:
+    """Refuse a network that was not told that it is one of handwriting, unless its images are very like such."""
+    n_channels, *size = spec.image_shape
+    most_ink = MOST_INK.get((size[0], size[1])) if n_channels == 1 and spec.preparation is None else None
+    if most_ink is None:
+        raise ValueError(
+            f"Expected a network of handwriting; this one takes {'×'.join(map(str, size))} pixels of {n_channels} "
+            f"channel{'s' if n_channels > 1 else ''} and was fitted with preparation={spec.preparation!r}. Fit it with "
+            "preparation='handwriting', or show it pictures with cnnclf predict."
+        )
+    brightness = float(spec.mean[0]) / white_of(spec)
+    if min(brightness, 1 - brightness) > most_ink:
+        raise ValueError(
+            f"Expected a network of handwriting, of which at most {most_ink:.0%} is ink; the mean of this one's "
+            f"training pixels is {brightness:.0%} of white. Show it pictures with cnnclf predict."
+        )
 
 
 def draw(drawing: Drawing) -> FloatImage:

@@ -169,7 +169,7 @@ def quote(value: object) -> str:
     ----------
     value : object
         Any object. Of an array, a tensor or a data frame its type and shape are written. A NumPy scalar is written as
-        the Python value, a path as its text.
+        the Python value, a path as its whole text.
 
     Returns
     -------

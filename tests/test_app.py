@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,7 +39,7 @@ from cnnclf.app import (
     TracedNetwork,
     pack,
 )
-from cnnclf.images import infer_layout
+from cnnclf.images import InputSpec
 from cnnclf.strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
 
 # How digits are written by hand, three ways each: points x,y of a box 100 high, x to the right and y down. A bar lifts
@@ -137,8 +138,9 @@ def drawings():
     ]
 
 
-MNIST = Paper.of(infer_layout((28, 28)), mean=[33.3], std=[78.6], dtype="uint8")
-DIGITS = Paper.of(infer_layout((8, 8)), mean=[4.9], std=[6.0], dtype="uint8")
+OF_MNIST = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,))
+MNIST = Paper.of(OF_MNIST)
+DIGITS = Paper.of(InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,)))
 
 
 def put(told, paper=MNIST):
@@ -203,20 +205,35 @@ def test_a_dot_is_a_disc():
 def test_dark_ink_and_other_units():
     told, ink = drawing(3), put(drawing(3))
     assert np.array_equal(MNIST.to_row(ink), ink)
-    paper = Paper.of(infer_layout((28, 28)), mean=[221.7], std=[78.6], dtype="uint8")
+    paper = Paper.of(replace(OF_MNIST, mean=(221.7,)))
     assert np.array_equal(paper.to_row(put(told, paper)), 255 - ink)
-    paper = Paper.of(infer_layout((784,)), mean=[0.1306], std=[0.308], dtype="float32")
+    paper = Paper.of(replace(OF_MNIST, input_shape=(784,), mean=(0.1306,), white=1, dtype="float32"))
     assert np.array_equal(paper.to_row(ink), ink.reshape(784).astype(np.float32) / np.float32(255))
     small = put(told, DIGITS)
     assert np.array_equal(DIGITS.to_row(small), np.rint(small / 255 * 16))
 
 
+def test_a_network_that_was_told_handwriting_is_drawn_for_at_any_size_and_in_any_colours():
+    # A 32×32 frame has a box of 32 · 20/28 = 22.9, so 23 pixels; its middle is the pixel 16, counted from 0.
+    paper = Paper.of(InputSpec((32, 32, 3), (3, 32, 32), True, "uint8", 255, (30.0,) * 3, (78.0,) * 3, "handwriting"))
+    ink = put(drawing(5), paper)
+    assert max(np.ptp(ink.any(axis=axis).nonzero()[0]) for axis in (0, 1)) + 1 == 23
+    middle = [np.average(np.arange(32), weights=ink.sum(axis=axis)) for axis in (1, 0)]
+    assert all(15.5 <= place <= 16.5 for place in middle)
+    assert np.array_equal(paper.to_row(ink), np.dstack([ink] * 3))
+
+
 def test_networks_of_something_else():
-    assert error_of(Paper.of, infer_layout((3, 32, 32)), mean=[120.0] * 3, std=[60.0] * 3, dtype="uint8") == (
-        "Expected a network of handwriting in grey images of 28×28 or 8×8 pixels; this one takes 32×32 pixels of 3 "
-        "channels. Show it pictures with cnnclf predict."
+    colour = InputSpec((3, 32, 32), (3, 32, 32), False, "uint8", 255, (120.0,) * 3, (60.0,) * 3)
+    assert error_of(Paper.of, colour) == (
+        "Expected a network of handwriting; this one takes 32×32 pixels of 3 channels and was fitted with "
+        "preparation=None. Fit it with preparation='handwriting', or show it pictures with cnnclf predict."
     )
-    assert error_of(Paper.of, infer_layout((28, 28)), mean=[72.9], std=[90.0], dtype="uint8") == (  # Fashion-MNIST's
+    assert error_of(Paper.of, replace(OF_MNIST, preparation="pad")) == (
+        "Expected a network of handwriting; this one takes 28×28 pixels of 1 channel and was fitted with "
+        "preparation='pad'. Fit it with preparation='handwriting', or show it pictures with cnnclf predict."
+    )
+    assert error_of(Paper.of, replace(OF_MNIST, mean=(72.9,))) == (  # Fashion-MNIST's
         "Expected a network of handwriting, of which at most 25% is ink; the mean of this one's training pixels is 29% "
         "of white. Show it pictures with cnnclf predict."
     )
@@ -367,7 +384,7 @@ def test_the_session_that_gives_maps_is_bounded_as_the_first_is(model):
 
 def reader_of(clf):
     network = TracedNetwork(clf) if isinstance(clf, CNNClassifier) else ExportedNetwork(clf)
-    return Reader(network, Paper.of(**cli.describe_input(clf)), "The network is <small>.")
+    return Reader(network, Paper.of(clf.input_spec_), "The network is <small>.")
 
 
 def test_a_reading_has_all_that_the_page_shows(clf):

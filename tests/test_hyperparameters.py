@@ -29,6 +29,7 @@ RANGES = {
     "True or False": ([True, False], [0, 1, None, "yes"]),
     "'adamw', 'adam' or 'sgd'": (["adamw", "adam", "sgd"], ["AdamW", None]),
     "'one_cycle', 'cosine' or 'constant'": (["one_cycle", "cosine", "constant"], ["linear", None]),
+    "None, 'resize', 'pad' or 'handwriting'": ([None, "resize", "pad", "handwriting"], ["mnist", True, ["pad"]]),
     "'auto', 'float32' or 'bfloat16'": (["auto", "float32", "bfloat16"], ["float16", None]),
     "a name of list_architectures(), or a function (image_shape, n_classes) -> nn.Module": (
         [*list_architectures(), lambda image_shape, n_classes: torch.nn.Flatten()],

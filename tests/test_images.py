@@ -1,6 +1,7 @@
 """What `cnnclf.images` promises: any array of images in, one checked array and its reading out."""
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from cnnclf import CNNClassifier
-from cnnclf.images import ImageLayout, check_images, infer_layout
+from cnnclf.images import ImageLayout, InputSpec, check_images, infer_layout, white_level
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 
@@ -787,3 +788,69 @@ def test_importing_it_loads_numpy_and_nothing_heavier():
     script = f"import sys, cnnclf.images; print(*sorted({HEAVY} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "numpy\n"
+
+
+# What white is
+
+
+@pytest.mark.parametrize(
+    ("images", "white"),
+    [
+        (np.array([0, 1], dtype=np.uint8), 1),  # truth values
+        (np.array([0.0, 1.0]), 1),
+        (np.array([0.2, 0.7], dtype=np.float32), 1),
+        (np.array([0.0, 1e-3]), 1),
+        (np.array([0, 255], dtype=np.uint8), 255),  # black and white, nothing between
+        (np.array([0.0, 255.0]), 255),
+        (np.arange(256, dtype=np.uint8), 255),
+        (np.array([0, 90], dtype=np.uint8), 255),  # dark
+        (np.array([0.0, 17.5]), 255),
+        (np.array([0, 16], dtype=np.uint8), 16),  # scikit-learn's digits
+        (np.array([0.0, 16.0]), 16),
+        (np.array([0, 4095]), 65535),
+        (np.array([0, 65535], dtype=np.uint16), 65535),
+    ],
+)
+def test_white_is_the_smallest_usual_number_that_no_pixel_exceeds(images, white):
+    assert white_level(images) == white
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.array([-1.0, 1.0]),  # standardised
+        np.array([0, 0], dtype=np.uint8),
+        np.array([0, 9], dtype=np.uint8),  # dark, or scikit-learn's digits without their brightest
+        np.array([0.0, 1.5]),
+        np.array([0.0, 1e5]),
+    ],
+)
+def test_what_white_is_is_not_guessed(images):
+    assert white_level(images) is None
+
+
+@pytest.mark.parametrize("name", ["digits", "in black and white", "of truth values"])
+def test_the_unit_of_a_thousand_training_images_is_kept_at_fit(name, digits):
+    # By mean and standard deviation alone, images in black and white were taken for pictures of 16 bits.
+    X, y = digits
+    X, white = {
+        "digits": (X, 16),
+        "in black and white": (np.where(X > 7, 255, 0).astype(np.uint8), 255),
+        "of truth values": (X > 7, 1),
+    }[name]
+    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X[:1000], y[:1000])
+    assert clf.input_spec_ == InputSpec(
+        input_shape=(8, 8),
+        image_shape=(1, 8, 8),
+        channels_last=False,
+        dtype="uint8",
+        white=white,
+        mean=(pytest.approx(X[:1000].mean()),),
+        std=(pytest.approx(X[:1000].std()),),
+        preparation=None,
+    )
+
+
+def test_the_record_of_the_input_comes_back_from_json():
+    spec = InputSpec((32, 48, 3), (3, 32, 48), True, "float32", 1, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "resize")
+    assert InputSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "images": ({"wording"}, set()),
     "recognition": (set(), set()),
     "files": ({"wording"}, set()),
-    "datasets": ({"files", "wording"}, set()),
+    "datasets": ({"files", "wording"}, {"pictures"}),
     "architectures": ({"wording"}, set()),
     "augment": ({"images"}, set()),
     "allocator": (set(), set()),
@@ -49,7 +49,7 @@ MAY_IMPORT = {
         {"walkthrough", "walkthrough_html", "walkthrough_xlsx"},  # behind to_text and the like, to_html and to_xlsx
     ),
     "onnx_classifier": ({"files", "images", "wording"}, set()),
-    "pictures": ({"images"}, set()),
+    "pictures": ({"images", "wording"}, set()),
     "strokes": ({"images", "pictures", "wording"}, set()),
     "app": ({"strokes", "walkthrough_html", "wording"}, set()),
     "doctor": ({"allocator", "datasets", "wording"}, {"training"}),  # what may be broken is imported one by one

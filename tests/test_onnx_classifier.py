@@ -32,6 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnclf import CNNClassifier, ONNXClassifier
 from cnnclf.files import encode_labels
+from cnnclf.images import InputSpec
 from cnnclf.onnx_classifier import _NESTED, DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, check_digest, seal
 
 # The network of most tests: a 2×2 image [[a, b], [c, d]] has the logits ln2·(a + b) and ln2·(c + d), so the
@@ -91,11 +92,16 @@ def make_model(
     metadata = {
         "format": FORMAT,
         "classes": encode_labels(classes),
-        "input_dtype": dtype,
-        "input_shape": input_shape,
-        "image_shape": image_shape,
-        "channels_last": channels_last,
-        "scaling": {"mean": [0.0] * image_shape[0], "std": [1.0] * image_shape[0]},
+        "input": {
+            "input_shape": input_shape,
+            "image_shape": image_shape,
+            "channels_last": channels_last,
+            "dtype": dtype,
+            "white": None,
+            "mean": [0.0] * image_shape[0],
+            "std": [1.0] * image_shape[0],
+            "preparation": None,
+        },
         "versions": {},
         "training_data": None,
         "quantize": None,
@@ -150,7 +156,7 @@ def test_attributes(clf):
     assert clf.classes_.tolist() == [3, 7]
     assert clf.image_shape_ == (1, 2, 2)
     assert clf.n_features_in_ == 4
-    assert clf.metadata_["scaling"] == {"mean": [0.0], "std": [1.0]}
+    assert clf.input_spec_ == InputSpec((2, 2), (1, 2, 2), False, "uint8", None, (0.0,), (1.0,), None)
 
 
 @pytest.mark.parametrize("classes", LABELS.values(), ids=LABELS.keys())
@@ -451,9 +457,9 @@ def test_sealed_without_our_metadata(tmp_path):
 
 
 def test_a_later_format(tmp_path):
-    path = write(tmp_path / "model.onnx", make_model(format=2))
+    path = write(tmp_path / "model.onnx", make_model(format=3))
     assert error_of(ValueError, ONNXClassifier, path) == (
-        f"{path}: expected format 1; got 2. Load it with the version of cnnclf that wrote it, or upgrade cnnclf."
+        f"{path}: expected format 2; got 3. Load it with the version of cnnclf that wrote it, or upgrade cnnclf."
     )
 
 

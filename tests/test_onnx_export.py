@@ -378,11 +378,22 @@ def test_metadata(clf, path, few_digits):
     metadata = json.loads(found["cnnclf"])
 
     X = few_digits[0]
-    assert metadata["format"] == 1
+    assert metadata["format"] == 2
     assert metadata["classes"] == {"dtype": "<i8", "values": list(range(10))}
-    assert (metadata["input_dtype"], metadata["input_shape"], metadata["image_shape"]) == ("uint8", [8, 8], [1, 8, 8])
-    assert metadata["scaling"]["mean"] == pytest.approx([X.mean()])
-    assert metadata["scaling"]["std"] == pytest.approx([X.std()])
+    assert (
+        metadata["input"]
+        == clf.input_spec_.to_json()
+        == {
+            "input_shape": [8, 8],
+            "image_shape": [1, 8, 8],
+            "channels_last": False,
+            "dtype": "uint8",
+            "white": 16,
+            "mean": [pytest.approx(X.mean())],
+            "std": [pytest.approx(X.std())],
+            "preparation": None,
+        }
+    )
     assert set(metadata["versions"]) == {"cnnclf", "torch", "onnx", "onnxruntime"}
     assert re.fullmatch("[0-9a-f]{64}", metadata["training_data"])
     assert (metadata["quantize"], metadata["session"]) == (None, {})

@@ -64,6 +64,7 @@ def test_every_parameter_comes_back(tmp_path: Path, X: np.ndarray) -> None:
         "patience": 2,
         "class_weight": "balanced",
         "image_shape": [1, 8, 8],
+        "preparation": "pad",
         "precision": "float32",
         "device": "cpu",
         "compile": False,
@@ -187,7 +188,7 @@ def test_unknown_schema(tmp_path: Path) -> None:
     path = tmp_path / "model.cnn"
     save_file({"w": torch.ones(2)}, path, {"cnnclf": json.dumps({"schema": 99})})
     with pytest.raises(
-        ValueError, match=r"expected schema 1; got 99\. Load it with the version of cnnclf that saved it"
+        ValueError, match=r"expected schema 2; got 99\. Load it with the version of cnnclf that saved it"
     ):
         CNNClassifier.load(path)
 

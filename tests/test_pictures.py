@@ -1,29 +1,24 @@
-"""Pictures of any kind, as the network wants them: same size and polarity untouched, drawings framed as its digits."""
+"""Pictures of any kind, as the network was told to take them: as they are, resized, padded, or framed as digits."""
 
 import io
+import re
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from cnnclf import CNNClassifier, load_digits
-from cnnclf.images import ImageLayout, infer_layout
-from cnnclf.pictures import (
-    DRAWINGS,
-    as_grey,
-    clean_ink,
-    frame_ink,
-    open_picture,
-    otsu_threshold,
-    read_picture,
-    white_level,
-)
+from cnnclf.images import InputSpec
+from cnnclf.pictures import FORMATS, Frame, as_grey, clean_ink, frame_ink, open_picture, otsu_threshold, read_picture
 
-MNIST = {"layout": infer_layout((28, 28)), "mean": [33.3], "std": [78.6], "dtype": "uint8"}
-DIGITS = {"layout": infer_layout((8, 8)), "mean": [4.9], "std": [6.0], "dtype": "uint8"}
-COLOUR = {"layout": infer_layout((3, 32, 32)), "mean": [120.0] * 3, "std": [60.0] * 3, "dtype": "uint8"}
+MNIST = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
+DIGITS = InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,), "handwriting")
+FASHION = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (72.9,), (90.0,), "pad")
+COLOUR = InputSpec((3, 32, 32), (3, 32, 32), False, "uint8", 255, (120.0,) * 3, (60.0,) * 3, "pad")
+OF_MNIST = Frame.of((28, 28))
 
 FIVE = [(210, 80), (110, 80), (100, 190), (160, 175), (205, 220), (200, 290), (150, 320), (90, 295)]
 
@@ -59,68 +54,47 @@ def error_of(function, *arguments, kind=ValueError, **named):
     return str(caught.value)
 
 
-WANTED = read_picture(file_of(five()), **MNIST)
+WANTED = read_picture(file_of(five()), MNIST)
 
 
 # What already is as the network wants it
 
 
+@pytest.mark.parametrize("preparation", [None, "resize", "pad"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_an_image_of_the_training_set_comes_back_to_the_bit(dtype):
+@pytest.mark.parametrize("ground", [0, 255])
+def test_an_image_of_the_training_set_comes_back_to_the_bit(preparation, dtype, ground):
     rng = np.random.default_rng(0)
-    pixels = np.zeros((28, 28), dtype=np.uint8)
+    pixels = np.full((28, 28), ground, dtype=np.uint8)
     pixels[3:9, 2:20] = rng.integers(0, 256, (6, 18))  # not centred, and left so
-    assert np.array_equal(read_picture(file_of(Image.fromarray(pixels)), **MNIST | {"dtype": dtype}), pixels)
-    assert np.array_equal(read_picture(file_of(Image.fromarray(255 - pixels)), **MNIST | {"dtype": dtype}), pixels)
+    spec = replace(FASHION, preparation=preparation, dtype=dtype)
+    assert np.array_equal(read_picture(file_of(Image.fromarray(pixels)), spec), pixels)
 
 
 def test_the_unit_of_the_training_pixels():
     pixels = np.zeros((28, 28), dtype=np.uint8)
     pixels[10, 10:13] = 51, 128, 255
-    floats = MNIST | {"mean": [33.3 / 255], "std": [78.6 / 255], "dtype": "float32"}
-    row = read_picture(file_of(Image.fromarray(pixels)), **floats)
+    floats = replace(FASHION, white=1, dtype="float32")
+    row = read_picture(file_of(Image.fromarray(pixels)), floats)
     assert row.dtype == np.float32
     assert np.array_equal(row, pixels.astype(np.float32) / np.float32(255))
     # Truth values are bytes too: 0.2 becomes 0, 0.502 becomes 1.
-    row = read_picture(file_of(Image.fromarray(pixels)), **floats | {"dtype": "uint8"})
+    row = read_picture(file_of(Image.fromarray(pixels)), replace(floats, dtype="uint8"))
     assert row[10, 10:13].tolist() == [0, 1, 1]
 
 
-@pytest.mark.parametrize(
-    ("mean", "std", "white"),
-    [
-        ([33.3], [78.6], 255),  # MNIST as bytes: at least 33.3 + 78.6²/33.3 = 218.8
-        ([0.1306], [0.308], 1),  # as floats: 0.857
-        ([4.88], [6.02], 16),  # scikit-learn's digits: 12.3
-        ([0.5], [0.5], 1),  # black or white, half of each: just 1
-        ([120, 110, 100], [60, 62, 70], 255),
-        ([8000], [9000], 65535),
-    ],
-)
-def test_white_is_the_smallest_usual_number_that_the_statistics_allow(mean, std, white):
-    assert white_level(mean, std) == white
-
-
-@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (-0.7, 0.6), (100.0, 1e5)])
-def test_standardised_training_pixels_have_no_white(mean, std):
-    assert error_of(white_level, [mean], [std]) == (
-        "Expected a network trained on pixels from 0 for black to 1, 16, 255 or 65535 for white; its training pixels "
-        f"had mean {[mean]} and standard deviation {[std]}. Bring the picture into their unit yourself, and pass it to "
-        "predict."
+def test_a_network_that_does_not_know_what_white_is_says_how_to_tell_it():
+    assert error_of(read_picture, file_of(five()), replace(MNIST, white=None)) == (
+        "Expected a network whose training pixels tell what white is, 1, 16, 255 or 65535; these do not. Say it with "
+        "clf.input_spec_ = dataclasses.replace(clf.input_spec_, white=255), or pass pixels in their unit to predict."
     )
 
 
 @pytest.mark.parametrize(
-    ("layout", "shape"),
-    [
-        (infer_layout((784,)), (784,)),
-        (infer_layout((28, 28)), (28, 28)),
-        (infer_layout((1, 28, 28)), (1, 28, 28)),
-        (infer_layout((28, 28, 1)), (28, 28, 1)),
-    ],
+    ("shape", "channels_last"), [((784,), False), ((28, 28), False), ((1, 28, 28), False), ((28, 28, 1), True)]
 )
-def test_a_row_has_the_shape_that_the_network_was_trained_on(layout, shape):
-    row = read_picture(file_of(five()), **MNIST | {"layout": layout})
+def test_a_row_has_the_shape_that_the_network_was_trained_on(shape, channels_last):
+    row = read_picture(file_of(five()), replace(MNIST, input_shape=shape, channels_last=channels_last))
     assert row.shape == shape
     assert row.ravel().tolist() == WANTED.ravel().tolist()
 
@@ -128,9 +102,8 @@ def test_a_row_has_the_shape_that_the_network_was_trained_on(layout, shape):
 def test_channels_first_and_last():
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     file = file_of(Image.fromarray(pixels))
-    assert np.array_equal(read_picture(file, **COLOUR), np.moveaxis(pixels, -1, 0))
-    last = ImageLayout((32, 32, 3), (3, 32, 32), channels_last=True)
-    assert np.array_equal(read_picture(file, **COLOUR | {"layout": last}), pixels)
+    assert np.array_equal(read_picture(file, COLOUR), np.moveaxis(pixels, -1, 0))
+    assert np.array_equal(read_picture(file, replace(COLOUR, input_shape=(32, 32, 3), channels_last=True)), pixels)
 
 
 # Drawings
@@ -170,7 +143,7 @@ def test_a_drawing_is_framed_as_mnist_was():
     ],
 )
 def test_the_same_drawing_in_any_mode_size_and_polarity_is_nearly_the_same_digit(image):
-    row = read_picture(file_of(image, "TIFF" if image.mode == "CMYK" else "PNG"), **MNIST)
+    row = read_picture(file_of(image, "TIFF" if image.mode == "CMYK" else "PNG"), MNIST)
     assert difference(row) < 5
 
 
@@ -184,7 +157,7 @@ def photograph(noise, shade):
 @pytest.mark.parametrize(("noise", "shade"), [(20, 1.0), (0, 0.5), (10, 0.6)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_photograph_of_a_drawing(noise, shade, kind):
-    row = read_picture(file_of(photograph(noise, shade), kind), **MNIST)
+    row = read_picture(file_of(photograph(noise, shade), kind), MNIST)
     assert difference(row) < 6
 
 
@@ -200,7 +173,7 @@ def test_the_thinnest_pen_is_ink_too():
 
 def test_paper_without_a_drawing():
     sentence = "expected a drawing that stands out from its paper; got an even shade."
-    assert error_of(read_picture, file_of(Image.new("L", (300, 400), 230)), **MNIST) == f"picture: {sentence}"
+    assert error_of(read_picture, file_of(Image.new("L", (300, 400), 230)), MNIST) == f"picture: {sentence}"
     noise = np.random.default_rng(0).integers(200, 230, (400, 300), dtype=np.uint8)
     assert error_of(clean_ink, 1 - noise.astype(np.float32) / 255, "page.png") == f"page.png: {sentence}"
 
@@ -214,23 +187,23 @@ def test_framing_by_hand():
     ink[7:11, 30], ink[7:11, 31] = 0.9, 0.3
     expected = np.zeros((28, 28))
     expected[4:24, 11:16], expected[4:24, 16:21] = 1, 1 / 3
-    assert frame_ink(ink) == pytest.approx(expected, abs=1e-6)
+    assert frame_ink(ink, OF_MNIST) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_small_dot_and_a_broad_line_stay_inside():
     dot = np.zeros((9, 9), dtype=np.float32)
     dot[0, 8] = 1
-    assert frame_ink(dot).sum() == 400  # fills the box
+    assert frame_ink(dot, OF_MNIST).sum() == 400  # fills the box
     # All its mass at one end, 20×20 pixels in the 28×28 field can move by 8 at most.
     line = np.full((20, 20), 0.001, dtype=np.float32)
     line[:, :2] = 1
-    assert frame_ink(line)[:, -1].max() == pytest.approx(0.001)
+    assert frame_ink(line, OF_MNIST)[:, -1].max() == pytest.approx(0.001)
 
 
 def test_framing_as_scikit_learns_digits_were():
     # The ink is stretched to 32 rows and 20 columns, at columns 6 to 25 of 32. Pixels are means of 4×4: columns 1
     # (6, 7 of 4 to 7) and 6 (24, 25) half, 2 to 5 whole.
-    framed = frame_ink(np.ones((3, 3), dtype=np.float32), DRAWINGS[8, 8])
+    framed = frame_ink(np.ones((3, 3), dtype=np.float32), Frame.of((8, 8)))
     assert framed.tolist() == [[0, 0.5, 1, 1, 1, 1, 0.5, 0]] * 8
 
 
@@ -242,31 +215,114 @@ def test_otsu_by_hand():
 def test_a_drawn_digit_is_recognised(one_thread):
     X, y = load_digits()
     clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
-    assert clf.predict(read_picture(file_of(five()), **DIGITS)[np.newaxis]).tolist() == [5]
+    assert clf.predict(read_picture(file_of(five()), DIGITS)[np.newaxis]).tolist() == [5]
 
 
 def test_a_network_that_was_taught_dark_ink_gets_dark_ink():
-    taught_dark = MNIST | {"mean": [255 - 33.3]}
-    assert np.array_equal(read_picture(file_of(five()), **taught_dark), 255 - WANTED)
-    assert np.array_equal(read_picture(file_of(five(paper="black", ink="white")), **taught_dark), 255 - WANTED)
-    assert np.array_equal(read_picture(file_of(Image.fromarray(WANTED)), **taught_dark), 255 - WANTED)
+    taught_dark = replace(MNIST, mean=(255 - 33.3,))
+    assert np.array_equal(read_picture(file_of(five()), taught_dark), 255 - WANTED)
+    assert np.array_equal(read_picture(file_of(five(paper="black", ink="white")), taught_dark), 255 - WANTED)
 
 
-def test_fashion_is_no_drawing():
-    # Fashion-MNIST has MNIST's size and a dark ground, but its mean is 0.29: fitted whole, not framed as ink.
+# What is done is what the network was told
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(MNIST, input_shape=(28, 28, 3), image_shape=(3, 28, 28), channels_last=True, mean=(33.3,) * 3),
+        replace(MNIST, input_shape=(3, 28, 28), image_shape=(3, 28, 28), mean=(33.3,) * 3),
+    ],
+    ids=["channels last", "channels first"],
+)
+def test_handwriting_is_framed_for_a_network_of_colours_too(spec):
+    row = read_picture(file_of(five("RGB", "ivory", "navy")), spec)
+    planes = np.moveaxis(row, -1, 0) if spec.channels_last else row
+    assert difference(planes[0]) < 5
+    assert np.array_equal(planes, np.stack([planes[0]] * 3))
+
+
+def test_a_fourth_channel_of_handwriting_is_opaque():
+    spec = replace(MNIST, input_shape=(4, 28, 28), image_shape=(4, 28, 28), mean=(33.3, 33.3, 33.3, 255.0))
+    row = read_picture(file_of(five()), spec)
+    assert np.array_equal(row, np.stack([WANTED] * 3 + [np.full((28, 28), 255)]))
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [((32, 32), 23), ((56, 56), 40), ((28, 40), 20)],  # 20 of 28 pixels of the shorter side: 22.9, 40 and 20
+)
+def test_handwriting_is_framed_in_proportion_at_any_size(size, box):
+    spec = replace(MNIST, input_shape=size, image_shape=(1, *size))
+    row = read_picture(file_of(five()), spec)
+    rows, columns = np.flatnonzero(row.any(axis=1)), np.flatnonzero(row.any(axis=0))
+    assert row.shape == size
+    assert len(rows) == box  # the 5 is taller than wide
+    assert len(columns) < box
+    # The pixel n/2, counted from 0, as in MNIST.
+    assert centre_of_mass(row) == pytest.approx([side / 2 for side in size], abs=0.51)
+
+
+@pytest.mark.parametrize("preparation", [None, "resize", "pad"])
+def test_a_network_that_was_not_told_so_frames_no_handwriting(preparation):
+    # As little ink as MNIST has, on its size and its black ground: a picture twice as large is the same picture.
+    small = np.zeros((28, 28), dtype=np.uint8)
+    small[2:8, 3:9] = 200
+    file = file_of(Image.fromarray(small.repeat(2, axis=0).repeat(2, axis=1)))
+    spec = replace(MNIST, preparation=preparation)
+    if preparation is None:
+        with pytest.warns(UserWarning, match="Expected pictures of 28×28 pixels"):
+            row = read_picture(file, spec)
+    else:
+        row = read_picture(file, spec)
+    assert np.abs(row.astype(int) - small).mean() < 2  # the edges are antialiased
+
+
+def test_a_picture_of_another_size_for_a_network_that_was_told_nothing_is_warned_of():
+    sentence = (
+        "Expected pictures of 28×28 pixels, as this network was fitted without preparation; others are resized in "
+        "proportion and padded. Say at fit what is done with them: preparation='resize', 'pad' or 'handwriting'."
+    )
+    with pytest.warns(UserWarning, match=rf"\A{re.escape(sentence)}\Z"):
+        row = read_picture(file_of(five()), replace(FASHION, preparation=None))
+    assert np.array_equal(row, read_picture(file_of(five()), FASHION))
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 10])
+@pytest.mark.parametrize("shift", [0, 4])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_drawing_is_prepared_alike_whatever_its_size_and_place(times, shift, inverted):
+    # A picture that has the network's size is no exception: its digit may lie off the middle, too.
+    pixels = np.roll(WANTED, (-shift, -shift), axis=(0, 1))
+    assert WANTED[:shift].sum() == WANTED[:, :shift].sum() == 0  # nothing is pushed over the edge
+    pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    assert difference(read_picture(file_of(Image.fromarray(255 - pixels if inverted else pixels)), MNIST)) < 3
+
+
+def test_one_of_the_small_digits_themselves_is_taken_as_it_is():
+    X, _ = load_digits()
+    bytes_of = np.rint(X[:10] / 16 * 255).astype(np.uint8)
+    for image, pixels in zip(X[:10], bytes_of, strict=True):
+        assert np.array_equal(read_picture(file_of(Image.fromarray(pixels)), DIGITS), image)
+        assert np.array_equal(read_picture(file_of(Image.fromarray(255 - pixels)), DIGITS), image)
+
+
+def test_other_pictures_are_padded_and_not_inverted():
     image = Image.new("L", (112, 56), "white")
     ImageDraw.Draw(image).rectangle((40, 16, 71, 39), fill="black")
-    row = read_picture(file_of(image), **MNIST | {"mean": [73.0], "std": [90.0]})
-    # A quarter as large, 28×14, is rows 7 to 20; the ink is rows 11 to 16 and columns 10 to 17, and white on black.
-    assert [(row > 128).any(axis=axis).nonzero()[0].tolist() for axis in (1, 0)] == [[*range(11, 17)], [*range(10, 18)]]
-    assert not row[:7].any()
-    assert not row[21:].any()
+    row = read_picture(file_of(image), FASHION)
+    # A quarter as large, 28×14, is rows 7 to 20; the ink is rows 11 to 16 and columns 10 to 17.
+    assert [(row < 128).any(axis=axis).nonzero()[0].tolist() for axis in (1, 0)] == [[*range(11, 17)], [*range(10, 18)]]
+    assert (row[:7] == 255).all()
+    assert (row[21:] == 255).all()
 
 
-def test_where_ink_cannot_be_told_from_paper_nothing_is_inverted():
-    image = Image.new("L", (64, 32), 250)
-    row = read_picture(file_of(image), layout=infer_layout((32, 32)), mean=[120.0], std=[60.0], dtype="uint8")
-    assert (row == 250).all()
+def test_resizing_fills_the_image_whatever_the_proportions():
+    image = Image.new("L", (112, 56), "white")
+    ImageDraw.Draw(image).rectangle((40, 16, 71, 39), fill="black")
+    row = read_picture(file_of(image), replace(FASHION, preparation="resize"))
+    # 56 rows become 28 and 112 columns 28: the ink is rows 8 to 19 and columns 10 to 17.
+    assert [(row < 128).any(axis=axis).nonzero()[0].tolist() for axis in (1, 0)] == [[*range(8, 20)], [*range(10, 18)]]
 
 
 # Other pictures
@@ -275,7 +331,7 @@ def test_where_ink_cannot_be_told_from_paper_nothing_is_inverted():
 def test_colours_are_fitted_and_padded_with_their_ground():
     image = Image.new("RGB", (64, 32), (10, 200, 30))
     ImageDraw.Draw(image).rectangle((24, 8, 39, 23), fill=(255, 0, 0))
-    row = read_picture(file_of(image), **COLOUR)
+    row = read_picture(file_of(image), COLOUR)
     # 64×32 becomes 32×16, rows 8 to 23; the red square columns 12 to 19, rows 12 to 19.
     assert row[:, :9].reshape(3, -1).T.tolist() == [[10, 200, 30]] * (9 * 32)
     assert row[:, 14:18, 14:18].reshape(3, -1).T.tolist() == [[255, 0, 0]] * 16
@@ -292,14 +348,14 @@ def test_colours_are_fitted_and_padded_with_their_ground():
     ids=["grey", "transparent", "palette", "16 bits"],
 )
 def test_three_channels_from_any_mode(image, expected):
-    assert read_picture(file_of(image), **COLOUR)[:, 16, 16].tolist() == expected
+    assert read_picture(file_of(image), COLOUR)[:, 16, 16].tolist() == expected
 
 
 def test_four_channels_keep_transparency():
-    wants = {"layout": infer_layout((8, 8, 4)), "mean": [100.0] * 4, "std": [50.0] * 4, "dtype": "uint8"}
-    row = read_picture(file_of(Image.new("RGBA", (8, 8), (1, 2, 3, 40))), **wants)
+    wants = InputSpec((8, 8, 4), (4, 8, 8), True, "uint8", 255, (100.0,) * 4, (50.0,) * 4)
+    row = read_picture(file_of(Image.new("RGBA", (8, 8), (1, 2, 3, 40))), wants)
     assert row[5, 5].tolist() == [1, 2, 3, 40]
-    assert read_picture(file_of(Image.new("L", (8, 8), 9)), **wants)[5, 5].tolist() == [9, 9, 9, 255]
+    assert read_picture(file_of(Image.new("L", (8, 8), 9)), wants)[5, 5].tolist() == [9, 9, 9, 255]
 
 
 def test_grey_is_luma():
@@ -308,8 +364,8 @@ def test_grey_is_luma():
 
 
 def test_two_channels_are_no_picture():
-    layout = infer_layout((2, 8, 8), image_shape=(2, 8, 8))
-    assert error_of(read_picture, file_of(five()), layout=layout, mean=[100.0] * 2, std=[50.0] * 2) == (
+    spec = InputSpec((2, 8, 8), (2, 8, 8), False, "uint8", 255, (100.0,) * 2, (50.0,) * 2)
+    assert error_of(read_picture, file_of(five()), spec) == (
         "Expected a network of pictures, with 1, 3 or 4 channels; got one with 2."
     )
 
@@ -337,41 +393,41 @@ def test_exif_orientation_is_respected(orientation):
 
 def test_a_file_and_its_content_are_the_same_picture(tmp_path):
     (tmp_path / "five.png").write_bytes(file_of(five()))
-    assert np.array_equal(read_picture(tmp_path / "five.png", **MNIST), WANTED)
-    assert np.array_equal(read_picture(str(tmp_path / "five.png"), **MNIST), WANTED)
+    assert np.array_equal(read_picture(tmp_path / "five.png", MNIST), WANTED)
+    assert np.array_equal(read_picture(str(tmp_path / "five.png"), MNIST), WANTED)
 
 
 def test_no_file(tmp_path):
     for missing in (tmp_path / "no.png", tmp_path):
-        message = error_of(read_picture, missing, kind=FileNotFoundError, **MNIST)
+        message = error_of(read_picture, missing, MNIST, kind=FileNotFoundError)
         assert message == f"{missing}: expected an image file; there is none."
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
 def test_no_picture(tmp_path, content):
     (tmp_path / "page.png").write_bytes(content)
-    assert error_of(read_picture, tmp_path / "page.png", **MNIST) == (
-        f"{tmp_path / 'page.png'}: expected a picture, BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP; it is of another kind, "
-        "or damaged. Save it as PNG."
+    assert error_of(read_picture, tmp_path / "page.png", MNIST) == (
+        f"{tmp_path / 'page.png'}: expected a picture, {', '.join(FORMATS)}; it is of another kind, or damaged. "
+        "Save it as PNG."
     )
 
 
 def test_half_a_picture():
-    message = error_of(read_picture, file_of(five())[:300], **MNIST)
+    message = error_of(read_picture, file_of(five())[:300], MNIST)
     assert message.startswith("picture: expected a readable picture, got OSError(")
     assert message.endswith("). Save it again as PNG.")
 
 
 def test_a_moving_picture():
     frames = [five(), five(width=30)]
-    assert error_of(read_picture, file_of(frames[0], "GIF", save_all=True, append_images=frames[1:]), **MNIST) == (
+    assert error_of(read_picture, file_of(frames[0], "GIF", save_all=True, append_images=frames[1:]), MNIST) == (
         "picture: expected one picture, got several frames. Save the one that is meant on its own."
     )
 
 
 def test_floats_have_no_known_unit():
     image = Image.fromarray(np.zeros((9, 9), dtype=np.float32))
-    assert error_of(read_picture, file_of(image, "TIFF"), **MNIST) == (
+    assert error_of(read_picture, file_of(image, "TIFF"), MNIST) == (
         "picture: expected whole-number pixels, got floats, whose unit is unknown. Save it as PNG."
     )
 
@@ -388,6 +444,6 @@ def bomb(side):
 
 @pytest.mark.parametrize("side", [10_000, 50_000])  # where Pillow warns, and where it refuses
 def test_a_picture_that_would_fill_the_memory(side):
-    message = error_of(read_picture, bomb(side), **MNIST)
+    message = error_of(read_picture, bomb(side), MNIST)
     assert message.startswith(f"picture: expected a picture that is safe to decode, got Image size ({side**2} pixels) ")
     assert message.endswith(" Make it smaller.")

@@ -22,7 +22,7 @@ NAMES = ("tiny", "lenet5")
 @pytest.fixture(scope="module")
 def data(few_digits):
     """400 digits: 288 to learn from, 32 for validation, 80 for the test."""
-    return Data("Few digits", "Read this.", "few", *divide(*few_digits[:2], seed=0))
+    return Data("Few digits", "Read this.", "few", 16, "handwriting", *divide(*few_digits[:2], seed=0))
 
 
 @pytest.fixture(scope="module")
