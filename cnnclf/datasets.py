@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.files import most_unpacked
-from cnnclf.wording import quote, quote_all
+from cnnclf.wording import quote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -163,7 +163,7 @@ def _load_mnist_file(file: _MnistFile, places: Sequence[Path], home: Path | None
             except (OSError, ValueError) as error:
                 failures.append(f"{mirror} ({error})")
     raise FileNotFoundError(
-        f"MNIST: expected {file.name}.gz or {file.name} in one of {quote_all(places)}, found neither"
+        f"MNIST: expected {file.name}.gz or {file.name} in one of {', '.join(map(str, places))}, found neither"
         + (f", and no mirror supplied it: {', '.join(failures)}" if failures else "")
         + "; set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
     )

@@ -41,6 +41,7 @@ from cnnclf.app import (
 )
 from cnnclf.images import InputSpec
 from cnnclf.strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
+from cnnclf.wording import quote
 
 # How digits are written by hand, three ways each: points x,y of a box 100 high, x to the right and y down. A bar lifts
 # the pen; a point that is there twice is a corner, all others are rounded. The first two ways are the common ones, the
@@ -415,7 +416,7 @@ def test_maps_of_nothing_but_zeros():
 )
 def test_what_is_no_image_to_walk_through(clf, image):
     assert error_of(reader_of(clf).walk, image) == (
-        f"Expected an image of 8×8 bytes in base64; got {image[:99]!r}. Draw it again."
+        f"Expected an image of 8×8 bytes in base64; got {quote(image)}. Draw it again."
     )
 
 
