@@ -26,7 +26,7 @@ from cnnclf.onnx_graph import TRACED_OPSET, declare_versions, fold, quiet, strip
 from cnnclf.onnx_int8 import to_int8
 from cnnclf.recognition import to_text
 from cnnclf.training import session
-from cnnclf.wording import quote, quote_all
+from cnnclf.wording import percent, quote, quote_all
 
 N_TRACED = 2  # images that the exporter is shown, as it takes an axis of length one for a constant
 TOLERANCE = 1e-5  # of a probability, between torch and the file
@@ -217,8 +217,8 @@ def compare(content: bytes, clf: Any, rows: NDArray[Any], quantize: str | None) 
         answers = run_by_reference(content, rows, quantize)
     except Exception as error:  # whatever an operator's Python raises
         warnings.warn(
-            f"The file is compared with the network in onnxruntime alone: onnx.reference cannot run it ({error}). "
-            "Where another runtime is to read it, compare some answers there.",
+            "The file is compared with the network in onnxruntime alone: onnx.reference cannot run it "
+            f"({first_line(error)}). Where another runtime is to read it, compare some answers there.",
             UserWarning,
             stacklevel=4,
         )
@@ -242,13 +242,18 @@ def run_as_served(content: bytes, rows: NDArray[Any]) -> list[NDArray[Any]]:
             answers(rows[:N_TRACED])
         except Exception:
             raise RuntimeError(
-                f"Expected a network that onnxruntime can run; got one that it cannot ({error}). Build the "
+                f"Expected a network that onnxruntime can run; got one that it cannot ({first_line(error)}). Build the "
                 "architecture of other layers."
             ) from error
         raise RuntimeError(
             f"Expected a network for any number of images; got one whose exported graph takes {N_TRACED} and no other "
             "number. In its forward use x.shape[0], which stays open, instead of len(x), int(x.shape[0]) or a constant."
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Shorten what other libraries raise, which may list every node of the graph."""
+    return str(error).strip().partition("\n")[0][:150]
 
 
 def run_by_reference(content: bytes, rows: NDArray[Any], quantize: str | None) -> list[NDArray[Any]]:
@@ -276,8 +281,8 @@ def check_answers(
         agreement = float((positions == probabilities.argmax(axis=1)).mean())
         if agreement < INT8_AGREEMENT:
             raise RuntimeError(
-                f"The int8 file gives {agreement:.1%} of the images the label that the network gives them, in "
-                f"{engine}; expected at least {INT8_AGREEMENT:.0%}. Nothing was written. Pass more calibration "
+                f"The int8 file gives {percent(agreement)} of the images the label that the network gives them, in "
+                f"{engine}; expected at least {percent(INT8_AGREEMENT, 0)}. Nothing was written. Pass more calibration "
                 "images, like those that the file will see, or export without quantize."
             )
         return

@@ -31,8 +31,9 @@ from sklearn.pipeline import Pipeline
 
 from cnnclf.classifier import CNNClassifier
 from cnnclf.images import as_array
-from cnnclf.onnx_export import build, difference, label_table, positions_of
+from cnnclf.onnx_export import build, difference, first_line, label_table, positions_of
 from cnnclf.test_time import TestTimeAugmentation, shifted
+from cnnclf.wording import percent
 
 # By the kind of the classes' dtype, as the labels stand in the file.
 LABEL_TYPES = {
@@ -114,7 +115,7 @@ def check_converted(converted: onnx.ModelProto, model: Any, X: Any, rows: NDArra
         agreement = float((labels == model.predict(X)).mean())
         if agreement == 1:
             return
-        differs = f"{1 - agreement:.1%} of the labels differ"
+        differs = f"{percent(1 - agreement)} of the labels differ"
     else:
         largest, short = difference(positions_of(labels, model.classes_), found, np.asarray(model.predict_proba(X)))
         if max(largest, short) <= MOST_DIFFERENCE:
@@ -123,11 +124,6 @@ def check_converted(converted: onnx.ModelProto, model: Any, X: Any, rows: NDArra
             f"a probability differs by {largest:.2g}, a label's by {short:.2g}; expected at most {MOST_DIFFERENCE}"
         )
     raise RuntimeError(f"The converted model disagrees with the estimator: {differs}. It is not handed over. {REMEDY}")
-
-
-def first_line(error: Exception) -> str:
-    """Shorten what skl2onnx and onnxruntime raise, which may list every node of the graph."""
-    return str(error).strip().partition("\n")[0][:150]
 
 
 def register() -> None:

@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "triton": ({"files", "onnx_classifier"}, set()),
     "mlserver": ({"files", "onnx_classifier"}, set()),
     "mlserver_runtime": ({"onnx_classifier"}, set()),
-    "skl2onnx_converter": ({"classifier", "images", "onnx_export", "test_time"}, set()),
+    "skl2onnx_converter": ({"classifier", "images", "onnx_export", "test_time", "wording"}, set()),
     "walkthrough": ({"tables", "wording"}, set()),
     "walkthrough_html": ({"files", "walkthrough", "wording"}, set()),
     "walkthrough_xlsx": ({"files", "wording"}, set()),

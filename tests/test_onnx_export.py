@@ -659,8 +659,8 @@ def test_int8_that_would_be_wrong_is_not_written(tmp_path):
     assert clf.predict(X[[0, -1]]).tolist() == ["dark", "bright"]
     with pytest.raises(
         RuntimeError,
-        match=r"\AThe int8 file gives \d+\.\d% of the images the label that the network gives them, in onnxruntime; "
-        r"expected at least 98%\. Nothing was written\. Pass more calibration images, like those that the file will "
+        match=r"\AThe int8 file gives \d+\.\d+ % of the images the label that the network gives them, in onnxruntime; "
+        r"expected at least 98 %\. Nothing was written\. Pass more calibration images, like those that the file will "
         r"see, or export without quantize\.\Z",
     ):
         clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X[:50])
@@ -802,7 +802,7 @@ def test_a_vote_of_other_labels_is_not_handed_over(few_digits, monkeypatch):
     vote = VotingClassifier([("a", clfs())]).fit(X, y)
     monkeypatch.setattr(skl2onnx_converter.Graph, "mean", lambda graph, parts, weights: graph.add("Sub", 1.0, parts[0]))
     with pytest.raises(
-        RuntimeError, match=r"\AThe converted model disagrees with the estimator: \d+\.\d% of the labels"
+        RuntimeError, match=r"\AThe converted model disagrees with the estimator: \d+\.\d+ % of the labels"
     ):
         skl2onnx_converter.to_onnx(vote, X_test)
 
