@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.files import most_unpacked
-from cnnclf.wording import quote
+from cnnclf.wording import quote, quote_all
 
 if TYPE_CHECKING:
     from PIL import Image
