@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -320,7 +321,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         check_parameters(self)
         if self.warm_start and self.checkpoint is not None:
             raise ValueError(
-                f"warm_start=True and checkpoint={quote(self.checkpoint)} are two ways to go on; expected one of them. "
+                f"warm_start=True and checkpoint={quote(Path(self.checkpoint))} are two ways to go on; expected one of them. "
                 "Pass warm_start=False, or checkpoint=None."
             )
         going_on = self.warm_start and hasattr(self, "net_")
