@@ -321,8 +321,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         check_parameters(self)
         if self.warm_start and self.checkpoint is not None:
             raise ValueError(
-                f"warm_start=True and checkpoint={quote(Path(self.checkpoint))} are two ways to go on; expected one of them. "
-                "Pass warm_start=False, or checkpoint=None."
+                f"warm_start=True and checkpoint={quote(Path(self.checkpoint))} are two ways to go on; expected one of "
+                "them. Pass warm_start=False, or checkpoint=None."
             )
         going_on = self.warm_start and hasattr(self, "net_")
         if going_on and (self.architecture, self.image_shape) != self._made_with:
