@@ -41,7 +41,7 @@ from cnnclf.architectures import (
     summarize,
 )
 from cnnclf.augment import AUGMENTATIONS, Augmentation, Compose
-from cnnclf.images import PREPARATIONS, InputSpec, check_images
+from cnnclf.images import PREPARATIONS, InputSpec, check_images, warn_of_another_unit
 from cnnclf.recognition import NONE_YET, Hashes, from_text, keep, to_text
 from cnnclf.sklearn_callbacks import CallbackSupportMixin, train_by_epochs
 from cnnclf.training import (
@@ -671,6 +671,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
             self._examples: Pixels | None = pixels[:N_EXAMPLES].copy()
             self.image_shape_ = layout.image_shape
             self.n_features_in_ = math.prod(layout.input_shape)
+        else:
+            warn_of_another_unit(pixels, self.input_spec_)
         return pixels
 
     def _check_training_data(

@@ -138,6 +138,26 @@ def white_level(pixels: NDArray[Any]) -> int | None:
     return next((white for white in WHITES if brightest <= white), None)
 
 
+def warn_of_another_unit(pixels: NDArray[np.uint8 | np.float32], spec: InputSpec) -> None:
+    """Warn of images whose pixels are not in the unit of the training pixels; both classifiers ask here.
+
+    Dark images are in order, of one value each or not: floats are in another unit where even the brightest is within
+    the range of a usual unit that is fifty times smaller, as after a division by 255.
+    """
+    if spec.white is None or pixels.size == 0:
+        return
+    darkest, brightest = float(pixels.min()), float(pixels.max())
+    smaller = max((white for white in WHITES if 50 * white <= spec.white), default=0)
+    is_divided = pixels.dtype != np.uint8 and darkest != brightest and max(-darkest, brightest) <= smaller
+    if is_divided or max(-darkest, brightest) > 10 * spec.white:
+        warnings.warn(
+            f"Expected pixels of 0 to {spec.white}, as in training; got {darkest:.4g} to {brightest:.4g}, which seem "
+            "to be in another unit. Scale them as the training images were.",
+            UserWarning,
+            stacklevel=5,  # the caller of predict
+        )
+
+
 def is_whole(value: object, least: int = 0) -> bool:
     """Tell whether a value from JSON is a whole number that fits into 63 bits."""
     return type(value) is int and least <= value < 2**63

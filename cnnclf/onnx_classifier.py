@@ -26,7 +26,7 @@ from cnnclf.files import (
     put_digest,
     read_bounded,
 )
-from cnnclf.images import ImageLayout, InputSpec, check_images
+from cnnclf.images import ImageLayout, InputSpec, check_images, warn_of_another_unit
 from cnnclf.wording import quote, quote_all
 
 FORMAT = 2
@@ -311,10 +311,12 @@ class ONNXClassifier:
             and X.flags.aligned
             and (self._dtype == np.uint8 or (math.isfinite(X.min(initial=0)) and math.isfinite(X.max(initial=0))))
         ):
+            warn_of_another_unit(X, self.input_spec_)
             return X
         # Declared as channels first whatever they are, so that nothing is moved: the network does that itself.
         layout = ImageLayout(input_shape, self.image_shape_, channels_last=False)
         pixels, _ = check_images(X, layout=layout, estimator=type(self).__name__, min_samples=0)
+        warn_of_another_unit(pixels, self.input_spec_)
         return as_dtype(pixels, self._dtype).reshape(len(pixels), *input_shape)
 
     def _run(self, output: str, pixels: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:

@@ -300,8 +300,9 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
             # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
                 check_header(image, most_bytes)
-                ImageOps.exif_transpose(image, in_place=True)
                 image.load()
+                if image.format != "TIFF":  # which Pillow turns itself
+                    ImageOps.exif_transpose(image, in_place=True)
                 if image.mode in ("P", "PA") and image.palette is None:
                     raise UnwantedPictureError("expected a palette of its colours, got none. Save it as PNG.")
                 return as_known_mode(image)
@@ -314,7 +315,7 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
             f"{name}: expected a picture, {', '.join(FORMATS)}; it is of another kind, or damaged. Save it as PNG."
         ) from error
     # what Pillow's decoders raise, found by feeding them damaged files
-    except (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error, UserWarning) as error:
+    except (LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error, UserWarning) as error:
         raise ValueError(f"{name}: expected a readable picture, got {error!r}. Save it again as PNG.") from error
 
 

@@ -1167,3 +1167,23 @@ def test_help_of_every_command(command):
     result = cnnclf(command, "--help")
     assert result.exit_code == 0
     assert "Usage: " in result.stdout
+
+
+@pytest.mark.parametrize("change", ["dark on white", "RGB", "56 × 56"])
+def test_evaluate_prepares_pictures_as_predict_does(trained, tmp_path, change):
+    X, y = load_digits()
+    for i, (image, label) in enumerate(zip(X[:30], y[:30], strict=True)):
+        picture = Image.fromarray(255 - np.rint(image / 16 * 255).astype(np.uint8))
+        if change == "RGB":
+            picture = picture.convert("RGB")
+        elif change == "56 × 56":
+            picture = picture.resize((56, 56))
+        (tmp_path / "data" / str(label)).mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / "data" / str(label) / f"{i}.png")
+    judged = json.loads(cnnclf("evaluate", trained / "model.onnx", "--dataset", tmp_path / "data", "--json").stdout)
+    said = json.loads(cnnclf("predict", trained / "model.onnx", tmp_path / "data", "--json").stdout)
+    right = [str(prediction["label"]) == Path(prediction["picture"]).parent.name for prediction in said]
+    assert len(right) == 30
+    assert judged["accuracy"] == np.mean(right)
+    if change != "56 × 56":  # which are made anew from 8×8
+        assert judged["accuracy"] > 0.9

@@ -23,7 +23,8 @@ from PIL import Image
 
 from cnnclf import datasets
 from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
-from cnnclf.pictures import FORMATS
+from cnnclf.images import InputSpec
+from cnnclf.pictures import FORMATS, list_pictures, read_picture
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 
@@ -946,3 +947,94 @@ def test_importing_the_module_costs_numpy_alone():
     code = "import sys, cnnclf.datasets; print({'PIL', 'pooch', 'requests', 'sklearn', 'torch'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed == "set()\n"
+
+
+# One decoder
+
+
+def lying_down(extension):
+    """A picture of 3 rows and 2 columns, and the content of a file that holds it turned by a quarter."""
+    upright = Image.fromarray(np.kron(GREY.T, np.ones((16, 16))).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 270 degrees
+    stream = BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(stream, extension, exif=exif)
+    return np.asarray(upright), stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_learnt_from_as_upright_as_it_is_predicted(tmp_path, kind):
+    upright, content = lying_down(kind)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jfif").write_bytes(content)  # its content tells the kind, not its name
+    X, _ = load_image_folder(tmp_path)
+    assert X.shape[1:3] == upright.shape
+    spec = InputSpec(X.shape[1:], (X[0].size // upright.size, *upright.shape), X.ndim == 4, "uint8", 255)
+    assert np.array_equal(read_picture(tmp_path / "a" / "1.jfif", spec), X[0])
+    grey = X[0] if X.ndim == 3 else X[0, ..., 0]
+    assert np.abs(grey.astype(int) - upright).mean() < 8
+
+
+def test_of_a_picture_with_several_views_the_first_is_read(tmp_path):
+    views = [Image.new("RGB", (8, 8), (grey, grey, grey)) for grey in (200, 10)]
+    put_image(tmp_path, "a/1.jpg", views[0], format="MPO", save_all=True, append_images=views[1:])
+    assert np.abs(load_image_folder(tmp_path)[0].astype(int) - 200).max() <= 2
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow was built without AVIF")
+def test_avif(tmp_path):
+    put_image(tmp_path, "a/1.avif", Image.new("RGB", (8, 8), (200, 10, 60)))
+    assert np.abs(load_image_folder(tmp_path)[0].astype(int) - (200, 10, 60)).max() <= 6
+
+
+# All at once
+
+
+def test_all_broken_files_are_named_at_once_and_of_many_five(tmp_path):
+    for i in range(9):
+        put_image(tmp_path, f"a/{i}.png", Image.fromarray(GREY))
+    for i in range(7):
+        (tmp_path / "a" / f"{i}.png").write_bytes(b"broken")
+    names = ", ".join(f"'{tmp_path / 'a' / f'{i}.png'}'" for i in range(5))
+    with pytest.raises(
+        ValueError, match=exactly(f"{tmp_path}: 7 files cannot be read: {names} and 2 more. The first: …")
+    ):
+        load_image_folder(tmp_path)
+
+
+def test_all_files_of_another_size_than_most_are_named_at_once(tmp_path):
+    for i in range(5):
+        put_image(tmp_path, f"a/{i}.png", Image.new("L", (3, 3) if i in (0, 3) else (3, 2)))
+    names = f"'{tmp_path / 'a' / '0.png'}' and '{tmp_path / 'a' / '3.png'}'"
+    with pytest.raises(ValueError, match=exactly(f"{tmp_path}: 2 files cannot be read: {names}. The first: …")):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("litter", ["Thumbs.db", "desktop.ini", ".DS_Store", "README.txt", "labels.csv", "LICENSE"])
+def test_what_usually_lies_beside_pictures_is_passed_over(tmp_path, litter):
+    put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
+    (tmp_path / litter).write_bytes(b"x")
+    (tmp_path / "a" / litter).write_bytes(b"x")
+    assert len(load_image_folder(tmp_path)[0]) == 1
+    assert list_pictures(tmp_path) == [tmp_path / "a" / "1.png"]  # as `cnnclf predict` lists them
+
+
+def test_one_transparent_image_among_grey_ones_is_said(tmp_path):
+    for i in range(3):
+        put_image(tmp_path, f"a/{i}.png", Image.fromarray(GREY))
+    odd = put_image(tmp_path, "a/3.png", Image.fromarray(SHADED[..., [0, 3]]))
+    with pytest.warns(
+        UserWarning,
+        match=exactly(
+            f"1 of 4 images has transparency, so all are loaded as RGBA: '{odd}'. Save them as the others are, if that "
+            "is not meant."
+        ),
+    ):
+        assert load_image_folder(tmp_path)[0].shape == (4, 2, 3, 4)
+
+
+@pytest.mark.parametrize("channels", [[0, 3], [0, 1, 2, 3]], ids=["LA", "RGBA"])
+def test_an_alpha_channel_that_is_opaque_is_dropped(tmp_path, channels):
+    put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
+    put_image(tmp_path, "a/2.png", Image.fromarray(OPAQUE[..., channels]))
+    assert load_image_folder(tmp_path)[0].shape == ((2, 2, 3) if len(channels) == 2 else (2, 2, 3, 3))

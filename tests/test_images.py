@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from cnnclf import CNNClassifier
-from cnnclf.images import ImageLayout, InputSpec, check_images, infer_layout, white_level
+from cnnclf import CNNClassifier, ONNXClassifier
+from cnnclf.images import ImageLayout, InputSpec, check_images, infer_layout, warn_of_another_unit, white_level
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 
@@ -854,3 +854,45 @@ def test_the_unit_of_a_thousand_training_images_is_kept_at_fit(name, digits):
 def test_the_record_of_the_input_comes_back_from_json():
     spec = InputSpec((32, 48, 3), (3, 32, 48), True, "float32", 1, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "resize")
     assert InputSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+ANOTHER_UNIT = "which seem to be in another unit"
+
+
+@pytest.mark.parametrize(
+    ("white", "brightest"), [(255, 1), (255, 0.9), (65535, 1), (65535, 255), (1, 255), (16, 255), (255, 65535)]
+)
+def test_pixels_in_another_unit_than_the_fitted_one_are_warned_of(white, brightest):
+    spec = InputSpec((2, 2), (1, 2, 2), False, "float32", white)
+    images = np.linspace(0, brightest, 12, dtype=np.float32).reshape(3, 1, 2, 2)
+    with pytest.warns(UserWarning, match=ANOTHER_UNIT):
+        warn_of_another_unit(images, spec)
+
+
+@pytest.mark.parametrize(
+    ("white", "image"),
+    [
+        (255, np.zeros((1, 1, 2, 2), np.float32)),  # black
+        (255, np.ones((1, 1, 2, 2), np.float32)),
+        (255, np.array([[[[0, 1], [0, 1]]]], dtype=np.uint8)),  # nearly black
+        (255, np.array([[[[0, 3], [0, 1]]]], dtype=np.float32)),
+        (255, np.array([[[[0, 0], [0, 400]]]], dtype=np.float32)),  # brighter than any in training
+        (1, np.array([[[[0, 0], [0, 1 / 255]]]], dtype=np.float32)),
+        (16, np.array([[[[0, 1], [0, 0]]]], dtype=np.float32)),
+        (None, np.array([[[[0, 1e4], [0, 0]]]], dtype=np.float32)),  # standardised
+        (255, np.zeros((0, 1, 2, 2), np.float32)),
+    ],
+)
+def test_dark_and_bright_images_are_in_the_unit_still(white, image):
+    warn_of_another_unit(image, InputSpec((2, 2), (1, 2, 2), False, "float32", white))  # a warning is an error here
+
+
+def test_both_classifiers_warn_of_another_unit(digits, tmp_path):
+    X, y = digits
+    X = np.rint(X / 16 * 255)
+    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X[:100], y[:100])
+    clf.to_onnx(tmp_path / "model.onnx")
+    for either in (clf, ONNXClassifier(tmp_path / "model.onnx")):
+        with pytest.warns(UserWarning, match=r"Expected pixels of 0 to 255, as in training; got 0 to 1, which seem to"):
+            either.score(X / 255, y)
+        either.predict(X[:1])
