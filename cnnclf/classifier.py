@@ -42,7 +42,7 @@ from cnnclf.architectures import (
 )
 from cnnclf.augment import AUGMENTATIONS, Augmentation, Compose
 from cnnclf.images import PREPARATIONS, InputSpec, check_images, warn_of_another_unit
-from cnnclf.recognition import NONE_YET, Hashes, from_text, keep, to_text
+from cnnclf.recognition import NONE_YET, Hashes, from_text, hash_images, hash_rows, keep, to_text
 from cnnclf.sklearn_callbacks import CallbackSupportMixin, train_by_epochs
 from cnnclf.training import (
     KEPT_EPOCHS,
@@ -57,7 +57,6 @@ from cnnclf.training import (
     choose_device,
     choose_precision,
     fingerprint,
-    hash_rows,
     session,
     steps_to_one_column,
 )
@@ -477,7 +476,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         -----
         Functions, callbacks, the checkpoint's folder and the optimiser's state are not stored: what is loaded predicts
         the same bits, and ``partial_fit`` goes on from the weights with a fresh optimiser. Of the training data a file
-        keeps no image: a SHA-256 of all, and 64 bits of a SHA-256 of at most 2,048 images, so that
+        keeps no image: a SHA-256 of all, and a hash of 64 bits of each of at most 2,048 images, so that
         ``cnnclf evaluate`` can tell whether it judges on what was learnt from.
 
         Examples
@@ -707,7 +706,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         order: NDArray[np.int64],
     ) -> TrainingData:
         sha256 = fingerprint(pixels, labels, weight, order, self._training_data)
-        return TrainingData(sha256, keep(self._learnt, pixels[np.unique(order)]))
+        return TrainingData(sha256, keep(self._learnt, hash_images(pixels)[order]))
 
     def _draw_seed(self) -> None:
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))

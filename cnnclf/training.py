@@ -29,6 +29,7 @@ from tqdm import tqdm
 from cnnclf.allocator import keep_freed_memory
 from cnnclf.augment import Augmentation
 from cnnclf.inference import rows_alike, rows_at_once
+from cnnclf.recognition import hash_rows
 from cnnclf.wording import percent, quote
 
 keep_freed_memory()
@@ -215,25 +216,6 @@ def fingerprint(
         for start in range(0, len(order), step):
             sha256.update(array[order[start : start + step]])
     return sha256.hexdigest()
-
-
-def hash_rows(pixels: np.ndarray) -> np.ndarray:
-    """Hash each image to 64 bits: Σ odd random multiplier × 8-byte word, modulo 2⁶⁴.
-
-    Source: multiply-shift hashing of vectors, Dietzfelbinger 1996.
-    """
-    n = len(pixels)
-    row_bytes = pixels[:1].nbytes
-    n_words = -(-row_bytes // 8)
-    multipliers = np.random.default_rng(0).integers(0, 2**63, n_words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    hashes = np.empty(n, np.uint64)
-    step = max(1, 2**17 // row_bytes)  # slices that stay in the cache
-    for start in range(0, n, step):
-        rows = pixels[start : start + step].reshape(-1, row_bytes // pixels.itemsize).view(np.uint8)
-        if row_bytes % 8:
-            rows = np.pad(rows, ((0, 0), (0, -row_bytes % 8)))
-        hashes[start : start + step] = rows.view(np.uint64) @ multipliers
-    return hashes
 
 
 def choose_batch_size(batch_size: int | str, n_rows: int) -> int:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "augment": ({"images"}, set()),
     "allocator": (set(), set()),
     "inference": (set(), set()),
-    "training": ({"allocator", "augment", "inference", "wording"}, set()),
+    "training": ({"allocator", "augment", "inference", "recognition", "wording"}, set()),
     "persistence": ({"architectures", "files", "images", "wording"}, set()),
     "readonly": (set(), set()),
     "folding": ({"architectures"}, set()),

@@ -15,6 +15,7 @@ from torch import nn
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures import Residual, Standardise
+from cnnclf.recognition import hash_rows
 from cnnclf.training import (
     REPETITION_LIMIT,
     SCHEDULES,
@@ -28,7 +29,6 @@ from cnnclf.training import (
     choose_device,
     choose_precision,
     cosine,
-    hash_rows,
     one_cycle,
     session,
     steps_to_one_column,
