@@ -599,7 +599,10 @@ def is_number(value: Any) -> bool:
 
 def is_epoch(row: Any) -> bool:
     """Tell whether this is an epoch of a history."""
-    always, sometimes = ("train_loss", "train_accuracy", "lr", "dur"), ("valid_loss", "valid_accuracy", "valid_acc")
+    always, sometimes = (
+        ("train_loss", "train_accuracy", "lr", "dur"),
+        ("valid_loss", "valid_accuracy", "valid_acc", "train_images"),
+    )
     return (
         isinstance(row, dict)
         and all(is_number(row.get(name)) for name in always)

@@ -175,7 +175,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
     history_ : list of dict
         One an epoch: epoch, train_loss, train_accuracy, lr, seconds, and valid_loss, valid_accuracy where there is
         validation data. With validation data the training figures are measured as the validation figures are: in
-        evaluation mode, on as many rows; otherwise they are the epoch's running means. A fit or partial fit that goes
+        evaluation mode, on all rows or, of more than 2,048, on as many as validation has and at least so many, which
+        ``train_images`` then names; otherwise they are the epoch's running means. A fit or partial fit that goes
         on remembers the last 10,000 epochs before it, and so many are saved.
     n_parameters_ : int
         Trainable parameters.
@@ -1160,9 +1161,10 @@ def check_logits(body: nn.Module, image_shape: ImageShape) -> None:
 
 def tidy_history(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep what is said of each whole epoch, under plain names."""
-    names = {name: name for name in ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr")} | {
-        "dur": "seconds"
-    }
+    names = {
+        name: name
+        for name in ("epoch", "train_loss", "train_accuracy", "train_images", "valid_loss", "valid_accuracy", "lr")
+    } | {"dur": "seconds"}
     return [{new: row[old] for old, new in names.items() if old in row} for row in history if "dur" in row]
 
 

@@ -68,13 +68,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Curves:
-    """The epochs that have validation figures, one number an epoch in each row."""
+    """The epochs that have validation figures, one number an epoch in each row.
+
+    ``train_images`` says on how many training images the last epoch was measured; None for all.
+    """
 
     epoch: tuple[int, ...]
     train_loss: tuple[float, ...]
     train_accuracy: tuple[float, ...]
     valid_loss: tuple[float, ...]
     valid_accuracy: tuple[float, ...]
+    train_images: int | None = None
 
     @property
     def best(self) -> int:
@@ -161,7 +165,10 @@ def read_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
     if not judged:
         return None
     columns = ([float(row[name]) for row in judged] for name in names[1:])
-    return Curves(tuple(int(row["epoch"]) for row in judged), *map(tuple, columns))
+    n_measured = judged[-1].get("train_images")
+    figures: list[tuple[float, ...]] = [tuple(column) for column in columns]
+    epochs = tuple(int(row["epoch"]) for row in judged)
+    return Curves(epochs, figures[0], figures[1], figures[2], figures[3], n_measured)
 
 
 def rise(loss: float, lowest: float) -> float:
@@ -241,8 +248,9 @@ def tell_fall(curves: Curves) -> str:
 
 def tell_gap(curves: Curves) -> str:
     """Say how often the network is right in the end."""
+    some = "" if curves.train_images is None else f"{curves.train_images:,} of "
     return (
-        f"the network is right on {percent(curves.train_accuracy[-1])} of the training images and on "
+        f"the network is right on {percent(curves.train_accuracy[-1])} of {some}the training images and on "
         f"{percent(curves.valid_accuracy[-1])} of the validation images, "
         + (f"a gap of {points(curves.gap)}" if curves.gap > 0 else "without a gap")
     )

@@ -61,7 +61,7 @@ TYPES = {
 }
 # A folder that fit would write to: it belongs to a machine, and a stranger's file must not name one.
 OF_THIS_PLACE = {"checkpoint"}
-HISTORY = {"epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"}
+HISTORY = {"epoch", "train_loss", "train_accuracy", "train_images", "valid_loss", "valid_accuracy", "lr", "seconds"}
 
 
 def is_epoch(row: object) -> bool:

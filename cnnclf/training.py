@@ -37,6 +37,9 @@ keep_freed_memory()
 # Images on which batch normalisation is measured after an epoch of changed ones: 2 % of a deviation, at the worst.
 STATISTICS_ROWS = 2048
 
+# Training images that are measured after an epoch at least, or all where there are fewer.
+FEWEST_MEASURED = 2048
+
 # Σw up to which whole-number weights become repetitions, in multiples of the number of rows.
 REPETITION_LIMIT = 10
 
@@ -1010,13 +1013,15 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     def on_epoch_end(
         self, net: "Net", dataset_train: Rows | None = None, dataset_valid: Rows | None = None, **kwargs: Any
     ) -> None:
-        """Measure training data as validation data is measured: in evaluation mode, on as many rows."""
+        """Measure training data as validation data is measured: in evaluation mode, all of it or on as many rows."""
         if dataset_train is not None and dataset_valid is not None:
             # The order is by hash, so its beginning is a sample.
-            X, y = dataset_train.take(dataset_train.order[: len(dataset_valid)])
+            X, y = dataset_train.take(dataset_train.order[: max(FEWEST_MEASURED, len(dataset_valid))])
             logits, y = self.logits(X["X"] if isinstance(X, dict) else X), y.cpu()
             self.history.record("train_loss", float(self.get_loss(logits, y, X)))
             self.history.record("train_accuracy", int((logits.argmax(dim=1) == y).sum()) / len(y))
+            if len(y) < len(dataset_train.order):
+                self.history.record("train_images", len(y))
             self.history.record("valid_acc", self.history[-1]["valid_accuracy"])  # as skorch's own classifier calls it
         for name, sign in (("train_loss", 1), ("valid_loss", 1), ("valid_acc", -1)):
             if name in self.history[-1]:  # what skorch's Checkpoint looks at

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from cnnclf import CNNClassifier
+from cnnclf import CNNClassifier, load_digits
 from cnnclf.overfitting import FALL, FALL_LOSS, GAP, LOW, RISE, RISE_LOSS, RULE, Verdict, diagnose
 
 NAMES = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
@@ -345,3 +345,24 @@ class TestRealFits:
     def test_a_learning_rate_that_is_too_low_is_underfitting(self, digits, seed):
         verdict = fit(digits, seed, n_train=600, max_epochs=3, lr=1e-5)
         assert (verdict.kind, verdict.turned_at) == ("underfitting", None)
+
+
+def test_a_sample_of_the_training_images_is_said_to_be_one():
+    epochs = history((0.05, 0.99, 0.06, 0.98))
+    assert "right on 99.00 % of the training images and" in diagnose(epochs).reason
+    sampled = [{**epoch, "train_images": 6_000} for epoch in epochs]
+    assert "right on 99.00 % of 6,000 of the training images and" in diagnose(sampled).reason
+
+
+def test_few_training_images_are_all_measured_and_of_many_a_sample(monkeypatch):
+    X, y = load_digits()
+    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X[:144], y[:144], X_val=X[144:160], y_val=y[144:160])
+    (epoch,) = clf.history_
+    assert epoch["train_accuracy"] == clf.score(
+        X[:144], y[:144]
+    )  # of all 144, not of as many as there are to validate on
+    assert "train_images" not in epoch
+    monkeypatch.setattr("cnnclf.training.FEWEST_MEASURED", 100)
+    (epoch,) = clf.fit(X[:144], y[:144], X_val=X[144:160], y_val=y[144:160]).history_
+    assert epoch["train_images"] == 100
+    assert "of 100 of the training images" in diagnose(clf.history_).reason
