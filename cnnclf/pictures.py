@@ -298,7 +298,11 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
             for category in (Image.DecompressionBombWarning, UserWarning):  # Pillow warns of damage with the latter
                 warnings.simplefilter("error", category)
             # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+            # They get no path, either: of a TIFF that is mapped into memory Pillow heeds no orientation.
+            with (
+                io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file,
+                Image.open(file, formats=FORMATS) as image,
+            ):
                 check_header(image, most_bytes)
                 image.load()
                 if image.format != "TIFF":  # which Pillow turns itself

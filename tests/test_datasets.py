@@ -376,8 +376,8 @@ def test_a_tilde_is_the_users_home(published, tmp_path, monkeypatch):
 def test_mnist_that_is_nowhere_and_not_downloaded(published, tmp_path, monkeypatch):
     monkeypatch.setenv("CNNCLF_DATA", str(tmp_path / "variable"))
     sentence = (
-        f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of "
-        f"'{tmp_path / 'home'}', '{tmp_path / 'variable'}' and '{tmp_path / 'cache' / 'cnnclf'}', found neither; "
+        f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of {tmp_path / 'home'}, {tmp_path / 'variable'}, "
+        f"{tmp_path / 'cache' / 'cnnclf'}, found neither; "
         "set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
     )
     with pytest.raises(FileNotFoundError, match=exactly(sentence)):
@@ -555,8 +555,8 @@ def test_a_failed_download_leaves_no_file(mirror, tmp_path, garbage):
     for folder in ("bad", "good"):
         mirror.serve(folder, TRAIN_IMAGES, **garbage)
     sentence = (
-        f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of '{tmp_path / 'home'}' and "
-        f"'{tmp_path / 'cache' / 'cnnclf'}', found neither, and no mirror supplied it: "
+        f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of {tmp_path / 'home'}, "
+        f"{tmp_path / 'cache' / 'cnnclf'}, found neither, and no mirror supplied it: "
         f"{mirror.url('bad')} (…), {mirror.url('good')} (…); "
         "set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
     )
@@ -962,7 +962,7 @@ def lying_down(extension):
     return np.asarray(upright), stream.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_a_picture_is_learnt_from_as_upright_as_it_is_predicted(tmp_path, kind):
     upright, content = lying_down(kind)
     (tmp_path / "a").mkdir()
