@@ -13,10 +13,15 @@ FUZZ_SECONDS ?= 60
 # To compute as a processor with AVX2 and no more, and the tests in which it would be seen: those that train.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 TESTS_THAT_TRAIN := sklearn_checks classifier cli comparison onnx_export test_time training
+# The tests with the lowest versions that pyproject.toml allows: of what trains, exports, reports, and runs commands.
+LOWEST := .venv-lowest/bin
+READY_AT_LOWEST := .venv-lowest/.ready
+TESTS_AT_LOWEST := classifier cli cli_completion onnx_classifier onnx_export persistence pictures plots predictions report \
+	sklearn_ecosystem walkthrough_xlsx
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: report test test-avx2 check acceptance fuzz bench notebooks docs clean
+.PHONY: report test test-avx2 test-lowest check acceptance fuzz bench notebooks docs clean
 
 report: $(READY)
 	$(BIN)/cnnclf report --out report
@@ -26,6 +31,9 @@ test: $(READY)
 
 test-avx2: $(READY)
 	$(AVX2) $(BIN)/pytest -n auto $(TESTS_THAT_TRAIN:%=tests/test_%.py)
+
+test-lowest: $(READY_AT_LOWEST)
+	$(LOWEST)/pytest -n auto $(TESTS_AT_LOWEST:%=tests/test_%.py)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -53,16 +61,24 @@ docs: $(READY_TO_DOCUMENT)
 	$(BIN)/sphinx-build -c docs -b html -q -E -W --keep-going . docs/_build/html
 
 clean:
-	rm -rf .venv report build dist docs/_build
+	rm -rf .venv .venv-lowest report build dist docs/_build
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# The servers of docs/serving.md and Ray are more than half a gigabyte, which only the acceptance tests need.
+# Python 3.11: older versions than those of today have no wheels for newer ones.
+$(READY_AT_LOWEST): export PIP_CONSTRAINT := $(CURDIR)/constraints-lowest.txt
+$(READY_AT_LOWEST): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+# The servers of docs/serving.md, Ray and the libraries of docs/works_with.md are more than a gigabyte, which only the
+# acceptance tests need.
 $(READY_TO_SERVE): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,tracking,cluster]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,tracking,cluster,neighbours]'
 	touch $@
 
 # Linux only: atheris has no wheels for other systems.

@@ -142,9 +142,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def figure_of(ax: Axes) -> Figure:
     """Find the figure that can be saved, also of axes in a sub-figure."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure
+    return ax.figure.figure  # of a sub-figure, too, this is the outermost one
 
 
 def tidy(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
