@@ -332,20 +332,10 @@ def steps_to_one_column(network: nn.Module, image_shape: tuple[int, int, int]) -
     return any(found)
 
 
-def read_determinism() -> tuple[bool, bool]:
-    """Tell whether torch refuses, or only warns of, operations whose bits may differ from run to run."""
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def write_determinism(modes: tuple[bool, bool]) -> None:
-    """Set what :func:`read_determinism` gave."""
-    torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
-
-
-# torch's switches for a whole process: how each is read and written, and what it has to be.
+# torch's switches for a whole process: how each is read and written, and what it has to be. Determinism is not among
+# them: whoever asks for it on a GPU wants it here, too, and on a CPU it changes no bit.
 SWITCHES: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = [
     (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
-    (read_determinism, write_determinism, (False, False)),
     *(
         (partial(getattr, part, "fp32_precision"), partial(setattr, part, "fp32_precision"), "ieee")
         for part in (getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv"))
@@ -387,7 +377,7 @@ OWN_SWITCHES = OwnSwitches()
 
 @contextmanager
 def own_modes(device: str) -> Iterator[None]:
-    """Keep out what the caller set torch to: default type and device, gradients, autocast, determinism, precision."""
+    """Keep out what the caller set torch to: default type and device, gradients, autocast, precision."""
     kind = torch.device(device).type
     with OWN_SWITCHES, torch.inference_mode(False), torch.autocast(kind, enabled=False), ExitStack() as default_device:
         if torch.get_default_device().type != "cpu":  # otherwise it would cost time in each of torch's functions
