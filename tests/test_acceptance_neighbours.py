@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
 
-from cnnclf import CNNClassifier
+from cnnclf import CNNClassifier, TestTimeAugmentation
 
 pytestmark = pytest.mark.acceptance
 
@@ -126,12 +127,25 @@ def test_a_progress_bar_shows(page: dict[str, Any], capsys: pytest.CaptureFixtur
     assert "CNNClassifier - fit" in capsys.readouterr().out
 
 
-def test_a_calibrated_classifier_is_one_graph(page: dict[str, Any]) -> None:
+def labels_of_graph(model: Any, X: Any) -> Any:
     from onnxruntime import InferenceSession
 
-    from cnnclf.skl2onnx_converter import register
+    session = InferenceSession(model.SerializeToString())
+    (taken,) = session.get_inputs()
+    return session.run(
+        None, {taken.name: X.astype({"tensor(uint8)": np.uint8, "tensor(float)": np.float32}[taken.type])}
+    )[0]
 
-    register()
-    model = run("skl2onnx", page)
-    (labels, *_) = InferenceSession(model.SerializeToString()).run(None, {"X": page["X_test"].astype(np.float32)})
-    assert accuracy_score(page["y_test"], labels) > 0.9
+
+def test_a_calibrated_classifier_is_one_graph(page: dict[str, Any]) -> None:
+    assert accuracy_score(page["y_test"], labels_of_graph(run("skl2onnx", page), page["X_test"])) > 0.9
+
+
+def test_a_vote_is_one_graph(page: dict[str, Any]) -> None:
+    assert accuracy_score(page["y_test"], labels_of_graph(run("skl2onnx, a vote", page), page["X_test"])) > 0.9
+
+
+def test_a_mean_over_shifted_images_is_one_graph(page: dict[str, Any]) -> None:
+    model = run("skl2onnx, the mean over shifted images", page)
+    views = TestTimeAugmentation(FrozenEstimator(page["clf"])).fit(page["X"], page["y"])
+    assert (labels_of_graph(model, page["X_test"]) == views.predict(page["X_test"])).all()
