@@ -917,9 +917,10 @@ def open_own_model() -> "tuple[CNNClassifier, str]":
     from cnnclf.classifier import CNNClassifier
     from cnnclf.comparison import fit_to_the_end
     from cnnclf.datasets import load_digits, load_mnist
+    from cnnclf.persistence import SCHEMA
 
     folder = Path(pooch.os_cache("cnnclf"))
-    file_of = {name: folder / f"app-{__version__}-{name}.cnn" for name in OWN_MODELS}
+    file_of = {name: folder / f"app-{__version__}-{SCHEMA}-{name}.cnn" for name in OWN_MODELS}
     name = "mnist"
     if not file_of["mnist"].exists():
         try:

@@ -251,7 +251,10 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         with_state(*PARAMS, "architecture", to=["compact"]),
         "the saved architecture is ['compact']",
     ),
-    "architecture null": (with_state(*PARAMS, "architecture", to=None), "a function, which a file cannot hold"),
+    "architecture null": (
+        with_state(*PARAMS, "architecture", to=None),
+        "Expected the function that was the architecture",
+    ),
     "architecture another": (
         with_state(*PARAMS, "architecture", to="tiny"),
         "Expected the weights of the architecture",

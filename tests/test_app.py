@@ -40,6 +40,7 @@ from cnnclf.app import (
     pack,
 )
 from cnnclf.images import InputSpec
+from cnnclf.persistence import SCHEMA
 from cnnclf.strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
 from cnnclf.wording import quote
 
@@ -265,7 +266,7 @@ LINE = [[[0, 0], [1000, 1000]]]
 def test_what_is_no_drawing(told):
     assert error_of(Drawing.from_json, told) == (
         'Expected a drawing, {"strokes": [[[x, y], …], …], "width": w}, with one stroke or more, each of one point or '
-        f"more, in whole numbers; got {told}."
+        f"more, in whole numbers; got {quote(told)}."
     )
 
 
@@ -799,7 +800,7 @@ def test_without_a_model_it_trains_its_own_once(cache, digits, not_served, monke
     X, y = digits
     asked = []
     monkeypatch.setattr(datasets, "load_mnist", lambda download: (asked.append(download), (X, y))[1])
-    file = cache / f"app-{__version__}-mnist.cnn"
+    file = cache / f"app-{__version__}-{SCHEMA}-mnist.cnn"
     first, second = cnnclf("app", "--no-browser"), cnnclf("app", "--no-browser")
     assert first.stderr == f"training a small network on 1,797 images, once; it is kept in {file}\nCtrl-C stops it.\n"
     assert (first.exit_code, second.exit_code, second.stderr) == (0, 0, "Ctrl-C stops it.\n")
@@ -817,7 +818,7 @@ def test_without_mnist_its_own_is_of_the_digits_and_mnist_is_not_downloaded_agai
 
     monkeypatch.setattr(datasets, "load_mnist", load_mnist)
     note = "MNIST: expected files, found none\nUsing scikit-learn's bundled digits instead of MNIST.\n"
-    file = cache / f"app-{__version__}-digits.cnn"
+    file = cache / f"app-{__version__}-{SCHEMA}-digits.cnn"
     first, second = cnnclf("app", "--no-browser"), cnnclf("app", "--no-browser")
     assert first.stderr == (
         f"{note}training a small network on 1,797 images, once; it is kept in {file}\nCtrl-C stops it.\n"

@@ -1606,7 +1606,6 @@ WRONG_SHAPE = (
     [
         ((8, 8), (8, 7)),  # the trailing axis, which scikit-learn itself does not look at
         ((8, 8), (7, 8)),
-        ((8, 8), (64,)),
         ((8, 8), (8, 8, 1)),
         ((8, 8), (1, 8, 8)),
         ((64,), (8, 8)),

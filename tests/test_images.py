@@ -762,7 +762,6 @@ def test_another_number_of_features_is_refused_in_the_words_of_scikit_learn(esti
     ("shape", "fitted", "expected"),
     [
         ((5, 28, 30), (28, 28), "(n, 28, 28)"),
-        ((5, 784), (28, 28), "(n, 28, 28)"),
         ((28, 28), (28, 28), "(n, 28, 28)"),  # one image on its own
         ((5, 28, 28), (784,), "(n, 784)"),
         ((5, 3, 32, 48), (32, 48, 3), "(n, 32, 48, 3)"),
