@@ -71,7 +71,7 @@ def main() -> None:
                     seconds[name].append(spent)
         rates += [{"batch": batch, "side": name, "seconds": spent} for name, spent in seconds.items()]
 
-    machine = environment(device="cuda")
+    machine = environment(device=DEVICE)
     machine["gpu"] = torch.cuda.get_device_name()
     result = {"n": n, "images": len(X), "epochs": EPOCHS, "budgets": budgets, "rates": rates, "environment": machine}
     print(table := render(result))

@@ -784,8 +784,8 @@ def test_a_model_of_other_images(tmp_path):
     result = cnnclf("app", tmp_path / "colour.cnn", "--no-browser")
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: Expected a network of handwriting in grey images of 28×28 or 8×8 pixels; this one takes 12×12 pixels "
-        "of 3 channels. Show it pictures with cnnclf predict.\n"
+        "error: Expected a network of handwriting; this one takes 12×12 pixels of 3 channels and was fitted with "
+        "preparation=None. Fit it with preparation='handwriting', or show it pictures with cnnclf predict.\n"
     )
 
 

@@ -415,7 +415,9 @@ def test_an_alpha_channel_that_never_varied_has_no_say(some, tmp_path):
 def test_images_that_never_varied_say_nothing(value):
     X, y = np.full((10, 8, 8), value), [0, 0, 1] * 3 + [0]
     clf = quick("tiny", max_epochs=3).fit(X, y)
-    assert same_bits(clf, clf, X, np.random.default_rng(0).uniform(0, 255, X.shape).astype(X.dtype))
+    assert same_bits(
+        clf, clf, X, np.random.default_rng(0).uniform(0, 1 if value == 0.1 else 255, X.shape).astype(X.dtype)
+    )
 
 
 # --- What people ask for ---------------------------------------------------------------------------------------------
@@ -1498,6 +1500,7 @@ BAD_VALUES = {
     "early_stopping": (TRUTH, [0, "auto", None]),
     "validation_fraction": ("a number in (0, 1)", [0, 1, -0.1, 20, float("nan"), None]),
     "patience": (INTEGER, [0, -2, 1.5, None]),
+    "preparation": ("None or one of resize, pad, handwriting", ["center", "", 1, True]),
     "class_weight": (CLASS_WEIGHT, ["auto", [1] * 10, {0: -1}, {0: "1"}, {0: float("nan")}, 2]),
     "image_shape": (
         "None or (channels, height, width)",
