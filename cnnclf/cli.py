@@ -294,6 +294,8 @@ def export(
             raise BadUsageError("--int8 and --calibration go together; give both or neither")
         if calibration is not None:
             check_dataset_name(calibration, "mnist", "digits", option="--calibration")
+        check_no_file(triton, "--triton")
+        check_no_file(mlserver, "--mlserver")
         typer.echo(export_checked(model, out, calibration))
         if triton is not None:
             from cnnclf.triton import write_repository as write_for_triton
@@ -487,6 +489,15 @@ def prepare_folder(folder: Path) -> None:
         raise BadUsageError(
             f"--out must be a folder that can be written to; {folder} is not ({error.strerror})"
         ) from error
+
+
+def check_no_file(folder: Path | None, option: str) -> None:
+    """Refuse a file where a folder is wanted, or one to make it in, before anything is written."""
+    if folder is None:
+        return
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if there.is_file():
+        raise BadUsageError(f"{option} must be a folder to write to; {quote(there)} is a file")
 
 
 def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> None:
@@ -692,6 +703,16 @@ def load_for(clf: Classifier, dataset: str, *, training: bool) -> tuple[str, Ima
     return name_folder(dataset), np.stack([row for _, row in rows]), np.array([file.parent.name for file in files])
 
 
+def check_classes_of(folder: str, clf: Classifier) -> None:
+    """Refuse a folder with classes that a network does not know, before its pictures are read."""
+    from cnnclf.datasets import list_image_folder
+    from cnnclf.evaluation import check_labels, match_labels
+
+    labels = np.array([file.parent.name for file in list_image_folder(folder)])
+    classes = np.asarray(clf.classes_)
+    check_labels(match_labels(labels, classes), classes, "the folder", "move their sub-folders away, or fit with them")
+
+
 def find_dataset(clf: Classifier) -> str:
     """Name the data that a network learnt from, if its file tells."""
     from cnnclf.splits import load_part
@@ -845,6 +866,8 @@ def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     from cnnclf.evaluation import Evaluation
     from cnnclf.wording import percent
 
+    if dataset is not None and dataset not in ("mnist", "digits"):
+        check_classes_of(dataset, clf)
     name, X, y = images_to_judge(dataset, clf)
     warn_of_learnt(X, clf)
     evaluation = Evaluation.from_estimator(clf, X, y)

@@ -125,7 +125,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     Raises
     ------
     OSError
-        If the folder is missing or cannot be written to; an older file at ``path`` is left as it was.
+        If `path` is a folder, or the folder it is in is missing or cannot be written to; an older file at ``path`` is
+        left as it was.
 
     Examples
     --------
@@ -137,8 +138,14 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """
     path = Path(path)
     folder = path.parent
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path}: expected the name of a file to write; this is a folder. Add a file name to it."
+        )
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder to write {path.name} into; there is none.")
+        kind = NotADirectoryError if folder.exists() else FileNotFoundError
+        found = "it is a file" if folder.exists() else "there is none"
+        raise kind(f"{folder}: expected a folder to write {path.name} into; {found}.")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
@@ -146,8 +153,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            # With the path that was asked for, as the temporary file's name means nothing to the caller.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     if os.name == "posix":  # the new name, too, must survive a power cut
         folder_descriptor = os.open(folder, os.O_RDONLY)

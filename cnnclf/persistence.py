@@ -41,6 +41,7 @@ KEY = "cnnclf"
 LARGEST_HEADER = 4 * 2**20  # bytes: JSON takes up to thirty times its size when it is read
 
 EXPECTED = "a model file written by CNNClassifier.save"
+ONNX = re.compile(rb"\x08[\x03-\x20]\x12")  # ir_version (field 1, a small number), then producer_name (field 2)
 # JSON within JSON, whose quotes are escaped; those around the key are not, so that there is one such place.
 DIGEST = re.compile(rb'"cnnclf":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
 
@@ -297,6 +298,11 @@ def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
         }
         told = json.loads(metadata.get(KEY, "null"))
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        if ONNX.match(content):
+            raise ValueError(
+                f"expected {EXPECTED} (.cnn); it is an ONNX file, which holds too little to be traced, exported or "
+                "trained on. Give the .cnn file; ONNXClassifier, predict and evaluate take this one."
+            ) from error
         raise ValueError(f"expected {EXPECTED}; it cannot be read as one ({error}). Save the model again.") from error
     if not isinstance(told, dict):
         raise ValueError(f"expected {EXPECTED}; it is a safetensors file without {KEY!r} metadata.")

@@ -139,21 +139,44 @@ def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDA
     >>> row.shape, row.dtype, (row > 128).sum(axis=0)[11:17]
     ((28, 28), dtype('uint8'), array([ 0,  0, 20, 20,  0,  0]))
     """
-    n_channels, height, width = spec.image_shape
+    image = open_for(source, spec)
+    if was_not_told(image, spec):
+        warn_of_padding(spec, "one is")
+    return prepare(image, spec, name_of(source))
+
+
+def open_for(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> Image.Image:
+    """Decode a picture for a network, if that is one of pictures."""
+    n_channels = spec.image_shape[0]
     if n_channels not in CHANNEL_COUNTS:
         raise ValueError(f"Expected a network of pictures, with 1, 3 or 4 channels; got one with {n_channels}.")
     white_of(spec)
-    image = open_picture(source)
+    return open_picture(source)
+
+
+def was_not_told(image: Image.Image, spec: InputSpec) -> bool:
+    """Tell whether a picture is of another size than a network's that was fitted without ``preparation``."""
+    _, height, width = spec.image_shape
+    return spec.preparation is None and image.size != (width, height)
+
+
+def warn_of_padding(spec: InputSpec, others: str) -> None:
+    """Warn that pictures of another size are padded: "one is", or how many of how many "are"."""
+    _, height, width = spec.image_shape
+    warnings.warn(
+        f"Expected pictures of {width}×{height} pixels, as this network was fitted without preparation; {others} of "
+        "another size, resized in proportion and padded. Say at fit what is done with such: preparation='resize', "
+        "'pad' or 'handwriting'.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def prepare(image: Image.Image, spec: InputSpec, name: str) -> NDArray[Any]:
+    """Bring a decoded picture to a network's size, colours and unit."""
+    n_channels, height, width = spec.image_shape
     if spec.preparation == "handwriting":
-        return as_row(from_ink(frame_drawing(as_grey(image), (height, width), name_of(source)), spec), spec)
-    if image.size != (width, height) and spec.preparation is None:
-        warnings.warn(
-            f"Expected pictures of {width}×{height} pixels, as this network was fitted without preparation; others are "
-            "resized in proportion and padded. Say at fit what is done with them: preparation='resize', 'pad' or "
-            "'handwriting'.",
-            UserWarning,
-            stacklevel=2,
-        )
+        return as_row(from_ink(frame_drawing(as_grey(image), (height, width), name), spec), spec)
     if n_channels == 1:
         planes = fit(Image.fromarray(as_grey(image)), spec)
     else:
@@ -219,13 +242,22 @@ def read_pictures(
         Of those that can be read.
     errors : list of (name, str)
         Why each of the others cannot.
+
+    Warns
+    -----
+    UserWarning
+        Once, if any is of another size than the training images, and the network was fitted without ``preparation``.
     """
-    rows, errors = [], []
+    rows, errors, n_padded = [], [], 0
     for name, source in sources:
         try:
-            rows.append((name, read_picture(source, spec)))
+            image = open_for(source, spec)
+            rows.append((name, prepare(image, spec, name_of(source))))
+            n_padded += was_not_told(image, spec)
         except (ValueError, OSError) as error:
             errors.append((name, str(error)))
+    if n_padded:
+        warn_of_padding(spec, f"{n_padded:,} of {len(rows):,} are")
     return rows, errors
 
 

@@ -1162,6 +1162,63 @@ def test_files_that_are_not_there(trained, arguments, sentence, tmp_path, monkey
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"error: {sentence}\n")
 
 
+def test_export_over_a_folder_or_below_a_file_writes_nothing_and_names_what_was_given(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "img").mkdir()
+    (tmp_path / "h.py").touch()
+    result = cnnclf("export", trained / "model.cnn", "--out", "img")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "error: img: expected the name of a file to write; this is a folder. Add a file name to it.\n",
+    )
+    for option, place in (("--triton", "h.py"), ("--mlserver", "h.py/models")):
+        result = cnnclf("export", trained / "model.cnn", "--out", "x.onnx", option, place)
+        sentence = f"error: {option} must be a folder to write to; 'h.py' is a file\n"
+        assert (result.exit_code, result.stderr) == (2, sentence)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.py", "img"]
+
+
+@pytest.mark.parametrize("command", [("trace", "--digit", "5"), ("export", "--out", "x.onnx")])
+def test_an_onnx_file_where_a_saved_network_is_needed_is_called_one(trained, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cnnclf(command[0], trained / "model.onnx", *command[1:])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: {trained / 'model.onnx'}: expected a model file written by CNNClassifier.save (.cnn); it is an ONNX "
+        "file, which holds too little to be traced, exported or trained on. Give the .cnn file; ONNXClassifier, "
+        "predict and evaluate take this one.\n"
+    )
+
+
+@pytest.mark.filterwarnings("always:Expected pictures")
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_that_pictures_are_of_another_size_is_said_once_with_how_many(command, tmp_path):
+    X, y = load_digits()
+    CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X[:100], y[:100]).save(tmp_path / "any.cnn")
+    (tmp_path / "data" / "0").mkdir(parents=True)
+    for i, side in enumerate((8, 9, 10, 11)):  # the network's are 8×8
+        Image.new("L", (side, side)).save(tmp_path / "data" / "0" / f"{i}.png")
+    words = [tmp_path / "data"] if command == "predict" else ["--dataset", tmp_path / "data"]
+    result = cnnclf(command, tmp_path / "any.cnn", *words)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "warning: Expected pictures of 8×8 pixels, as this network was fitted without preparation; 3 of 4 are of "
+        "another size, resized in proportion and padded. Say at fit what is done with such: preparation='resize', "
+        "'pad' or 'handwriting'.\n"
+    )
+
+
+def test_classes_that_a_network_does_not_know_are_refused_before_pictures_are_read(trained, tmp_path):
+    (tmp_path / "ten").mkdir()
+    (tmp_path / "ten" / "1.png").write_text("no picture")
+    result = cnnclf("evaluate", trained / "model.cnn", "--dataset", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: Expected every label of the folder to be one of the classes 0, 1, 2, 3, 4 and 5 more, got 'ten'; "
+        "move their sub-folders away, or fit with them.\n"
+    )
+
+
 @pytest.mark.parametrize("command", ["report", "compare", "export", "predict", "evaluate", "trace"])
 def test_help_of_every_command(command):
     result = cnnclf(command, "--help")

@@ -229,6 +229,22 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert [p.name for p in tmp_path.iterdir()] == ["model.cnn"]
 
 
+def test_a_write_over_a_folder_or_that_fails_names_the_path_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = f"{tmp_path}: expected the name of a file to write; this is a folder. Add a file name to it."
+    with pytest.raises(IsADirectoryError, match=f"^{re.escape(sentence)}$"):
+        write_model(tmp_path, {}, {})
+
+    def refused(self: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", refused)
+    path = tmp_path / "model.cnn"
+    with pytest.raises(PermissionError, match=f"^{re.escape(f'[Errno 13] Permission denied: {str(path)!r}')}$"):
+        write_model(path, {}, {})
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected a folder to write model.cnn into; there is none.$"):
         write_model(tmp_path / "none" / "model.cnn", {}, {})

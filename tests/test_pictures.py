@@ -280,8 +280,9 @@ def test_a_network_that_was_not_told_so_frames_no_handwriting(preparation):
 
 def test_a_picture_of_another_size_for_a_network_that_was_told_nothing_is_warned_of():
     sentence = (
-        "Expected pictures of 28×28 pixels, as this network was fitted without preparation; others are resized in "
-        "proportion and padded. Say at fit what is done with them: preparation='resize', 'pad' or 'handwriting'."
+        "Expected pictures of 28×28 pixels, as this network was fitted without preparation; one is of another size, "
+        "resized in proportion and padded. Say at fit what is done with such: preparation='resize', 'pad' or "
+        "'handwriting'."
     )
     with pytest.warns(UserWarning, match=rf"\A{re.escape(sentence)}\Z"):
         row = read_picture(file_of(five()), replace(FASHION, preparation=None))
