@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from cnnclf.images import SMALLEST_SIDE
+from cnnclf.wording import quote
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
 CoordinateMap = Callable[[torch.Tensor], torch.Tensor]
@@ -221,6 +222,12 @@ class Compose:
         """Change a batch."""
         if min(x.shape[2:]) < SMALLEST_SIDE:
             return x
+        shape = x.shape
         for step in self.steps:
             x = step(x)
+            if not isinstance(x, torch.Tensor) or x.shape != shape:
+                got = tuple(x.shape) if isinstance(x, torch.Tensor) else quote(x)
+                raise ValueError(
+                    f"augment must give a batch, a tensor of the shape it was given, {tuple(shape)}; got {got}."
+                )
         return x

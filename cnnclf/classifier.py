@@ -1127,12 +1127,22 @@ def build_module(
         raise ValueError("architecture must not name a layer 'standardise': that is the first layer of every network.")
     module = nn.Sequential(OrderedDict([("standardise", standardise), *list_layers(body)]))
     with torch.no_grad():  # in evaluation mode: lazy layers take their shape, statistics stay as they are
-        shape = tuple(module.eval()(torch.zeros(1, *image_shape)).shape)
+        logits = module.eval()(torch.zeros(1, *image_shape))
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(
+            f"architecture must give one tensor, the logits; got {type(logits).__name__}. "
+            "Return the logits alone from forward."
+        )
+    shape = tuple(logits.shape)
     if shape != (1, n_classes):
         raise ValueError(
             f"architecture must give logits of shape (n, {n_classes}), one for each class; "
             f"for a single image of shape {image_shape} it gave {shape}."
         )
+    if not count_parameters(module):
+        n_frozen = sum(parameter.numel() for parameter in module.parameters())
+        found = f"all of its {n_frozen:,} are frozen (requires_grad=False)" if n_frozen else "it has none"
+        raise ValueError(f"architecture must have parameters to train; {found}.")
     if not isinstance(architecture, str) and n_classes > 1:
         check_logits(module[1:], image_shape)
     return module

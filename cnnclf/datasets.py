@@ -367,7 +367,8 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     Sub-folders and files are taken in the order of their names. Hidden ones (``.name``) are passed over, and what often
     lies beside pictures: ``Thumbs.db``, ``desktop.ini``, notes and tables such as ``README.txt``. The images are
     turned upright as their EXIF orientation says. They are grey if all of them are, else RGB, or RGBA if any has
-    transparency; palettes, CMYK and YCbCr become RGB. Of a colour with 16 bits a channel Pillow keeps the upper 8; grey
+    transparency; palettes, CMYK and YCbCr become RGB. Beside images that are stored as grey, one of which all pixels
+    are grey counts as grey, however it is stored. Of a colour with 16 bits a channel Pillow keeps the upper 8; grey
     of 16 bits is rounded to 8.
 
     Parameters
@@ -411,6 +412,8 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     """
     files = list_image_folder(path)
     images = _decode_all(Path(path), files)
+    if any(image.mode == "L" for image in images):  # then what is stored in colour may be grey all the same
+        images = [image.getchannel(0) if _looks_grey(image) else image for image in images]
     mode = max((image.mode for image in images), key=_LOADED_MODES.index)
     richest = [file for file, image in zip(files, images, strict=True) if image.mode == mode]
     if 2 * len(richest) < len(files):
@@ -428,6 +431,14 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
         row[:] = np.asarray(images[i].convert(mode))
         images[i].close()  # its memory is free for the rows to come
     return X, np.array([file.parent.name for file in files])
+
+
+def _looks_grey(image: "Image.Image") -> bool:
+    """Tell an RGB image whose red, green and blue are the same everywhere."""
+    if image.mode != "RGB":
+        return False
+    pixels = np.asarray(image)
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:

@@ -861,11 +861,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         x = (x["X"] if isinstance(x, dict) else x).to(self.device)
         training = self.module_.training
         if training and self.augment is not None:
-            shape, x = x.shape, self.augment(x)
-            if x.shape != shape:
-                raise ValueError(
-                    f"augment must give a batch of the shape it was given, {tuple(shape)}; got {tuple(x.shape)}."
-                )
+            x = self.augment(x)
         low = training and self.precision == "bfloat16"
         # Without torch's cache of converted weights, which an autocast around this one would keep from step to step.
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low, cache_enabled=False):
@@ -1020,7 +1016,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if not math.isfinite(self.history[-1]["train_loss"]):
             raise ValueError(
                 f"Training diverged in epoch {self.n_epochs_ + 1}: the loss is {self.history[-1]['train_loss']}. "
-                f"Lower lr, which is {self.lr:g}."
+                f"It may be lr ({self.lr:g}) or weight_decay ({self.weight_decay:g}), too large"
+                f"{'' if self.augment is None else ', or augment, if it gives NaN or infinity'}. Lower or change it."
             )
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         # From here on it is a callback's: that is how skorch's EarlyStopping ends training.

@@ -1977,10 +1977,55 @@ def test_an_architecture_that_has_outgrown_its_layers_warns(digits):
     quick().fit(X[:, :64, :64], y)  # 13² · 32 · 256 weights of the dense layer are 1.4 million
 
 
-def test_an_augmentation_that_changes_the_shape_is_refused(some):
-    sentence = "augment must give a batch of the shape it was given, (60, 1, 8, 8); got (60, 1, 7, 8)."
+@pytest.mark.parametrize(
+    ("augment", "got"),
+    [
+        (lambda x: x[:, :, 1:], "(60, 1, 7, 8)"),
+        (lambda x: None, "None"),
+        (lambda x: x.numpy(), "ndarray of shape (60, 1, 8, 8)"),
+    ],
+    ids=["shape", "None", "NumPy"],
+)
+def test_an_augmentation_that_gives_no_batch_like_the_one_it_got_is_refused(augment, got, some):
+    sentence = f"augment must give a batch, a tensor of the shape it was given, (60, 1, 8, 8); got {got}."
     with pytest.raises(ValueError, match=exactly(sentence)):
-        quick(batch_size=60, augment=lambda x: x[:, :, 1:]).fit(*some)
+        quick(batch_size=60, augment=augment).fit(*some)
+
+
+def gives_a_pair(image_shape, n_classes):
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(64, n_classes)
+
+        def forward(self, x):
+            return self.dense(x.flatten(1)), x
+
+    return Pair()
+
+
+def frozen(image_shape, n_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, n_classes)).requires_grad_(False)
+
+
+def without_parameters(image_shape, n_classes):
+    return nn.Sequential(nn.AdaptiveAvgPool2d((1, n_classes)), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sentence"),
+    [
+        (
+            gives_a_pair,
+            "architecture must give one tensor, the logits; got tuple. Return the logits alone from forward.",
+        ),
+        (frozen, "architecture must have parameters to train; all of its 650 are frozen (requires_grad=False)."),
+        (without_parameters, "architecture must have parameters to train; it has none."),
+    ],
+)
+def test_an_architecture_that_cannot_be_trained_is_refused(architecture, sentence, some):
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        quick(architecture).fit(*some)
 
 
 def test_no_warning_comes_from_an_ordinary_day(few_digits):
@@ -1990,11 +2035,21 @@ def test_no_warning_comes_from_an_ordinary_day(few_digits):
         quick(max_epochs=2, early_stopping=True, augment="affine").fit(X, y).score(X_test, y_test)
 
 
-def test_training_that_diverges_says_so(some):
-    with pytest.raises(
-        ValueError, match=exactly("Training diverged in epoch 1: the loss is nan. Lower lr, which is 1e+30.")
+def test_training_that_diverges_names_what_may_have_done_it(some):
+    sentence = (
+        "Training diverged in epoch 1: the loss is nan. It may be lr ({}) or weight_decay ({}), too large{}. "
+        "Lower or change it."
+    )
+    usual = CNNClassifier()
+    for parameters, filled in (
+        ({"lr": 1e30}, ("1e+30", f"{usual.weight_decay:g}", "")),
+        (
+            {"augment": lambda x: x * torch.nan},
+            (f"{usual.lr:g}", f"{usual.weight_decay:g}", ", or augment, if it gives NaN or infinity"),
+        ),
     ):
-        quick(lr=1e30).fit(*some)
+        with pytest.raises(ValueError, match=exactly(sentence.format(*filled))):
+            quick(**parameters).fit(*some)
 
 
 @pytest.mark.parametrize("change", [{"architecture": "lenet5"}, {"image_shape": [1, 8, 8]}], ids=["layers", "shape"])

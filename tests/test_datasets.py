@@ -1038,3 +1038,19 @@ def test_an_alpha_channel_that_is_opaque_is_dropped(tmp_path, channels):
     put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
     put_image(tmp_path, "a/2.png", Image.fromarray(OPAQUE[..., channels]))
     assert load_image_folder(tmp_path)[0].shape == ((2, 2, 3) if len(channels) == 2 else (2, 2, 3, 3))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_grey_image_that_is_stored_in_colour_among_grey_ones_is_grey(tmp_path, mode):
+    for i in range(3):
+        put_image(tmp_path, f"a/{i}.png", Image.fromarray(GREY))
+    put_image(tmp_path, "a/3.png", Image.fromarray(GREY).convert(mode))  # RGBA: opaque
+    np.testing.assert_array_equal(load_image_folder(tmp_path)[0], [GREY] * 4)
+
+
+def test_one_pixel_of_colour_among_grey_images_is_colour(tmp_path):
+    put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
+    almost = np.dstack([GREY, GREY, GREY])
+    almost[1, 2, 2] ^= 1
+    put_image(tmp_path, "a/2.png", Image.fromarray(almost))
+    np.testing.assert_array_equal(load_image_folder(tmp_path)[0], [np.dstack([GREY, GREY, GREY]), almost])

@@ -413,8 +413,8 @@ def test_a_first_fit_whose_callback_fails_is_not_fitted(error, moment, some):
 def test_a_warm_start_that_diverged_has_its_earlier_weights(parameters, some, tmp_path):
     clf, other = (quick(warm_start=True, **parameters).fit(*some) for _ in range(2))
     clf.save(tmp_path / "before.cnn")
-    with pytest.raises(ValueError, match=rf"\ATraining diverged in epoch {N_EPOCHS + 1}: the loss is nan\. Lower lr"):
-        clf.set_params(lr=1e30).fit(some[0] * 1e3, some[1])
+    with pytest.raises(ValueError, match=rf"\ATraining diverged in epoch {N_EPOCHS + 1}: the loss is nan\. "):
+        clf.set_params(lr=1e30).fit(*some)
     clf.set_params(lr=other.lr).save(tmp_path / "after.cnn")
     # Weights, history and what the training data was.
     assert (tmp_path / "after.cnn").read_bytes() == (tmp_path / "before.cnn").read_bytes()

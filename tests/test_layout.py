@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "files": ({"wording"}, set()),
     "datasets": ({"files", "wording"}, {"pictures"}),
     "architectures": ({"wording"}, set()),
-    "augment": ({"images"}, set()),
+    "augment": ({"images", "wording"}, set()),
     "allocator": (set(), set()),
     "inference": (set(), set()),
     "training": ({"allocator", "augment", "inference", "recognition", "wording"}, set()),
