@@ -206,7 +206,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
     Examples
     --------
     >>> from cnnclf import CNNClassifier, load_digits
-    >>>     >>> X, y = load_digits()
+    >>> from sklearn.model_selection import train_test_split
+    >>> X, y = load_digits()
     >>> X, Xt, y, yt = train_test_split(X, y, random_state=0)
     >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
     >>> bool(clf.score(Xt, yt) > 0.95)
@@ -678,9 +679,9 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
     def _check_training_data(
         self, X: Any, y: Any, sample_weight: Any, *, classes: NDArray[Any] | None, reset: bool
     ) -> Labelled:
+        pixels = self._check_images(X, reset=reset)  # first, as a loader or a dataset may hold y, too
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        pixels = self._check_images(X, reset=reset)
         self.input_spec_ = replace(self.input_spec_, preparation=self.preparation)
         y = check_labels(y)
         check_consistent_length(pixels, y)
@@ -722,7 +723,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
 
     def _measure(self, rows: Rows) -> Standardise:
         """Learn the first layer, and note down what it learnt."""
-        standardise = measure(rows)
+        standardise = measure(rows, one_unit=self.input_spec_.white is not None)
         mean, std = (tuple(learnt.flatten().tolist()) for learnt in (standardise.mean, standardise.std))
         self.input_spec_ = replace(self.input_spec_, mean=mean, std=std)
         return standardise
@@ -1109,10 +1110,18 @@ def make_rows(
         return Rows(as_tensor(pixels), torch.from_numpy(labels), visits, factors)
 
 
-def measure(rows: Rows) -> Standardise:
-    """Learn the first layer: mean and standard deviation of what training visits."""
+def measure(rows: Rows, *, one_unit: bool) -> Standardise:
+    """Learn the first layer: mean and standard deviation of what training visits.
+
+    Of channels in one unit none gets a deviation below a quarter of the largest: one that is constant but for a few
+    pixels, such as alpha, would else outweigh all others where it is different later.
+    """
     with session("cpu"):
-        return Standardise.learn(rows.X, rows.order)
+        standardise = Standardise.learn(rows.X, rows.order)
+        if one_unit:
+            std = standardise.std
+            standardise.std = torch.where(std > 0, std.clamp(min=std.max() / 4), std)
+        return standardise
 
 
 def build_module(

@@ -112,28 +112,33 @@ def white_level(pixels: NDArray[Any]) -> int | None:
     """Find the number that stands for white in training images whose black is 0.
 
     It is the smallest of 1, 16, 255 and 65535 that no pixel exceeds. The dtype does not count: truth values are stored
-    as bytes, too, and bytes as floats. Scikit-learn's digits, 0 to 16, are known by their largest pixel, 16.
+    as bytes, too, and bytes as floats. Scikit-learn's digits, 0 to 16, are known by their 8×8 pixels and their largest
+    pixel, 16.
 
     Parameters
     ----------
-    pixels : ndarray
+    pixels : ndarray of shape (n, channels, height, width)
         All of the images.
 
     Returns
     -------
     int or None
-        None where it cannot be known: if a pixel is negative or above 65535, if all are 0, and if the largest is
-        between 1 and 16, which dark images of 8 bits have as well as some of scikit-learn's digits.
+        None where it cannot be known: if a pixel is negative or above 65535, if all are 0, if the largest is above 1
+        and up to 16 in other images than those digits, as in dark ones of 8 bits, and if it is above 255 and in the
+        lower half of 16 bits, as in images of 12 bits.
 
     Examples
     --------
-    >>> white_level(np.array([0.0, 0.3])), white_level(np.array([0, 90])), white_level(np.array([4, 16]))
+    >>> images = np.linspace(0, 1, 64).reshape(1, 1, 8, 8)
+    >>> white_level(0.3 * images), white_level(90 * images), white_level(16 * images)
     (1, 255, 16)
-    >>> white_level(np.array([-1.0, 1.0])), white_level(np.array([0, 9]))
-    (None, None)
+    >>> white_level(images - 1), white_level(9 * images), white_level(4095 * images)
+    (None, None, None)
     """
     darkest, brightest = float(pixels.min()), float(pixels.max())
-    if darkest < 0 or brightest == 0 or 1 < brightest < 16:
+    if pixels.shape[1:] == (1, 8, 8) and brightest == 16 and darkest >= 0:
+        return 16
+    if darkest < 0 or brightest == 0 or 1 < brightest <= 16 or 255 < brightest < 2**15:
         return None
     return next((white for white in WHITES if brightest <= white), None)
 
@@ -141,15 +146,17 @@ def white_level(pixels: NDArray[Any]) -> int | None:
 def warn_of_another_unit(pixels: NDArray[np.uint8 | np.float32], spec: InputSpec) -> None:
     """Warn of images whose pixels are not in the unit of the training pixels; both classifiers ask here.
 
-    Dark images are in order, of one value each or not: floats are in another unit where even the brightest is within
-    the range of a usual unit that is fifty times smaller, as after a division by 255.
+    Dark images are in order, and so are those of one value. In another unit are those whose brightest pixel is within
+    the range of a usual unit that is 16 times smaller, or more: divided by 255, or truth values. Negative pixels are
+    in order as far as resizing makes them, and standardised images are not.
     """
     if spec.white is None or pixels.size == 0:
         return
     darkest, brightest = float(pixels.min()), float(pixels.max())
-    smaller = max((white for white in WHITES if 50 * white <= spec.white), default=0)
-    is_divided = pixels.dtype != np.uint8 and darkest != brightest and max(-darkest, brightest) <= smaller
-    if is_divided or max(-darkest, brightest) > 10 * spec.white:
+    smaller = max((white for white in WHITES if 16 * white <= spec.white), default=0)
+    largest = max(-darkest, brightest)
+    is_divided = darkest != brightest and largest <= (smaller if darkest >= 0 else spec.white / 16)
+    if is_divided or largest > 10 * spec.white:
         warnings.warn(
             f"Expected pixels of 0 to {spec.white}, as in training; got {darkest:.4g} to {brightest:.4g}, which seem "
             "to be in another unit. Scale them as the training images were.",
@@ -358,6 +365,11 @@ def as_array(X: Any) -> NDArray[Any]:
 first, for example with cnnclf.load_image_folder.
     """
     _refuse_other_kinds(X, X)
+    if isinstance(X, list | tuple) and any(getattr(row, "mode", None) == "P" for row in X):  # of PIL
+        raise ValueError(
+            "Expected pictures of grey or colour; got some of mode P, whose pixels are places in a palette. "
+            'Convert each with image.convert("RGB"), or "L".'
+        )
     # A frame hands out its columns as attributes, so a name alone proves nothing: only a method is callable.
     if hasattr(X, "nnz") and callable(getattr(X, "toarray", None)):
         raise TypeError(
@@ -421,7 +433,10 @@ def _recognise(value: Any) -> tuple[str, str] | None:
         case Set() | Iterator():
             return name, "Make one array of it, for example with np.stack(list(images))."
     if "PIL.Image.Image" in kinds:
-        return f"PIL's {name}", "Convert each picture with np.asarray(image), and stack them with np.stack."
+        return (
+            f"PIL's {name}",
+            'Convert each with np.asarray(image.convert("RGB")), or "L", and stack them with np.stack.',
+        )
     if "torch.utils.data.dataset.Dataset" in kinds:
         return name, "Collect its images and labels in arrays, for example X, y = map(np.stack, zip(*dataset))."
     if "torch.utils.data.dataloader.DataLoader" in kinds:

@@ -7,6 +7,7 @@ asked for no newer opset than its nodes need, given the labels and the metadata,
 import copy
 import json
 import os
+import threading
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from cnnclf.recognition import to_text
 from cnnclf.training import session
 from cnnclf.wording import percent, quote, quote_all
 
+ONE_EXPORT_AT_A_TIME = threading.Lock()  # torch's exporter is for one thread
 N_TRACED = 2  # images that the exporter is shown, as it takes an axis of length one for a constant
 TOLERANCE = 1e-5  # of a probability, between torch and the file
 
@@ -129,7 +131,7 @@ def to_graph(module: nn.Module, example: torch.Tensor, output_names: Sequence[st
     onnx.ModelProto
         Without the source lines and paths that the exporter notes down.
     """
-    with quiet():
+    with ONE_EXPORT_AT_A_TIME, quiet():
         program = torch.onnx.export(
             module.eval(),
             (example,),

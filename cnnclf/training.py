@@ -818,7 +818,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     def initialize_module(self) -> "Net":
         """Lay the weights out channels-last: on CPUs and GPUs alike that is what convolutions want."""
         super().initialize_module()
-        self.module_.to(memory_format=torch.channels_last)
+        if all(parameter.ndim != 5 for parameter in self.module_.parameters()):  # torch has another word for Conv3d
+            self.module_.to(memory_format=torch.channels_last)
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "Net":

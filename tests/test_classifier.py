@@ -411,6 +411,25 @@ def test_an_alpha_channel_that_never_varied_has_no_say(some, tmp_path):
         assert same_bits(CNNClassifier.load(tmp_path / "model.cnn"), clf, faint)
 
 
+def test_an_alpha_channel_that_hardly_varied_does_not_outweigh_colours(some):
+    # Opaque but for one pixel. Its deviation of 0.004 would make (230 − 255) / 0.004 = −6,000 of a faint image.
+    X, y = some
+    opaque = np.stack([16 * X, 255 - 16 * X, 8 * X, np.full_like(X, 255)], axis=-1)
+    opaque[0, 0, 0, 3] = 254
+    clf = quick("tiny").fit(opaque, y)
+    *colours, alpha = clf.input_spec_.std
+    assert alpha == pytest.approx(max(colours) / 4)
+    assert clf.module_.standardise.std.flatten().tolist() == list(clf.input_spec_.std)
+
+
+def test_channels_in_units_of_their_own_are_standardised_each(some):
+    # Negative pixels are in no unit of pictures: a band of a sensor may have a hundredth of another one's range.
+    X, y = some
+    bands = np.stack([X / 16 - 0.5, (X / 16 - 0.5) / 100], axis=1)
+    clf = quick("tiny", image_shape=(2, *X.shape[1:])).fit(bands, y)
+    assert clf.input_spec_.std == pytest.approx(bands.std(axis=(0, 2, 3)), rel=1e-5)
+
+
 @pytest.mark.parametrize("value", [0, 200, 0.1])
 def test_images_that_never_varied_say_nothing(value):
     X, y = np.full((10, 8, 8), value), [0, 0, 1] * 3 + [0]
@@ -1150,6 +1169,28 @@ def lazy_network(image_shape, n_classes):
             output=nn.LazyLinear(n_classes),
         )
     )
+
+
+class OfVolumes(nn.Module):
+    """A convolution over (depth, height, width) = (1, 8, 8), whose weights have five axes."""
+
+    def __init__(self, image_shape, n_classes):
+        super().__init__()
+        self.conv, self.dense = nn.Conv3d(1, 4, (1, 3, 3)), nn.Linear(4 * 6 * 6, n_classes)
+
+    def forward(self, x):
+        return self.dense(self.conv(x[:, None]).relu().flatten(1))
+
+
+def test_convolutions_of_three_dimensions_are_trained(some):
+    X, y = some
+    assert same_bits(quick(OfVolumes).fit(X, y), quick(OfVolumes).fit(X, y), X)
+
+
+def test_what_is_no_array_is_named_before_y_is_missed(some):
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*map(torch.from_numpy, map(np.array, some))))
+    with pytest.raises(TypeError, match=r"got DataLoader\. Collect its images and labels in tensors"):
+        quick().fit(loader, None)
 
 
 class TwoPaths(nn.Module):

@@ -19,7 +19,15 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from cnnclf import CNNClassifier, ONNXClassifier
-from cnnclf.images import ImageLayout, InputSpec, check_images, infer_layout, warn_of_another_unit, white_level
+from cnnclf.images import (
+    ImageLayout,
+    InputSpec,
+    as_array,
+    check_images,
+    infer_layout,
+    warn_of_another_unit,
+    white_level,
+)
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 
@@ -504,7 +512,7 @@ PICTURE = Image.new("L", (8, 8))
 DECODE = "If they are an encoded picture, decode it with np.asarray(PIL.Image.open(io.BytesIO(data)))."
 READ = "If it is a path, read the pictures first, for example with cnnclf.load_image_folder."
 STACK = "Make one array of it, for example with np.stack(list(images))."
-CONVERT = "Convert each picture with np.asarray(image), and stack them with np.stack."
+CONVERT = 'Convert each with np.asarray(image.convert("RGB")), or "L", and stack them with np.stack.'
 
 
 @pytest.mark.parametrize(
@@ -804,9 +812,9 @@ def test_importing_it_loads_numpy_and_nothing_heavier():
         (np.arange(256, dtype=np.uint8), 255),
         (np.array([0, 90], dtype=np.uint8), 255),  # dark
         (np.array([0.0, 17.5]), 255),
-        (np.array([0, 16], dtype=np.uint8), 16),  # scikit-learn's digits
-        (np.array([0.0, 16.0]), 16),
-        (np.array([0, 4095]), 65535),
+        (np.repeat(np.array([0, 16], dtype=np.uint8), 32).reshape(1, 1, 8, 8), 16),  # scikit-learn's digits
+        (np.linspace(0, 16, 64).reshape(1, 1, 8, 8), 16),
+        (np.array([0, 40_000], dtype=np.uint16), 65535),
         (np.array([0, 65535], dtype=np.uint16), 65535),
     ],
 )
@@ -820,7 +828,9 @@ def test_white_is_the_smallest_usual_number_that_no_pixel_exceeds(images, white)
         np.array([-1.0, 1.0]),  # standardised
         np.array([0, 0], dtype=np.uint8),
         np.array([0, 9], dtype=np.uint8),  # dark, or scikit-learn's digits without their brightest
+        np.array([0, 16], dtype=np.uint8),  # dark, as only images of 8×8 pixels are those digits
         np.array([0.0, 1.5]),
+        np.array([0, 4095]),  # 12 bits, or 16
         np.array([0.0, 1e5]),
     ],
 )
@@ -859,13 +869,25 @@ ANOTHER_UNIT = "which seem to be in another unit"
 
 
 @pytest.mark.parametrize(
-    ("white", "brightest"), [(255, 1), (255, 0.9), (65535, 1), (65535, 255), (1, 255), (16, 255), (255, 65535)]
+    ("white", "darkest", "brightest"),
+    [
+        *((255, 0, 1), (255, 0, 0.9), (65535, 0, 1), (65535, 0, 255), (1, 0, 255), (16, 0, 255), (255, 0, 65535)),
+        (16, 0, 1),  # scikit-learn's digits, divided by 16
+        (255, -0.4, 2.8),  # standardised
+    ],
 )
-def test_pixels_in_another_unit_than_the_fitted_one_are_warned_of(white, brightest):
+def test_pixels_in_another_unit_than_the_fitted_one_are_warned_of(white, darkest, brightest):
     spec = InputSpec((2, 2), (1, 2, 2), False, "float32", white)
-    images = np.linspace(0, brightest, 12, dtype=np.float32).reshape(3, 1, 2, 2)
+    images = np.linspace(darkest, brightest, 12, dtype=np.float32).reshape(3, 1, 2, 2)
     with pytest.warns(UserWarning, match=ANOTHER_UNIT):
         warn_of_another_unit(images, spec)
+
+
+def test_truth_values_for_a_network_of_bytes_are_warned_of(digits):
+    X, y = digits
+    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X[:100], y[:100])
+    with pytest.warns(UserWarning, match=ANOTHER_UNIT):
+        clf.predict(X > 7)
 
 
 @pytest.mark.parametrize(
@@ -873,11 +895,12 @@ def test_pixels_in_another_unit_than_the_fitted_one_are_warned_of(white, brighte
     [
         (255, np.zeros((1, 1, 2, 2), np.float32)),  # black
         (255, np.ones((1, 1, 2, 2), np.float32)),
-        (255, np.array([[[[0, 1], [0, 1]]]], dtype=np.uint8)),  # nearly black
+        (255, np.array([[[[0, 3], [0, 1]]]], dtype=np.uint8)),  # nearly black
         (255, np.array([[[[0, 3], [0, 1]]]], dtype=np.float32)),
+        (255, np.array([[[[-12, 250], [0, 260]]]], dtype=np.float32)),  # resized
         (255, np.array([[[[0, 0], [0, 400]]]], dtype=np.float32)),  # brighter than any in training
         (1, np.array([[[[0, 0], [0, 1 / 255]]]], dtype=np.float32)),
-        (16, np.array([[[[0, 1], [0, 0]]]], dtype=np.float32)),
+        (16, np.array([[[[0, 2], [0, 0]]]], dtype=np.float32)),
         (None, np.array([[[[0, 1e4], [0, 0]]]], dtype=np.float32)),  # standardised
         (255, np.zeros((0, 1, 2, 2), np.float32)),
     ],
@@ -895,3 +918,15 @@ def test_both_classifiers_warn_of_another_unit(digits, tmp_path):
         with pytest.warns(UserWarning, match=r"Expected pixels of 0 to 255, as in training; got 0 to 1, which seem to"):
             either.score(X / 255, y)
         either.predict(X[:1])
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_places_in_a_palette_are_no_pixels(kind):
+    grey = [Image.new("L", (8, 8), level) for level in (0, 99)]
+    assert as_array(kind(grey)).shape == (2, 8, 8)
+    sentence = (
+        "Expected pictures of grey or colour; got some of mode P, whose pixels are places in a palette. "
+        'Convert each with image.convert("RGB"), or "L".'
+    )
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        as_array(kind([grey[0], grey[1].convert("P")]))

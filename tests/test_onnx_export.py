@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -858,3 +859,9 @@ def test_a_converter_asked_for_too_old_an_opset(few_digits):
         ValueError, match=r"\AThis CNNClassifier needs opset 14; got target_opset=12\. Pass target_opset=14 or"
     ):
         skl2onnx.to_onnx(clfs().fit(X, y), X[:1], target_opset=12)
+
+
+def test_traces_are_verified_in_several_threads_at_once(clf, few_digits):
+    traces = [clf.trace(image) for image in few_digits[0][:4]]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(verification.passed for verification in pool.map(lambda trace: trace.verify(), traces))
