@@ -33,7 +33,7 @@ from cnnclf.classifier import CNNClassifier
 from cnnclf.images import as_array
 from cnnclf.onnx_export import build, difference, first_line, label_table, positions_of
 from cnnclf.test_time import TestTimeAugmentation, shifted
-from cnnclf.wording import percent
+from cnnclf.wording import cut, percent
 
 # By the kind of the classes' dtype, as the labels stand in the file.
 LABEL_TYPES = {
@@ -70,6 +70,10 @@ def to_onnx(model: Any, X: ArrayLike) -> onnx.ModelProto:
 
     Raises
     ------
+    NotFittedError
+        If the model is not fitted.
+    ValueError
+        If X is not what the model takes.
     RuntimeError
         If a part of the model cannot be converted, or the result says something else than the model.
 
@@ -87,14 +91,20 @@ def to_onnx(model: Any, X: ArrayLike) -> onnx.ModelProto:
     """
     register()
     rows = as_array(X)
+    model.predict(X)  # its own errors say best that it is not fitted, or takes other rows
     try:
         converted: onnx.ModelProto = skl2onnx.to_onnx(model, rows[:1], options={"zipmap": False})
     except Exception as error:  # whatever one of its converters raises
         raise RuntimeError(
-            f"Expected a model of parts that skl2onnx converts; got one that it cannot ({first_line(error)}). {REMEDY}"
+            f"Expected a model of parts that skl2onnx converts; got one that it cannot ({reason(error)}). {REMEDY}"
         ) from error
     check_converted(converted, model, X, rows)
     return converted
+
+
+def reason(error: Exception) -> str:
+    """Shorten what skl2onnx or onnxruntime raised, so that there is room for what to do."""
+    return cut(first_line(error), 110)
 
 
 def check_converted(converted: onnx.ModelProto, model: Any, X: Any, rows: NDArray[Any]) -> None:
@@ -108,8 +118,7 @@ def check_converted(converted: onnx.ModelProto, model: Any, X: Any, rows: NDArra
         labels, found = served.run(None, {served.get_inputs()[0].name: rows})
     except Exception as error:  # onnxruntime's exceptions have no other base
         raise RuntimeError(
-            f"Expected a converted model that onnxruntime runs on X; got one that it cannot ({first_line(error)}). "
-            f"{REMEDY}"
+            f"Expected a converted model that onnxruntime runs on X; got one that it cannot ({reason(error)}). {REMEDY}"
         ) from error
     if not hasattr(model, "predict_proba"):  # a vote of labels
         agreement = float((labels == model.predict(X)).mean())

@@ -4,6 +4,7 @@ What is done with each part is said by the part itself, so that a report can pri
 """
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from cnnclf.datasets import load_digits, load_image_folder, load_mnist
+from cnnclf.wording import quote
 
 TRAINING = "All that is left. The network learns from these."
 VALIDATION = "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."
 TEST_USE = "Judged once, when all was done."
+
+# Of each class, of k: the test set gets 2.6 k of 13 k images, validation 1.1 k of the rest, and both need k or more.
+ENOUGH = 13
 
 Images = NDArray[Any]
 Labels = NDArray[Any]
@@ -192,7 +197,10 @@ def stratified(X: Images, y: Labels, share: float, seed: int) -> tuple[Images, I
     try:
         kept, aside, y_kept, y_aside = train_test_split(X, y, test_size=share, stratify=y, random_state=seed)
     except ValueError as error:
+        counts = Counter(y.tolist())
+        label, fewest = min(counts.items(), key=lambda item: item[1])
         raise ValueError(
-            f"Expected enough images of each class to set {share:.0%} of them aside; {error} Add images."
+            f"Expected enough images of each class to set {share:.0%} of them aside; got {len(y):,} of "
+            f"{len(counts):,} classes, {fewest:,} of {quote(label)}. Add images: {ENOUGH} per class always suffice."
         ) from error
     return kept, aside, y_kept, y_aside

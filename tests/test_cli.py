@@ -257,7 +257,7 @@ def test_too_few_images_to_divide(pets, untrained, tmp_path):
     result = cnnclf("report", "--dataset", pets, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: Expected enough images of each class to set 20% of them aside; ")
-    assert result.stderr.endswith(" Add images.\n")
+    assert result.stderr.endswith(" Add images: 13 per class always suffice.\n")
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ MAY_IMPORT = {
         {"drawing", "files", "model_card", "overfitting", "plots", "records", "rendering", "walkthrough"},
         set(),
     ),
-    "splits": ({"datasets"}, set()),
+    "splits": ({"datasets", "wording"}, set()),
     "study": (
         {"architectures", "classifier", "comparison", "evaluation", "images", "records", "robustness", "splits"},
         set(),

@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -827,8 +828,22 @@ def test_a_part_that_nobody_converts_is_named(few_digits):
     model = make_pipeline(FunctionTransformer(np.sqrt), clfs()).fit(X, y)
     with pytest.raises(
         RuntimeError, match=r"\AExpected a model of parts that skl2onnx converts; got one that it cannot \(.*FunctionTr"
-    ):
+    ) as caught:
         to_onnx(model, X_test)
+    assert len(str(caught.value)) <= 300
+
+
+def test_a_composition_that_is_not_fitted_or_takes_other_rows_says_so_itself(few_digits):
+    pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
+    from cnnclf.skl2onnx_converter import to_onnx
+
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    model = make_pipeline(StandardScaler(), clfs())
+    with pytest.raises(NotFittedError):
+        to_onnx(model, X_test)
+    with pytest.raises(ValueError, match=r"X has 63 features, but StandardScaler is expecting 64 features as input\."):
+        to_onnx(model.fit(X, y), X_test[:, 1:])
 
 
 def test_images_of_whole_numbers_convert_too(few_digits):

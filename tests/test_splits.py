@@ -1,5 +1,7 @@
 """How images are divided before anything is learnt: every image once, each class in proportion, by the seed."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,12 +93,21 @@ def test_a_folder_is_divided_as_the_digits_are_and_asked_for_by_its_path(tmp_pat
     assert {name: len(part.y) for name, part in data.parts.items()} == {"training": 43, "validation": 5, "test": 12}
 
 
-def test_a_class_with_too_few_images_to_divide(tmp_path):
-    folder = save_images(tmp_path / "pets", {"cat": 1, "dog": 30})
-    with pytest.raises(
-        ValueError, match=r"\AExpected enough images of each class to set 20% of them aside; .* Add images\.\Z"
-    ):
+@pytest.mark.parametrize(
+    ("counts", "got"),
+    [
+        ({"cat": 1, "dog": 30}, "20% of them aside; got 31 of 2 classes, 1 of 'cat'"),
+        ({"cat": 2, "dog": 2, "owl": 2}, "20% of them aside; got 6 of 3 classes, 2 of 'cat'"),  # 2 for a test of 3
+        ({"cat": 5, "dog": 4}, "10% of them aside; got 7 of 2 classes, 3 of 'dog'"),  # 2 for the test, then 1 of 7
+    ],
+)
+def test_too_few_images_of_a_class_to_divide_and_how_many_suffice(tmp_path, counts, got):
+    folder = save_images(tmp_path / "pets", counts)
+    sentence = f"Expected enough images of each class to set {got}. Add images: 13 per class always suffice."
+    with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
         splits.load(str(folder), seed=0)
+    more = save_images(tmp_path / "more", dict.fromkeys(counts, 13))
+    assert all(set(part.y) == set(counts) for part in splits.load(str(more), seed=0).parts.values())
 
 
 @pytest.mark.parametrize("training", [True, False])
