@@ -914,7 +914,7 @@ def write_trace(
         case suffix:
             text = {".md": trace.to_markdown, ".tex": trace.to_latex, ".txt": trace.to_text}[suffix]()
             write_atomically(out, text.encode())
-    return f"{out}\n{what}: the network says {trace.label} with probability {percent(float(trace.probabilities.max()))}"
+    return f"{out}\n{what}: the network says {trace.label} with probability {percent(trace.share)}"
 
 
 def make_server(model: Path | None, port: int) -> "Server":

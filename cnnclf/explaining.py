@@ -422,8 +422,10 @@ def write_softmax(e: Explanation, decimals: int) -> list[str]:
     ]
     rows = split([written(value) for value in exponentials], TERMS_A_LINE)
     sums, total = add_up(rows, max(-int(value.as_tuple().exponent) for value in exponentials))
-    mine, value = exponentials[e.cell[0]], apart(e.value, decimals)
-    return [*lines, *sums, equation(f"{mine:f}/{total:f}", mine / total, value)]
+    mine = exponentials[e.cell[0]]
+    # Float32 gives 1 where others take less than it can tell from 1; the quotient of what is printed does not.
+    share = mine / total if e.value == 1 else e.value
+    return [*lines, *sums, equation(f"{mine:f}/{total:f}", mine / total, apart(share, decimals))]
 
 
 def write_one(e: Explanation, decimals: int) -> list[str]:
@@ -459,7 +461,7 @@ def fine(x: float, decimals: int) -> Decimal:
     return number(x, max(decimals, max(decimals, 1) - 1 - Decimal(x).adjusted()) if x else decimals)
 
 
-def apart(share: float, decimals: int) -> Decimal:
+def apart(share: float | Decimal, decimals: int) -> Decimal:
     """Round as :func:`number`, but so that only 0 and 1 read 0 and 1; what float32 takes for 0 is 0 here, too."""
     return number(share, decimals_apart(share, decimals) if share >= SMALLEST_FLOAT32 else decimals)
 

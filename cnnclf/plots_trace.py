@@ -27,7 +27,7 @@ from cnnclf.drawing import (
     signed_colours,
     tidy,
 )
-from cnnclf.wording import cut, of_all, percent, quote
+from cnnclf.wording import cut, of_all, percent, quote, share_of
 
 if TYPE_CHECKING:
     from cnnclf.tracing import Trace
@@ -204,7 +204,7 @@ class ClassScoresDisplay(Display):
         ax.barh(range(len(order)), values[order], height=0.66, color=fills)
         for y, k in enumerate(order):
             weight = "bold" if k == best else "normal"
-            text = percent(float(values[k]))
+            text = percent(share_of(values.tolist(), int(k)))
             ax.text(values[k] + 0.01, y, text, va="center", fontsize=SMALL, color=INK, fontweight=weight)
         tidy(ax)
         one_row_each(ax, [self.classes[k] for k in order])

@@ -24,7 +24,7 @@ from cnnclf.recomputing import Recomputed, recompute
 from cnnclf.tables import Summarised, Summary
 from cnnclf.training import session
 from cnnclf.verifying import Verification, same_bits, verify
-from cnnclf.wording import percent, quote, quote_all
+from cnnclf.wording import percent, quote, quote_all, share_of
 
 Array = NDArray[np.float32]
 Region = tuple[tuple[int, int], ...]  # one half-open interval an axis: rows and columns of maps, or features of a row
@@ -294,7 +294,7 @@ class Trace(Summarised, ReadOnly):
 
     def _summary(self) -> Summary:
         return Summary(
-            f"{shape_of(self.image)} pixels → {self.label} with {percent(float(self.probabilities.max()))}",
+            f"{shape_of(self.image)} pixels → {self.label} with {percent(self.share)}",
             "llrrr",
             ("layer", "what it is", "output", "parameters", "multiply-adds"),
             tuple(
@@ -312,6 +312,11 @@ class Trace(Summarised, ReadOnly):
     def probabilities(self) -> Array:
         """One probability a class."""
         return self.steps[-1].output
+
+    @property
+    def share(self) -> float:
+        """The probability of the predicted class; 1 only where every other one is 0, whatever float32 rounds it to."""
+        return share_of(self.probabilities.tolist(), int(self.logits.argmax()))
 
     @property
     def label(self) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.tables import aligned
-from cnnclf.wording import percent
+from cnnclf.wording import percent, share_of
 
 if TYPE_CHECKING:
     from cnnclf.explaining import Explanation
@@ -194,7 +194,9 @@ def nested(steps: Iterable["Step"], depth: int = 0) -> Iterator[tuple[int, "Step
 def tell_title(trace: "Trace") -> Section:
     """Say what the network says, and through which layers the image goes."""
     order = np.argsort(-trace.logits, kind="stable")[:2]
-    (first, share), *second = [(plain(trace.classes[i]), percent(trace.probabilities[i])) for i in order]
+    (first, share), *second = [
+        (plain(trace.classes[i]), percent(share_of(trace.probabilities.tolist(), int(i)))) for i in order
+    ]
     runner_up = "".join(f"; next comes {label} with {percentage}" for label, percentage in second)
     steps = list(nested(trace.steps))
     layers = [
@@ -451,7 +453,8 @@ def work_softmax(step: "Step", explanation: "Explanation", labels: Sequence[str]
     """List logits, exponentials and probabilities of the likeliest classes, and work out the first."""
     order = largest(explanation.parts["exponentials"], len(labels))
     shown, hidden = order[:MOST_CLASSES], order[MOST_CLASSES:]
-    probabilities = [float(share) for share in step.output]
+    shares = step.output.tolist()
+    probabilities = [share_of(shares, i) for i in range(len(shares))]
     rows = [
         (
             labels[i],

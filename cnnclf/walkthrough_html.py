@@ -233,9 +233,10 @@ def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
     }
     return TEMPLATES.get_template("walkthrough.html.j2").render(
         label=trace.label,
-        probability=percent(float(trace.probabilities.max())),
+        probability=percent(trace.share),
         caveat=caveat(trace).strip(),
-        n_layers=len(trace.steps) - 1,  # without the softmax behind them
+        n_layers=len(nodes) - 1,  # the image is none; trace.verify() counts the same
+        nested=any(node.inside for node in nodes),
         n_parameters=sum(step.n_parameters for step in trace.steps),
         n_multiply_adds=sum(step.n_multiply_adds for step in trace.steps),
         sampled=[

@@ -591,7 +591,7 @@ def with_answer(sheet: Sheet, trace: "Trace", answer: tuple[str, str] | None) ->
     if sheet.step is not None or answer is None:
         return sheet
     label, share = answer
-    text = f"Prediction: {trace.label} ({percent(float(trace.probabilities.max()))})"
+    text = f"Prediction: {trace.label} ({percent(trace.share)})"
     formula = f'="Prediction: "&{label}&" ("&FIXED(100*{share},{decimals_apart(share)},TRUE)&" %)"'
     return replace(sheet, texts=(*sheet.texts, Text(2, 4, text, "subheading", formula)))
 

@@ -1,9 +1,10 @@
 """Numbers and names as people read them."""
 
 import difflib
+import math
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from reprlib import Repr
 
@@ -47,12 +48,39 @@ def percent(share: float, decimals: int = 2) -> str:
     return f"{Decimal(float(share)):.{decimals_apart(share, decimals + 2) - 2}%}".replace("%", " %")
 
 
-def decimals_apart(share: float, decimals: int) -> int:
+def share_of(shares: Sequence[float], i: int) -> float:
+    """Give one of some shares that add up to 1; where rounding made it 1, it is what the others leave.
+
+    Parameters
+    ----------
+    shares : sequence of float
+        Probabilities, such as a softmax in float32 gives them.
+    i : int
+        Which of them.
+
+    Returns
+    -------
+    float
+        The share: less than 1 where another one is above 0.
+
+    Examples
+    --------
+    >>> percent(share_of([1.0, 2.0**-30], 0)), percent(share_of([1.0, 0.0], 0)), percent(share_of([0.75, 0.25], 1))
+    ('99.9999999 %', '100.00 %', '25.00 %')
+    """
+    share = float(shares[i])
+    if share != 1:
+        return share
+    rest = math.fsum(float(other) for j, other in enumerate(shares) if j != i)
+    return min(1 - rest, math.nextafter(1, 0)) if rest else share
+
+
+def decimals_apart(share: float | Decimal, decimals: int) -> int:
     """Find how many digits behind the point tell a share from 0 and from 1.
 
     Parameters
     ----------
-    share : float
+    share : float or Decimal
         The share, 0..1.
     decimals : int
         As many at least.
@@ -67,7 +95,7 @@ def decimals_apart(share: float, decimals: int) -> int:
     >>> [decimals_apart(share, 4) for share in (0.0, 0.25, 0.9999988, 4.2e-18)]
     [4, 4, 6, 18]
     """
-    while share not in (0, 1) and float(f"{share:.{decimals}f}") in (0, 1):
+    while share not in (0, 1) and Decimal(f"{share:.{decimals}f}") in (0, 1):
         decimals += 1
     return decimals
 

@@ -3,10 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
-from cnnclf import cli, walkthrough_html
+from cnnclf import CNNClassifier, Evaluation, cli, walkthrough_html
+from cnnclf.records import Report, Reproduction
+from cnnclf.rendering import templates
+from cnnclf.report import to_html
+from cnnclf.walkthrough import Matrix
 
 TEMPLATES = Path(walkthrough_html.__file__).parent / "templates"
 SHEETS = {
@@ -59,6 +65,40 @@ def folder(tmp_path_factory):
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     return folder
+
+
+LONG_NAME = "a very long class name number 0 <b>&" + "w" * 60
+LONG_PAGES = [("long.html", cell) for cell in ("#0/1/3/4", "#softmax/0", "#2/0/1/1")]
+
+
+def build_small(image_shape, n_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, n_classes)
+    )
+
+
+@pytest.fixture(scope="module")
+def long_numbers(folder, few_digits):
+    """Beside the report: a walkthrough of long numbers and long class names."""
+    X, y, *_ = few_digits
+    labels = np.array([LONG_NAME, *(f"a very long class name number {k} <b>&" for k in range(1, 10))])
+    clf = CNNClassifier(build_small, max_epochs=1, random_state=0).fit(X, labels[y])
+    convolution = next(layer for layer in clf.module_.modules() if isinstance(layer, nn.Conv2d))
+    convolution.weight.data *= -12345
+    return clf.trace(X[0]).to_html(folder / "long.html")
+
+
+@pytest.fixture(scope="module")
+def long_names(folder):
+    """A report of predictions whose classes have long names, one of them a single word."""
+    classes = [LONG_NAME, *(f"a very long class name number {k} <b>&" for k in range(1, 4))]
+    evaluation = Evaluation.from_labels(classes * 2, [*classes, *classes[::-1]], classes)
+    report = Report.of_predictions("predictions.csv", evaluation, Reproduction("cnnclf report", None, {}))
+    path = folder / "names.html"
+    path.write_text(
+        to_html(report, dict.fromkeys(("confusion", "confusion_shares", "per_class"), "")), encoding="utf-8"
+    )
+    return path
 
 
 @pytest.fixture
@@ -114,6 +154,53 @@ def test_all_columns_of_a_grid_have_the_same_padding_and_no_number_leaves_its_ce
     assert [grid for grid in grids if grid != [1, []]] == []
 
 
+@pytest.mark.parametrize("width", [390, 720, 1440])
+@pytest.mark.parametrize(("page", "cell"), [*LONG_PAGES[:1], LONG_PAGES[2], ("walkthrough.html", "#conv2/3/2/2")])
+def test_numbers_of_a_grid_keep_apart_and_a_sign_stands_before_its_grid(look, long_numbers, page, cell, width):
+    driver = look(page, cell, width)
+    gaps, overflowing, apart, texts = driver.execute_script(
+        """const gaps = [], texts = [];
+        for (const td of document.querySelectorAll(".grid td")) {
+          const range = document.createRange();
+          range.selectNodeContents(td);
+          const text = range.getBoundingClientRect(), cell = td.getBoundingClientRect();
+          gaps.push(Math.min(text.left - cell.left, cell.right - text.right));
+          texts.push(td.textContent);
+        }
+        const boxes = [...document.querySelectorAll(".part, .how")];
+        const outside = boxes.filter((each) => each.scrollWidth > each.clientWidth + 1);
+        const apart = [...document.querySelectorAll(".operator")].filter((each) => {
+          const sign = each.getBoundingClientRect(), grid = each.nextElementSibling.getBoundingClientRect();
+          return !(grid.left > sign.right && grid.top < sign.bottom && grid.bottom > sign.top);
+        });
+        return [gaps, outside.length, apart.length, texts];"""
+    )
+    assert min(gaps) >= 0.3 * 9.6  # em of the smallest type
+    assert (overflowing, apart) == (0, 0)
+    assert not {text for text in texts if re.fullmatch(r"−0\.0+", text)}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("place", ["pixels", "inside"])
+def test_every_strength_of_a_cell_leaves_its_number_readable(chromium, place, scheme):
+    # A matrix whose largest number is 1.00 has every strength from -1 to 1 in hundredths.
+    cells = tuple(tuple(f"{sign * v / 100:.2f}" for v in range(1, 101)) for sign in (1, -1))
+    matrix = Matrix("", cells, ("0", "1"), tuple(map(str, range(100))))
+    source = (
+        "{% import 'story.html.j2' as story %}<style>{% include 'style.css' %}{% include 'report.css' %}"
+        "{% include 'story.css' %}</style>"
+        "<div class='story'><div class='{{ place }}'>{{ story.matrix(matrix) }}</div></div>"
+    )
+    html = templates().from_string(source).render(matrix=matrix, place=place)
+    prefers = [{"name": "prefers-color-scheme", "value": scheme}]
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": prefers, "media": "screen"})
+    chromium.get("about:blank")
+    chromium.execute_script("document.documentElement.innerHTML = arguments[0]", html)
+    assert chromium.execute_script("return document.querySelectorAll('td[style]').length") == 200
+    assert chromium.execute_script(FAINT) == []
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [], "media": ""})
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("page", "cell"), PAGES)
 def test_every_text_has_a_contrast_of_4_5(look, page, cell, scheme):
@@ -134,6 +221,35 @@ def test_no_page_scrolls_sideways(look, page, cell, width):
     measure = "return [document.documentElement.scrollWidth, window.innerWidth]"
     whole, shown = look(page, cell, width).execute_script(measure)
     assert whole <= shown
+
+
+@pytest.mark.parametrize("width", [390, 720, 1440])
+@pytest.mark.parametrize(("page", "cell"), LONG_PAGES)
+def test_long_class_names_neither_widen_the_page_nor_leave_its_heading(look, long_numbers, page, cell, width):
+    measure = """const right = (name) => {
+      const range = document.createRange();
+      range.selectNodeContents(document.querySelector(name));
+      return range.getBoundingClientRect().right;
+    };
+    return [document.documentElement.scrollWidth, right("h1"), window.innerWidth]"""
+    whole, heading, shown = look(page, cell, width).execute_script(measure)
+    assert whole <= shown
+    assert heading <= shown
+
+
+@pytest.mark.parametrize("width", [390, 720, 1440])
+def test_long_class_names_wrap_in_the_tables_of_a_report(look, long_names, width):
+    driver = look("names.html", width=width)
+    measure = "return [document.documentElement.scrollWidth, window.innerWidth]"
+    whole, shown = driver.execute_script(measure)
+    assert whole <= shown
+    names = driver.execute_script(
+        """return [...document.querySelectorAll("#classes tbody th, #pairs tbody th, .confusion tbody th")].map(
+          (each) => [each.getBoundingClientRect().width, each.scrollWidth <= each.clientWidth + 1])"""
+    )
+    assert len(names) > 8
+    assert max(name_width for name_width, _ in names) <= 0.6 * width
+    assert all(fits for _, fits in names)
 
 
 @pytest.mark.parametrize("width", [718, 1047])  # A4 upright and across, less Chromium's margins
@@ -171,3 +287,28 @@ def test_the_table_headings_of_a_report_are_not_empty_and_its_wide_tables_can_be
         )
         == 0
     )
+
+
+def test_a_table_that_is_cut_at_the_edge_has_a_shadow_there(look):
+    driver = look("index.html", width=390)
+    layers = driver.execute_script(
+        """const boxes = [...document.querySelectorAll(".scroll")];
+        return boxes.map((each) => getComputedStyle(each).backgroundAttachment);"""
+    )
+    # The paper moves with the table and bares the shadow, which stays.
+    assert set(layers) == {"local, local, scroll, scroll"}
+
+
+def test_the_learning_rates_of_a_table_are_written_alike(folder):
+    table = re.findall('id="history".*?</table>', (folder / "index.html").read_text(encoding="utf-8"), flags=re.DOTALL)[
+        0
+    ]
+    rates = re.findall(r'<td class="n">([^<]*)</td></tr>', table)
+    assert len(rates) == 1  # one epoch
+    assert re.fullmatch(r"\d\.\de-\d\d", rates[0])
+
+
+def test_the_title_and_the_strip_write_the_probability_alike(look):
+    driver = look("walkthrough.html")
+    strip = driver.execute_script("return document.querySelector('.classes .first b').textContent")
+    assert driver.title.endswith(f" with {strip}")

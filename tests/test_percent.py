@@ -36,6 +36,19 @@ def almost_sure():
     return trace
 
 
+@pytest.fixture(scope="module", params=[18.6, 60.0])
+def rounded_to_sure(request):
+    """A trace whose larger probability is 1 in float32 though the other one, exp(−18.6) = 8e-9 or less, is above 0."""
+    dense = nn.Linear(4, 2)
+    dense.weight.data = torch.zeros(2, 4)
+    dense.bias.data = torch.tensor([request.param, 0.0])
+    layers = {"standardise": Standardise(torch.tensor([3.0]), torch.tensor([2.0])), "flatten1": nn.Flatten()}
+    module = nn.Sequential(OrderedDict({**layers, "output": dense}))
+    trace = Trace.record(module, np.array([[[1, 3], [5, 7]]], np.uint8), np.array(["yes", "no"]))
+    assert trace.probabilities[0] == 1 > trace.probabilities[1] > 0
+    return trace
+
+
 @pytest.mark.parametrize(
     ("share", "written"),
     [
@@ -84,6 +97,27 @@ def test_a_probability_near_1_reads_the_same_in_every_rendering_of_a_trace(almos
         assert ALMOST in text
         assert "100.00 %" not in text
         assert "99.99 %" not in text
+
+
+def test_a_probability_that_float32_rounds_to_1_is_what_the_others_leave(rounded_to_sure, tmp_path, chromium):
+    path = rounded_to_sure.to_html(tmp_path / "page.html")
+    figure = ClassScoresDisplay.from_trace(rounded_to_sure).ax_
+    chromium.get(path.as_uri())
+    for text in (
+        str(rounded_to_sure),
+        rounded_to_sure.to_text(),
+        re.findall("<title>.*</title>", path.read_text(encoding="utf-8"))[0],
+        " ".join(text.get_text() for text in figure.texts),
+        chromium.execute_script("return document.querySelector('.classes .first b').textContent"),
+    ):
+        assert "99.99999" in text
+        assert "100.00 %" not in text
+
+
+def test_the_last_quotient_of_a_softmax_is_not_1_where_the_divisor_is_more(rounded_to_sure):
+    quotient, _, share = rounded_to_sure["softmax"].explain(0).lines()[-1].partition(" = ")
+    assert quotient.startswith("1.0000/1.0000000")
+    assert share.startswith("0.9999999")
 
 
 def test_the_arithmetic_of_a_softmax_shows_every_summand(almost_sure):

@@ -134,13 +134,13 @@ function show(answer) {
   for (const [i, { bar, share, written }] of bars.entries()) {
     bar.className = answer && i === first ? "first" : "";
     share.style.setProperty("--share", shares[i]);
-    written.textContent = answer ? percent(shares[i]) : "";
+    written.textContent = answer ? percent(shareOf(shares, i)) : "";
   }
   byId("label").textContent = answer ? labels[first] : "?";
-  byId("how-sure").textContent = answer ? `with ${percent(shares[first])}` : "Nothing is drawn yet.";
+  byId("how-sure").textContent = answer ? `with ${percent(shareOf(shares, first))}` : "Nothing is drawn yet.";
   pad.setAttribute("aria-label", answer ? `The drawing, read as ${labels[first]}`
     : "Empty paper to draw on with mouse, pen or finger");
-  tell(answer ? `${labels[first]}, ${percent(shares[first])}` : "Nothing is drawn.");
+  tell(answer ? `${labels[first]}, ${percent(shareOf(shares, first))}` : "Nothing is drawn.");
   showSeen(answer);
   showMaps(answer?.maps ?? []);
   const walk = byId("walk");

@@ -7,3 +7,9 @@ function percent(share, decimals = 2) {
   while (share !== 0 && share !== 1 && [0, 100].includes(Number(text)));
   return `${text} %`;
 }
+// One of some shares that add up to 1, as cnnclf.wording.share_of gives it: where rounding made it 1, it is what the
+// others leave.
+function shareOf(shares, i) {
+  const rest = shares.reduce((total, share, j) => (j === i ? total : total + share), 0);
+  return shares[i] === 1 && rest ? Math.min(1 - rest, 1 - 2 ** -53) : shares[i];
+}

@@ -217,7 +217,7 @@ function unflatten({ source }, feature) {
 
 let exact = false;
 
-const minus = (text) => text.replace("-", "−");
+const minus = (text) => text.replace(/^-(?=0\.0+$)/, "").replace("-", "−"); // nothing reads −0.00
 function text(value, decimals = 4) {
   if (exact || Number.isInteger(value) || !Number.isFinite(value)) return minus(String(value));
   const size = Math.abs(value);
@@ -377,7 +377,7 @@ function listClasses(layer) {
   if (!layer.perClass) return null;
   const shares = layer.kind === "softmax";
   return make("ol", { className: "classes", ariaHidden: "true" }, classes.map((label, c) => {
-    const item = make("li", { title: label }, make("span", {}, label), shares ? make("b", {}, percent(at(layer, c), 1)) : null);
+    const item = make("li", { title: label }, make("span", {}, label), shares ? make("b", {}, percent(shareOf(layer.values, c))) : null);
     styled(item, { share: shares ? `${(100 * at(layer, c)).toFixed(2)}%` : "0%" });
     item.classList.toggle("first", at(layer, c) === layer.high);
     return item;
@@ -690,6 +690,9 @@ function matrix(values, nColumns, { className, largest, cells = [], decimals }) 
   return table;
 }
 
+// A sign and the matrix behind it, which no line break parts.
+const operation = (sign, table) => make("div", { className: "operation" }, make("span", { className: "operator" }, sign), table);
+
 function ledger(rows) {
   return make("table", { className: "ledger" }, make("tbody", {}, rows.filter(Boolean).map(([name, value, className, isSum]) =>
     make("tr", { className: isSum ? "sum" : "" }, make("th", { scope: "row" }, name), make("td", { className: `n ${className ?? ""}` }, value)))));
@@ -762,21 +765,21 @@ const explanations = {
     const largestWeight = largestOf(kernels.flatMap((k) => [...k.weights]));
     const largestProduct = largestOf(products);
     kernels.sort((a, b) => Math.abs(b.subtotal) - Math.abs(a.subtotal));
+    const parts = make("div", { className: "parts" }, kernels.map(({ channel, weights, taps, products: own, subtotal }) =>
+      make("div", { className: "part" },
+        kernels.length > 1 ? make("h4", {}, `channel ${channel}`, make("span", { className: "subtotal" }, text(subtotal, 4))) : null,
+        make("div", { className: "equation" },
+          matrix(taps.map((tap) => tap?.value ?? 0), kw, { className: "patch", largest: source.largest, cells: taps, decimals }),
+          operation("×", matrix([...weights], kw, { className: "weight", largest: largestWeight, decimals })),
+          operation("=", matrix(own, kw, { className: "product", largest: largestProduct, decimals }))))));
+    const longest = [...parts.querySelectorAll("td")].reduce((most, td) => Math.max(most, td.textContent.length), 0);
     return [
       p(`The ${kh} × ${kw} window over ${windowText(fields[source.index])} of `, jumpTo(source), `, number by number times the kernel of channel ${cell.channel}`,
         weightOf(cell, "bias", null) === null ? "; then all products are added up." : "; then all products and the bias are added up.",
         sticksOut ? " Where the window sticks out over the edge, it finds zeros." : ""),
       sumUp(cell, products, nLeftOut),
       kernels.length > 1 ? make("h3", {}, `Channel by channel of ${source.name}, the largest part first`) : null,
-      styled(make("div", { className: "parts" }, kernels.map(({ channel, weights, taps, products: own, subtotal }) =>
-        make("div", { className: "part" },
-          kernels.length > 1 ? make("h4", {}, `channel ${channel}`, make("span", { className: "subtotal" }, text(subtotal, 4))) : null,
-          make("div", { className: "equation" },
-            matrix(taps.map((tap) => tap?.value ?? 0), kw, { className: "patch", largest: source.largest, cells: taps, decimals }),
-            make("span", { className: "operator" }, "×"),
-            matrix([...weights], kw, { className: "weight", largest: largestWeight, decimals }),
-            make("span", { className: "operator" }, "="),
-            matrix(own, kw, { className: "product", largest: largestProduct, decimals }))))), { columns: kw, rows: kh }),
+      styled(parts, { columns: kw, rows: kh, longest }),
     ];
   },
 
