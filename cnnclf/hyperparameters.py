@@ -220,7 +220,7 @@ HYPERPARAMETERS: dict[str, Hyperparameter] = {
 }
 
 
-def explain(clf: Any, *, on_mnist: bool = False) -> tuple[Setting, ...]:
+def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None = None) -> tuple[Setting, ...]:
     """Explain every parameter of a classifier.
 
     Parameters
@@ -229,6 +229,8 @@ def explain(clf: Any, *, on_mnist: bool = False) -> tuple[Setting, ...]:
         Fitted or not; read: its parameters, its constructor's defaults, and from ``net_`` what "auto" became.
     on_mnist : bool, default=False
         Whether it learnt MNIST, so that what was measured there holds.
+    usual : mapping, optional
+        Values that whoever made the classifier sets where nothing is said, in place of the constructor's defaults.
 
     Returns
     -------
@@ -249,16 +251,20 @@ def explain(clf: Any, *, on_mnist: bool = False) -> tuple[Setting, ...]:
     arguments = inspect.signature(type(clf).__init__).parameters.values()
     defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
     return tuple(
-        explain_parameter(name, parameters[name], resolved(clf, name), defaults, on_mnist=on_mnist)
+        explain_parameter(name, parameters[name], resolved(clf, name), defaults, usual or {}, on_mnist=on_mnist)
         for name in sorted(parameters, key=place_of)
     )
 
 
-def explain_parameter(name: str, given: Any, value: str, defaults: Mapping[str, Any], *, on_mnist: bool) -> Setting:
+def explain_parameter(
+    name: str, given: Any, value: str, defaults: Mapping[str, Any], usual: Mapping[str, Any], *, on_mnist: bool
+) -> Setting:
     """Put together what one parameter is here, what it would be, and what the table says about it."""
     known = HYPERPARAMETERS.get(name, Hyperparameter("", "", ""))
+    speaks_for_it = name in defaults and is_same(given, defaults[name])
+    reason = f"{known.reason} {known.on_mnist if on_mnist else ''}".strip() if speaks_for_it else ""
+    defaults = {**defaults, **usual}
     is_default = name in defaults and is_same(given, defaults[name])
-    reason = f"{known.reason} {known.on_mnist if on_mnist else ''}".strip() if is_default else ""
     return Setting(
         name=name,
         value=value,

@@ -204,7 +204,14 @@ class ModelRecord(Summarised):
 
     @classmethod
     def from_estimator(
-        cls, clf: Any, layers: Sequence[LayerRow], *, source: str = "", file: str = "", on_mnist: bool = False
+        cls,
+        clf: Any,
+        layers: Sequence[LayerRow],
+        *,
+        source: str = "",
+        file: str = "",
+        on_mnist: bool = False,
+        usual: Mapping[str, Any] | None = None,
     ) -> "ModelRecord":
         """Describe a fitted classifier.
 
@@ -219,6 +226,8 @@ class ModelRecord(Summarised):
             As the attributes.
         on_mnist : bool, default=False
             Whether it learnt MNIST, so that reasons that were measured there hold.
+        usual : mapping, optional
+            Parameters that nobody set although they are not the constructor's defaults.
 
         Returns
         -------
@@ -233,7 +242,7 @@ class ModelRecord(Summarised):
             layers=tuple(layers),
             n_parameters=clf.n_parameters_,
             standardisation=tuple(zip(mean, std, strict=True)),
-            settings=explain(clf, on_mnist=on_mnist),
+            settings=explain(clf, on_mnist=on_mnist, usual=usual),
             history=tuple({key: epoch[key] for key in epoch if key != "seconds"} for epoch in clf.history_),
             file=file,
         )

@@ -20,6 +20,7 @@ from cnnclf.splits import Data, Images
 
 MODEL_FILE = "model.cnn"
 FOLDS_FOLDER = "folds"
+USUAL = {"random_state": 0, "verbose": 1}  # what `cnnclf report` sets where nothing is said
 
 
 def carry_out(
@@ -116,6 +117,7 @@ def judge(
             source=find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else "",
             file=MODEL_FILE,
             on_mnist=data.name == "MNIST",
+            usual={**USUAL, "preparation": data.preparation},
         ),
         evaluation,
         pixels["test"],

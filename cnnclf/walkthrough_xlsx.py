@@ -257,7 +257,7 @@ def check_formulas(steps: tuple["Step", ...]) -> None:
         if step.kind != "block" and (step.kind not in ABOUT or step.output.ndim not in (1, 3)):
             raise ValueError(
                 f"Expected layers that formulas can compute; {step.name!r} ({step.description}) is not one. "
-                f"Choose others{example(s for s in steps[:i] if not s.steps)}."
+                f"{instead(s for s in steps[:i] if not s.steps)}"
             )
         if not all(np.isfinite(array).all() for array in (step.input, step.output, *step.weights.values())):
             raise ValueError(
@@ -275,7 +275,7 @@ def check_size(sheets: list[Sheet]) -> None:
         fitting = (sheet.step for sheet, fits in zip(sheets, room, strict=True) if fits and sheet.step is not None)
         raise ValueError(
             f"Expected at most {LARGEST:,} pixels, weights and values, so that a spreadsheet computes them at once; "
-            f"got {total:,}, of them {largest.size:,} on sheet {largest.name!r}. Choose fewer layers{example(fitting)}."
+            f"got {total:,}, of them {largest.size:,} on sheet {largest.name!r}. {instead(fitting)}"
         )
     for sheet in sheets:
         n_rows = max(block.row + block.numbers.shape[0] for block in sheet.blocks)
@@ -283,14 +283,14 @@ def check_size(sheets: list[Sheet]) -> None:
         if n_rows > N_ROWS or n_columns > N_COLUMNS:
             raise ValueError(
                 f"Expected at most {N_ROWS:,} rows and {N_COLUMNS:,} columns, which is what Excel holds; "
-                f"sheet {sheet.name!r} needs {n_rows:,} and {n_columns:,}. Choose other layers."
+                f"sheet {sheet.name!r} needs {n_rows:,} and {n_columns:,}. {instead(())}"
             )
 
 
-def example(steps: Iterable["Step"]) -> str:
-    """Give the names of layers that would do, as one would write them; nothing where there are none."""
+def instead(steps: Iterable["Step"]) -> str:
+    """Say what can be written, at the command line, too; in Python, layers that would do where there are some."""
     names = tuple(step.name for step in steps)
-    return f", such as layers={names}" if names else ""
+    return f"Write .html instead{f', or in Python to_xlsx(path, layers={names})' if names else ''}."
 
 
 class Layout:

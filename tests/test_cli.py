@@ -114,6 +114,16 @@ def test_stdout_says_where_the_report_is_and_the_test_accuracy(digits):
     )
 
 
+@pytest.mark.parametrize(("options", "chosen"), [((), ["max_epochs"]), (("--seed", 3), ["max_epochs", "random_state"])])
+def test_only_what_the_command_line_says_is_told_as_set_for_this_run(digits, tmp_path, options, chosen):
+    _, folder = digits
+    if options:
+        folder = tmp_path
+        assert cnnclf(*DIGITS, *options, "--out", folder).exit_code == 0
+    page = (folder / "index.html").read_text()
+    assert re.findall(r'<div class="set"><dt><code>(\w+)</code>', page) == chosen  # DIGITS ask for one epoch
+
+
 def test_the_saved_model_scores_what_the_report_says(digits):
     _, folder = digits
     X, y = load_digits()
@@ -1217,6 +1227,19 @@ def test_classes_that_a_network_does_not_know_are_refused_before_pictures_are_re
         "error: Expected every label of the folder to be one of the classes 0, 1, 2, 3, 4 and 5 more, got 'ten'; "
         "move their sub-folders away, or fit with them.\n"
     )
+
+
+def test_a_network_too_large_for_a_workbook_is_told_what_the_command_can_write(drawings, tmp_path):
+    X = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.uint8)
+    CNNClassifier(max_epochs=1, preparation="handwriting", random_state=0).fit(X, np.arange(20) % 2).save(
+        tmp_path / "default.cnn"
+    )
+    words = ("trace", tmp_path / "default.cnn", "--image", drawings / "one.png", "--out")
+    result = cnnclf(*words, tmp_path / "t.xlsx")
+    assert result.exit_code == 1
+    assert "Write .html instead, or in Python to_xlsx(path, layers=(" in result.stderr
+    assert cnnclf(*words, tmp_path / "t.html").exit_code == 0
+    assert [path.name for path in tmp_path.glob("t.*")] == ["t.html"]
 
 
 @pytest.mark.parametrize("command", ["report", "compare", "export", "predict", "evaluate", "trace"])

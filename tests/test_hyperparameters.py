@@ -170,6 +170,16 @@ def test_a_setting_holds_its_value_its_default_and_the_explanation():
     assert explained(CNNClassifier(lr=np.float64(0.005)))["lr"].is_default
 
 
+def test_what_a_program_sets_where_nothing_is_said_is_not_told_as_set():
+    settings = {
+        s.name: s for s in explain(CNNClassifier(random_state=0, verbose=2), usual={"random_state": 0, "verbose": 1})
+    }
+    seed, verbose = settings["random_state"], settings["verbose"]
+    assert (seed.value, seed.default, seed.is_default) == ("0", "0", True)
+    assert seed.reason == ""  # which would speak for None
+    assert (verbose.value, verbose.default, verbose.is_default) == ("2", "1", False)
+
+
 def test_a_function_that_is_called_as_the_default_is_not_the_default():
     def compact(image_shape, n_classes):
         return torch.nn.Flatten()

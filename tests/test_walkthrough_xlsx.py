@@ -388,7 +388,7 @@ def test_a_layer_without_a_formula_is_refused_and_those_around_it_are_not(tmp_pa
     trace = Trace.record(net, np.ones((1, 1, 2), np.uint8), np.array([0, 1]))
     sentence = (
         "Expected layers that formulas can compute; 'act' (GELU) is not one. "
-        "Choose others, such as layers=('standardise',)."
+        "Write .html instead, or in Python to_xlsx(path, layers=('standardise',))."
     )
     with pytest.raises(ValueError, match=say(sentence)):
         write(trace, tmp_path / "net.xlsx")
@@ -413,7 +413,7 @@ def test_a_large_network_is_refused_with_the_numbers_and_a_part_that_fits(tmp_pa
     sentence = (
         "Expected at most 100,000 pixels, weights and values, so that a spreadsheet computes them at once; got "
         "104,913, of them 102,344 on sheet 'dense1'. "
-        "Choose fewer layers, such as layers=('standardise', 'conv1', 'flatten1')."
+        "Write .html instead, or in Python to_xlsx(path, layers=('standardise', 'conv1', 'flatten1'))."
     )
     with pytest.raises(ValueError, match=say(sentence)):
         write(trace, tmp_path / "net.xlsx")
@@ -433,7 +433,7 @@ def test_more_columns_than_excel_has_are_refused(tmp_path):
     trace = Trace.record(net, np.zeros((1, 1, 20_000), np.float32), np.array([0, 1]))
     sentence = (
         "Expected at most 1,048,576 rows and 16,384 columns, which is what Excel holds; sheet 'image' needs 6 and "
-        "20,000. Choose other layers."
+        "20,000. Write .html instead."
     )
     with pytest.raises(ValueError, match=say(sentence)):
         write(trace, tmp_path / "net.xlsx")
