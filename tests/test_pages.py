@@ -244,10 +244,11 @@ def test_long_class_names_wrap_in_the_tables_of_a_report(look, long_names, width
     whole, shown = driver.execute_script(measure)
     assert whole <= shown
     names = driver.execute_script(
-        """return [...document.querySelectorAll("#classes tbody th, #pairs tbody th, .confusion tbody th")].map(
+        """return [...document.querySelectorAll("#classes tbody th, #pairs tbody th, .confusion th")].map(
           (each) => [each.getBoundingClientRect().width, each.scrollWidth <= each.clientWidth + 1])"""
     )
     assert len(names) > 8
+    assert min(name_width for name_width, _ in names) >= 60  # several letters in a line
     assert max(name_width for name_width, _ in names) <= 0.6 * width
     assert all(fits for _, fits in names)
 
