@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -315,6 +316,14 @@ def compare_architectures(
         raise ValueError("y must hold one label an image; got None.")
     X, y = indexable(X, y)
     rows = np.arange(_num_samples(X))
+    most = max(Counter(np.asarray(y).ravel().tolist()).values(), default=0)
+    if (
+        isinstance(cv, int | np.integer) and most < cv
+    ):  # where any class has enough, scikit-learn goes on with a warning
+        raise ValueError(
+            f"Expected {cv} images of each class or more, for {cv} folds; got at most {most} per class. "
+            "Add images, or use fewer folds."
+        )
     splits = [(rows[train], rows[test]) for train, test in check_cv(cv, y, classifier=True).split(X, y)]
     if len(splits) < 2:
         raise ValueError(f"Expected cv to give two folds or more; got {len(splits)}. Pass cv=5.")

@@ -270,6 +270,16 @@ def test_too_few_images_to_divide(pets, untrained, tmp_path):
     assert result.stderr.endswith(" Add images: 13 per class always suffice.\n")
 
 
+def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
+    result = cnnclf("compare", "--dataset", pets, "--folds", 40, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    # 30 of each class, of which 6 are held out for the test
+    assert result.stderr.splitlines()[-1] == (
+        "error: Expected 40 images of each class or more, for 40 folds; got at most 24 per class. Add images, or use "
+        "fewer folds."
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
