@@ -200,7 +200,7 @@ def test_the_arithmetic_of_every_layer_adds_up_to_what_torch_gives(
 def test_a_channel_that_never_varied_is_zero_on_the_page(browser: webdriver.Chrome, tmp_path: Path) -> None:
     X, y = load_digits()
     X = np.stack([X, np.full_like(X, 255)], axis=1)
-    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y)
+    clf = CNNClassifier("tiny", max_epochs=1, image_shape=(2, 8, 8), random_state=0).fit(X, y)
     site = publish(clf, np.where(X[0] == 255, 230, X[0]), tmp_path / "page.html")
     browser.get(site.address)
     press(browser, "e")  # exact numbers

@@ -377,7 +377,7 @@ def check(sentence, folder):
 
 # What says what came, or what is wrong with it; scikit-learn's and Python's own sentences have other words for it.
 CAME = (
-    r"\b(?:got|gave|gives|is|are|was|contains|does not|cannot|must|needs|Found|"
+    r"\b(?:got|gave|gives|is|are|was|contains|does not|cannot|must|needs|has|Found|"
     r"not fitted yet|Unknown|No such file|names)\b"
 )
 
