@@ -829,11 +829,11 @@ def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction]
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
     """Print a table of what pictures are and what else they could be; on a terminal the eye sees probabilities."""
-    from cnnclf.wording import percent
+    from cnnclf.wording import percent, share_of
 
     rows = []
     for prediction in predictions:
-        probability = percent(prediction.probability)
+        probability = percent(share_of([guess.probability for guess in prediction.top], 0))
         if sys.stdout.isatty():
             probability += " " + "█" * round(10 * prediction.probability)
         others = "   ".join(f"{other.label} {percent(other.probability)}" for other in prediction.top[1:])

@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cnnclf.files import holds_text
 from cnnclf.tables import Summarised, Summary
-from cnnclf.wording import cut, percent, points, quote, quote_all
+from cnnclf.wording import cut, percent, points, quote, quote_all, share_of
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 SUM_TOLERANCE = 1e-3  # float32 softmax is off by 1e-6, probabilities rounded to four decimals by up to 1e-3
@@ -347,11 +347,11 @@ class Evaluation(Summarised):
         rows = np.flatnonzero(self.y_true != self.y_pred)
         if self.y_proba is None:
             rows = rows[:k]
-            confidence = [None] * len(rows)
+            confidence: list[float | None] = [None] * len(rows)
         else:
             surest = np.argsort(-self.y_proba[rows].max(axis=1), kind="stable")[:k]
             rows = rows[surest]
-            confidence = self.y_proba[rows].max(axis=1).tolist()
+            confidence = [share_of(row.tolist(), int(row.argmax())) for row in self.y_proba[rows]]
         labels = self.y_true[rows].tolist(), self.y_pred[rows].tolist()
         return tuple(Mistake(*found) for found in zip(rows.tolist(), *labels, confidence, strict=True))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnclf import Evaluation
+from cnnclf import Evaluation, cli
 from cnnclf.architectures import Standardise
 from cnnclf.comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.plots import ClassScoresDisplay, ImageGridDisplay
@@ -147,6 +147,19 @@ def test_a_mistake_made_with_near_certainty_is_not_one_of_100_percent():
     mistakes = Evaluation.from_predictions([1, 0], np.array([[0.9999988, 1.2e-6], [0.75, 0.25]]), [0, 1]).mistakes(2)
     display = ImageGridDisplay.from_mistakes(np.zeros((1, 2, 2), np.uint8), mistakes)
     assert [text.get_text() for text in display.ax_.texts] == [f"1 → 0\n{ALMOST}"]
+
+
+def test_a_mistake_whose_probability_float32_rounds_to_1_is_not_one_of_100_percent():
+    proba = np.array([[1.0, 2.0**-30], [0.75, 0.25]], np.float32)
+    # 1 − 2⁻³⁰ = 1 − 9.3e-10.
+    (mistake,) = Evaluation.from_predictions([1, 0], proba, [0, 1]).mistakes(2)
+    assert percent(mistake.confidence) == "99.9999999 %"
+
+
+def test_the_table_of_predicted_pictures_calls_no_probability_100_percent_beside_another_one(capsys):
+    top = (cli.Guess("cat", 1.0), cli.Guess("dog", 2.0**-30))
+    cli.show_predictions([cli.Prediction("cat", 1.0, "cat.png", top)])
+    assert capsys.readouterr().out.splitlines()[1].split("\t") == ["cat.png", "cat", "99.9999999 %", "dog 9e-8 %"]
 
 
 def test_a_comparison_in_which_one_image_in_a_million_was_wrong_has_no_perfect_network():
