@@ -1171,7 +1171,7 @@ def check_logits(body: nn.Module, image_shape: ImageShape) -> None:
         got, last = "probabilities, which add up to one", "softmax"
     elif outputs.exp().sum(dim=1).allclose(ones, atol=1e-4):
         got, last = "logarithms of probabilities", "log-softmax"
-    elif (outputs >= 0).all() and (outputs <= 1).all() and (outputs != outputs[0]).any():
+    elif 0 <= outputs.min() < 0.01 and 0.99 < outputs.max() <= 1:  # the louder noise saturates a sigmoid
         got, last = "numbers from 0 to 1 alone", "sigmoid"
     else:
         return
