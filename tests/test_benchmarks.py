@@ -205,7 +205,7 @@ def test_the_bare_loop_has_the_arithmetic_of_fit_to_the_bit():
     order, _ = arrange(X[:, np.newaxis], y, None)
     pixels, labels = as_tensor(X[order][:, np.newaxis]), torch.from_numpy(y[order])
     with session("cpu", (clf._seed, 0)):
-        bare = build_module("compact", (1, 28, 28), 10, measure(Rows(pixels, labels)))
+        bare = build_module("compact", (1, 28, 28), 10, measure(Rows(pixels, labels), one_unit=True))
     bare.to(memory_format=torch.channels_last)
     with session("cpu", (clf._seed, 1)):
         import_module("overhead").bare_fit(bare, pixels, labels, 32, epochs=2)
