@@ -280,7 +280,7 @@ FILES = {
     "onnx unknown parameter": (lambda s: s.served.set_params(**dict.fromkeys(MANY, 1)), ValueError),
     "onnx fit": (lambda s: s.served.fit(s.X, s.y), NotImplementedError),
     "onnx another size": (lambda s: s.served.predict(s.X[:, 1:]), ValueError),
-    "onnx another unit": (lambda s: s.served.predict(s.X / 16), ValueError),
+    "onnx fractions": (lambda s: s.served.predict(s.X * 0.7), ValueError),
     "onnx score of another kind": (lambda s: s.served.score(s.X, s.y.astype(str)), ValueError),
     "onnx score of too few": (lambda s: s.served.score(s.X, s.y[:3]), ValueError),
     "idx nothing": (lambda s: load_idx(s.folder / "no"), ValueError),
