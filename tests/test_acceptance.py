@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from cnnclf import CNNClassifier, load_mnist
+from cnnclf.wording import percent
 
 pytestmark = pytest.mark.acceptance
 
@@ -76,7 +77,7 @@ def test_the_page_shows_how_the_network_reads_a_5(report: Path, browser: webdriv
     browser.get((report / "index.html").as_uri())
     assert browser.find_element(By.ID, "walkthrough").text.endswith("How the network reads a 5")
     story = browser.find_element(By.ID, "story")
-    assert f"The network takes this image for 5 and is {100 * trace.probabilities[5]:.2f} % sure" in story.text
+    assert f"The network takes this image for 5 and is {percent(trace.share)} sure" in story.text
     rows = story.find_elements(By.CSS_SELECTOR, ".pixels tbody tr")
     pixels = [[cell.text.replace("·", "0") for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows]
     assert np.array_equal(np.array(pixels, dtype=int), trace.image[0])
