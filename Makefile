@@ -16,8 +16,8 @@ TESTS_THAT_TRAIN := sklearn_checks classifier cli comparison onnx_export test_ti
 # The tests with the lowest versions that pyproject.toml allows: of what trains, exports, reports, and runs commands.
 LOWEST := .venv-lowest/bin
 READY_AT_LOWEST := .venv-lowest/.ready
-TESTS_AT_LOWEST := classifier cli cli_completion datasets onnx_classifier onnx_export persistence pictures plots predictions report \
-	sklearn_ecosystem walkthrough_xlsx
+TESTS_AT_LOWEST := classifier cli cli_completion datasets onnx_classifier onnx_export persistence pictures plots \
+	predictions report walkthrough_xlsx
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 

@@ -478,8 +478,8 @@ def test_an_architecture_that_the_comparison_chose_is_said_to_be(report):
 
 def test_every_epoch_with_its_numbers(page):
     assert page.rows("history")[1:] == [
-        "1 0.5000 80.00 % 0.6000 70.00 % 0.003",
-        "2 0.2000 90.00 % 0.4000 85.00 % 0.001",
+        "1 0.5000 80.00 % 0.6000 70.00 % 3.0e-03",
+        "2 0.2000 90.00 % 0.4000 85.00 % 1.0e-03",
     ]
 
 
@@ -734,9 +734,9 @@ def test_a_perfect_classifier_has_no_gallery():
 def test_training_without_validation_shows_training_alone():
     history = ({"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.8, "lr": 0.003},)
     report = make_report(history=history)
-    assert Page(render(report)).rows("history")[1:] == ["1 0.5000 80.00 % – – 0.003"]
+    assert Page(render(report)).rows("history")[1:] == ["1 0.5000 80.00 % – – 3.0e-03"]
     (table,) = [table for table in markdown_tables(to_markdown(report)) if table[0][0] == "epoch"]
-    assert table[1:] == [["1", "0.5000", "80.00 %", "–", "–", "0.003"]]
+    assert table[1:] == [["1", "0.5000", "80.00 %", "–", "–", "3.0e-03"]]
     assert {"loss", "accuracy"} <= set(figures(report))
 
 
