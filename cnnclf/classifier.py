@@ -479,7 +479,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
         Functions, callbacks, the checkpoint's folder and the optimiser's state are not stored: what is loaded predicts
         the same bits, and ``partial_fit`` goes on from the weights with a fresh optimiser. Of the training data a file
         keeps no image: a SHA-256 of all, and a hash of 64 bits of each of at most 2,048 images, so that
-        ``cnnclf evaluate`` can tell whether it judges on what was learnt from.
+        ``cnnclf evaluate`` can say whether it was given training images.
 
         Examples
         --------

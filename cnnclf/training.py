@@ -344,7 +344,7 @@ SWITCHES: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = [
 
 
 class OwnSwitches:
-    """Have torch's switches as they have to be; the last of several threads that do puts them back."""
+    """Set torch's switches to the needed values; the last of several threads inside restores the caller's."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
