@@ -29,8 +29,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 
 from cnnclf import RECIPES, CNNClassifier, TestTimeAugmentation, load_mnist
-from cnnclf.architectures import find_architecture
-from cnnclf.drawing import INK, SMALL, Style, new_figure, one_row_each, tidy
+from cnnclf.architectures._table import find_architecture
+from cnnclf.plots._style import INK, SMALL, Style, new_figure, one_row_each, tidy
 
 # Seeds of each recipe, and the accuracy in per cent that it is made for.
 LADDER = {"one_epoch": (10, 99.0), "compact": (10, 99.4), "tiny": (5, 99.4), "accurate": (10, 99.77)}

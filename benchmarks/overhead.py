@@ -24,10 +24,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from cnnclf import CNNClassifier, load_mnist
-from cnnclf.architectures import Standardise, find_architecture
-from cnnclf.drawing import INK, SMALL, Style, new_figure, tidy
-from cnnclf.images import check_images
-from cnnclf.training import OPTIMIZERS, arrange, choose_precision, fingerprint, one_cycle
+from cnnclf.architectures._table import Standardise, find_architecture
+from cnnclf.images._arrays import check_images
+from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
+from cnnclf.training._net import OPTIMIZERS, arrange, choose_precision, fingerprint, one_cycle
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 CALLS = (1, 16, 64, 256, 1024, 10_000)  # images of one call of predict_proba

@@ -11,7 +11,7 @@ import torch
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from cnnclf.architectures import find_architecture
+from cnnclf.architectures._table import find_architecture
 
 
 def standardised(X: np.ndarray) -> np.ndarray:

@@ -161,7 +161,7 @@ def render(result: dict[str, Any]) -> str:
 
 def draw(result: dict[str, Any]) -> Figure:
     """Draw CPU seconds above and memory below, a column an axis, all logarithmic."""
-    from cnnclf.drawing import INK, SMALL, Style, new_figure, tidy
+    from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
 
     figure = new_figure(9.6, 4.4)
     panels = figure.subplots(2, len(AXES), sharex="col", sharey="row")

@@ -97,7 +97,7 @@ def torch_points(data: Data, seed: int, epochs: int) -> Iterator[Point]:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from cnnclf.architectures import find_architecture
+    from cnnclf.architectures._table import find_architecture
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -350,7 +350,7 @@ def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def draw(result: dict[str, Any]) -> Figure:
     """Draw the test error against CPU seconds, both on logarithmic axes."""
-    from cnnclf.drawing import INK, SMALL, Style, new_figure, tidy
+    from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
 
     figure = new_figure(7.2, 4.4)
     ax = figure.subplots()

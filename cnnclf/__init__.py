@@ -5,18 +5,19 @@ Every public name is importable from here and loaded on first use (PEP 562), so 
 """
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.architectures import list_architectures
-    from cnnclf.classifier import CNNClassifier
-    from cnnclf.comparison import compare_architectures
-    from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
-    from cnnclf.evaluation import Evaluation
-    from cnnclf.onnx_classifier import ONNXClassifier
-    from cnnclf.recipes import RECIPES
-    from cnnclf.test_time import TestTimeAugmentation
+    from cnnclf.architectures._table import list_architectures
+    from cnnclf.classifier._classifier import CNNClassifier
+    from cnnclf.classifier._recipes import RECIPES
+    from cnnclf.classifier._test_time import TestTimeAugmentation
+    from cnnclf.datasets._mnist import load_digits, load_idx, load_image_folder, load_mnist
+    from cnnclf.evaluation._evaluation import Evaluation
+    from cnnclf.model_selection._compare import compare_architectures
+    from cnnclf.onnx._classifier import ONNXClassifier
 
 __version__ = "0.1.0"
 
@@ -38,26 +39,19 @@ __all__ = [
     "load_mnist",
 ]
 
-_MODULE_OF = {
-    "RECIPES": "recipes",
-    "CNNClassifier": "classifier",
-    "Evaluation": "evaluation",
-    "ONNXClassifier": "onnx_classifier",
-    "TestTimeAugmentation": "test_time",
-    "compare_architectures": "comparison",
-    "list_architectures": "architectures",
-    "load_digits": "datasets",
-    "load_idx": "datasets",
-    "load_image_folder": "datasets",
-    "load_mnist": "datasets",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULE_OF:
-        return getattr(import_module(f"cnnclf.{_MODULE_OF[name]}"), name)
-    raise AttributeError(f"module 'cnnclf' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "RECIPES": "classifier._recipes",
+        "CNNClassifier": "classifier._classifier",
+        "Evaluation": "evaluation._evaluation",
+        "ONNXClassifier": "onnx._classifier",
+        "TestTimeAugmentation": "classifier._test_time",
+        "compare_architectures": "model_selection._compare",
+        "list_architectures": "architectures._table",
+        "load_digits": "datasets._mnist",
+        "load_idx": "datasets._mnist",
+        "load_image_folder": "datasets._mnist",
+        "load_mnist": "datasets._mnist",
+    },
+)

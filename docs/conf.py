@@ -16,7 +16,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 import cnnclf
-from cnnclf.overfitting import RULE
+from cnnclf.evaluation._overfitting import RULE
 
 ROOT = Path(__file__).parent.parent
 GITHUB = "https://github.com/cnnclf/cnnclf"

@@ -22,7 +22,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from cnnclf import load_mnist
-from cnnclf.files import write_atomically
+from cnnclf._utils.files import write_atomically
 
 HERE = Path(__file__).parent
 LIMIT = 600  # seconds a cell

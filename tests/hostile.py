@@ -26,7 +26,9 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cnnclf import files, onnx_classifier, persistence
+from cnnclf._utils import files as files
+from cnnclf.classifier import _persistence as persistence
+from cnnclf.onnx import _classifier as onnx_classifier
 
 N_CLASSES = 2
 MARK = "executed"  # a file of this name would show that a stranger's code was run
@@ -941,9 +943,9 @@ def make_corpus(folder: Path) -> None:
 def read(reader: str, path: Path) -> None:
     """Do with a file what its reader does."""
     from cnnclf import CNNClassifier, ONNXClassifier, load_idx, load_image_folder
-    from cnnclf.images import InputSpec
-    from cnnclf.pictures import read_picture
-    from cnnclf.predictions import read_predictions
+    from cnnclf.evaluation._predictions import read_predictions
+    from cnnclf.images._arrays import InputSpec
+    from cnnclf.images._pictures import read_picture
 
     match reader:
         case "load":

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from cnnclf import CNNClassifier, load_mnist
-from cnnclf.wording import percent
+from cnnclf._utils.text import percent
 
 pytestmark = pytest.mark.acceptance
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.acceptance
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``cnnclf report`` leaves with its defaults."""
     folder = tmp_path_factory.mktemp("report")
-    command = [sys.executable, "-c", "from cnnclf.cli import main; main()", "report", "--dataset", "mnist"]
+    command = [sys.executable, "-c", "from cnnclf.cli._main import main; main()", "report", "--dataset", "mnist"]
     run = subprocess.run([*command, "--out", str(folder)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[0] == str(folder / "index.html")

@@ -227,7 +227,7 @@ def run(program: str, cwd: Path, environment: dict[str, str]) -> list[str]:
 
 
 def test_the_same_seed_gives_the_same_weights_in_every_surrounding(tmp_path: Path) -> None:
-    orders = ("", "import torch", "import sklearn.ensemble", "import cnnclf.onnx_classifier", "import onnxruntime")
+    orders = ("", "import torch", "import sklearn.ensemble", "import cnnclf.onnx._classifier", "import onnxruntime")
     environments = [
         {"PYTHONHASHSEED": "0"},
         {"PYTHONHASHSEED": "4321"},

@@ -11,7 +11,7 @@ from torch import nn
 
 import cnnclf
 from cnnclf import CNNClassifier, ONNXClassifier, load_mnist
-from cnnclf.architectures import ARCHITECTURES, Conv, Dense, Dropout, Flatten, Norm, Pool, ReLU, build_sequential
+from cnnclf.architectures._table import ARCHITECTURES, Conv, Dense, Dropout, Flatten, Norm, Pool, ReLU, build_sequential
 
 pytestmark = pytest.mark.acceptance
 

@@ -28,7 +28,7 @@ LINES = "return [...arguments[0].tBodies[0].rows].map((row) => [...row.cells].ma
 
 def make_report(folder: Path, *arguments: str) -> tuple[Path, str]:
     """Run the command in a process of its own; give the folder and what it printed."""
-    command = [sys.executable, "-c", "from cnnclf.cli import main; main()", "report", *arguments]
+    command = [sys.executable, "-c", "from cnnclf.cli._main import main; main()", "report", *arguments]
     run = subprocess.run([*command, "--out", str(folder)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return folder, run.stdout

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier, load_mnist
-from cnnclf.architectures import ImageShape, Residual
+from cnnclf.architectures._table import ImageShape, Residual
 
 pytestmark = pytest.mark.acceptance
 

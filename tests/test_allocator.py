@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cnnclf.allocator import keep_freed_memory
+from cnnclf.training._allocator import keep_freed_memory
 
 ON_GLIBC = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()) else None
 
@@ -16,7 +16,7 @@ PROGRAM = """
 import resource
 import torch
 if {train}:
-    import cnnclf.training
+    import cnnclf.training._net
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def churn():

@@ -26,8 +26,11 @@ from selenium.webdriver.common.keys import Keys
 from torch import nn
 from typer.testing import CliRunner
 
-from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, __version__, cli, datasets, load_digits
-from cnnclf.app import (
+from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, __version__, load_digits
+from cnnclf._utils.text import quote
+from cnnclf.classifier._persistence import SCHEMA
+from cnnclf.cli import _main as cli
+from cnnclf.cli._app_server import (
     MOST_BYTES,
     MOST_MAPS,
     PATIENCE,
@@ -39,10 +42,9 @@ from cnnclf.app import (
     TracedNetwork,
     pack,
 )
-from cnnclf.images import InputSpec
-from cnnclf.persistence import SCHEMA
-from cnnclf.strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
-from cnnclf.wording import quote
+from cnnclf.datasets import _mnist as datasets
+from cnnclf.images._arrays import InputSpec
+from cnnclf.images._strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
 
 # How digits are written by hand, three ways each: points x,y of a box 100 high, x to the right and y down. A bar lifts
 # the pen; a point that is there twice is a corner, all others are rounded. The first two ways are the common ones, the

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnclf.architectures import (
+from cnnclf.architectures._table import (
     ARCHITECTURES,
     Conv,
     Dense,
@@ -28,7 +28,7 @@ from cnnclf.architectures import (
     list_layers,
     summarize,
 )
-from cnnclf.tracing import Trace
+from cnnclf.inspection._trace import Trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cnnclf import augment
-from cnnclf.augment import AUGMENTATIONS, ELASTIC_SD, Compose, affine, elastic, erase, shift
+from cnnclf.training import _augmentation as augment
+from cnnclf.training._augmentation import AUGMENTATIONS, ELASTIC_SD, Compose, affine, elastic, erase, shift
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

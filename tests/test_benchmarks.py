@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from cnnclf import RECIPES, CNNClassifier
-from cnnclf.classifier import as_tensor, build_module, measure
-from cnnclf.training import Rows, arrange, session
+from cnnclf.classifier._classifier import as_tensor, build_module, measure
+from cnnclf.training._net import Rows, arrange, session
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # inference.py needs OpenVINO, keras_convnet.py Keras.

@@ -20,10 +20,12 @@ from skorch.callbacks import Callback, EpochScoring, EpochTimer, LRScheduler
 from torch import nn
 from tqdm import tqdm
 
-from cnnclf import CNNClassifier, checkpoint, compare_architectures, training
-from cnnclf.checkpoint import DIGEST, KEY, OPTIMIZER_STATE, read_generation, readable
-from cnnclf.files import put_digest
-from cnnclf.training import OPTIMIZERS, Net, session
+from cnnclf import CNNClassifier, compare_architectures
+from cnnclf._utils.files import put_digest
+from cnnclf.training import _checkpoint as checkpoint
+from cnnclf.training import _net as training
+from cnnclf.training._checkpoint import DIGEST, KEY, OPTIMIZER_STATE, read_generation, readable
+from cnnclf.training._net import OPTIMIZERS, Net, session
 
 N_EPOCHS, N_STEPS = 4, 3  # of `quick` on the 60 rows of `some`, in batches of 20
 

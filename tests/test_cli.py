@@ -16,10 +16,12 @@ from PIL import Image, ImageDraw
 from torch import nn
 from typer.testing import CliRunner
 
-from cnnclf import RECIPES, CNNClassifier, Evaluation, ONNXClassifier, __version__, cli, load_digits, splits
-from cnnclf.hyperparameters import readable
-from cnnclf.pictures import FORMATS
-from cnnclf.wording import percent
+from cnnclf import RECIPES, CNNClassifier, Evaluation, ONNXClassifier, __version__, load_digits
+from cnnclf._utils.text import percent
+from cnnclf.classifier._parameters import readable
+from cnnclf.cli import _main as cli
+from cnnclf.datasets import _splits as splits
+from cnnclf.images._pictures import FORMATS
 
 DIGITS = ("report", "--dataset", "digits", "--epochs", "1")
 FOLDS = ("--dataset", "digits", "--architectures", "tiny,lenet5", "--folds", "2", "--epochs", "2")
@@ -476,7 +478,7 @@ def test_the_help_of_a_report_names_all_recipes():
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys, cnnclf.cli; print(*{'torch', 'sklearn', 'matplotlib', 'skorch'} & set(sys.modules))"
+    code = "import sys, cnnclf.cli._main; print(*{'torch', 'sklearn', 'matplotlib', 'skorch'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "\n"
 
@@ -491,37 +493,6 @@ def test_the_installed_command(tmp_path):
     assert accuracy.startswith("test accuracy ")
     assert result.stderr.splitlines()[1:] == ["training compact, 1 epoch"]
     assert (tmp_path / where).exists()
-
-
-def test_export_for_triton(digits, tmp_path):
-    _, folder = digits
-    result = cnnclf("export", folder / "model.cnn", "--out", tmp_path / "eight.onnx", "--triton", tmp_path / "models")
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == str(tmp_path / "models" / "eight")
-    served = tmp_path / "models" / "eight" / "1" / "model.onnx"
-    assert served.read_bytes() == (tmp_path / "eight.onnx").read_bytes()
-    assert (tmp_path / "models" / "eight" / "config.pbtxt").exists()
-
-
-def test_export_for_triton_under_a_name_that_triton_cannot_have(digits, tmp_path):
-    _, folder = digits
-    result = cnnclf("export", folder / "model.cnn", "--out", tmp_path / "my 8.onnx", "--triton", tmp_path / "models")
-    assert result.exit_code == 1
-    assert result.stderr == (
-        "error: Expected a model name of letters, digits, '.', '_' and '-' that begins with a letter or digit; "
-        "got 'my 8'. Rename the file, or pass another name.\n"
-    )
-    assert not (tmp_path / "models").exists()
-
-
-def test_export_for_mlserver(digits, tmp_path):
-    _, folder = digits
-    result = cnnclf("export", folder / "model.cnn", "--out", tmp_path / "eight.onnx", "--mlserver", tmp_path / "models")
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == str(tmp_path / "models" / "eight")
-    served = tmp_path / "models" / "eight" / "model.onnx"
-    assert served.read_bytes() == (tmp_path / "eight.onnx").read_bytes()
-    assert (tmp_path / "models" / "settings.json").exists()
 
 
 # The report with a comparison
@@ -598,7 +569,7 @@ def test_an_architecture_that_is_asked_for_is_trained_after_the_comparison(full,
         asked.update(how, architecture=clf.architecture)
         raise ValueError("enough")
 
-    monkeypatch.setattr("cnnclf.study.carry_out", carry_out)
+    monkeypatch.setattr("cnnclf.report._study.carry_out", carry_out)
     result = cnnclf("report", "--dataset", "digits", "--profile", "full", "--architecture", "tiny", "--out", folder)
     assert result.stderr == "error: enough\n"
     assert (asked["architecture"], asked["choose"], asked["n_folds"], asked["n_jobs"]) == ("tiny", False, 3, -1)
@@ -1023,7 +994,7 @@ def test_mnist_is_judged_on_its_own_test_set(trained, monkeypatch):
 
 def start(words, **streams):
     """Start the command as the shell does."""
-    command = [sys.executable, "-c", "from cnnclf.cli import main; main()", *map(str, words)]
+    command = [sys.executable, "-c", "from cnnclf.cli._main import main; main()", *map(str, words)]
     return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams)
 
 
@@ -1191,10 +1162,6 @@ def test_export_over_a_folder_or_below_a_file_writes_nothing_and_names_what_was_
         1,
         "error: img: expected the name of a file to write; this is a folder. Add a file name to it.\n",
     )
-    for option, place in (("--triton", "h.py"), ("--mlserver", "h.py/models")):
-        result = cnnclf("export", trained / "model.cnn", "--out", "x.onnx", option, place)
-        sentence = f"error: {option} must be a folder to write to; 'h.py' is a file\n"
-        assert (result.exit_code, result.stderr) == (2, sentence)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.py", "img"]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cnnclf import RECIPES, cli, list_architectures
+from cnnclf import RECIPES, list_architectures
+from cnnclf.cli import _main as cli
 
 COMMANDS = ["report", "compare", "export", "predict", "evaluate", "trace", "app", "doctor"]
 COMMAND = Path(sys.executable).with_name("cnnclf")
@@ -59,7 +60,7 @@ def test_completing_loads_nothing_heavy():
     program = (
         "import sys, atexit\n"
         "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
-        "from cnnclf.cli import app\n"
+        "from cnnclf.cli._main import app\n"
         "app(prog_name='cnnclf')\n"
     )
     line = "cnnclf report --architecture c"

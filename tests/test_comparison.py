@@ -22,8 +22,8 @@ from skorch.callbacks import Callback, EpochTimer
 from torch import nn
 
 from cnnclf import CNNClassifier, compare_architectures
-from cnnclf.architectures import LayerSummary
-from cnnclf.comparison import ArchitectureResult, Comparison, Fold, warm_up
+from cnnclf.architectures._table import LayerSummary
+from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold, warm_up
 
 NAMES = ["tiny", "lenet5"]
 
@@ -429,7 +429,7 @@ def test_other_data_or_parameters_are_another_fit(other, some, kept, monkeypatch
 def test_another_version_is_another_fit(name, value, some, kept, monkeypatch):
     folder, _ = kept
     versions = {"cnnclf": "1", "torch": "1", "skorch": "1", "scikit-learn": "1"}
-    monkeypatch.setattr("cnnclf.checkpoint.version", lambda package: versions[package])
+    monkeypatch.setattr("cnnclf.training._checkpoint.version", lambda package: versions[package])
     estimator = quick(max_epochs=1)
     compare_architectures(*some, ["lenet5"], cv=2, estimator=estimator, checkpoint=folder)
     versions[name] = value
@@ -517,7 +517,7 @@ def test_a_function_is_known_by_what_it_does(one, same, other, some, tmp_path):
 def test_a_function_is_known_in_another_process(some, tmp_path):
     # A set of strings has another order in each process.
     program = """
-from cnnclf.checkpoint import canonical, digest
+from cnnclf.training._checkpoint import canonical, digest
 def build(image_shape, n_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, n_classes if "a" in {"a", "b", "c", "d"} else ...))
 print(digest(canonical(build)))

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from cnnclf import datasets
-from cnnclf.datasets import load_digits, load_idx, load_image_folder, load_mnist
-from cnnclf.images import InputSpec
-from cnnclf.pictures import FORMATS, list_pictures, read_picture
+from cnnclf.datasets import _mnist as datasets
+from cnnclf.datasets._mnist import load_digits, load_idx, load_image_folder, load_mnist
+from cnnclf.images._arrays import InputSpec
+from cnnclf.images._pictures import FORMATS, list_pictures, read_picture
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 
@@ -321,8 +321,8 @@ TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte
 def published(monkeypatch, tmp_path):
     """A small MNIST, no environment variable, an empty cache, and no mirror."""
     small = Published()
-    monkeypatch.setattr(datasets, "_MNIST", small.table())
-    monkeypatch.setattr(datasets, "_MIRRORS", ())
+    monkeypatch.setattr(datasets, "MNIST_FILES", small.table())
+    monkeypatch.setattr(datasets, "MIRRORS", ())
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
     monkeypatch.delenv("CNNCLF_DATA", raising=False)
     return small
@@ -445,7 +445,7 @@ def test_one_changed_bit_is_refused(published, tmp_path, name):
 
 
 def test_each_split_has_as_many_labels_as_images():
-    shapes = {split: [file.shape for file in files] for split, files in datasets._MNIST.items()}
+    shapes = {split: [file.shape for file in files] for split, files in datasets.MNIST_FILES.items()}
     assert shapes == {"train": [(60_000, 28, 28), (60_000,)], "test": [(10_000, 28, 28), (10_000,)]}
 
 
@@ -487,7 +487,7 @@ def mirror(monkeypatch, published):
     with Mirror() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        monkeypatch.setattr(datasets, "_MIRRORS", (server.url("bad"), server.url("good")))
+        monkeypatch.setattr(datasets, "MIRRORS", (server.url("bad"), server.url("good")))
         for name, content in published.content.items():
             server.serve("good", name, gzip.compress(content))
         yield server
@@ -544,7 +544,7 @@ def test_the_next_mirror_is_asked_when_one_serves_garbage(mirror, published, tmp
 
 
 def test_without_a_network_the_reason_is_short(published, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_MIRRORS", ("http://127.0.0.1:9/mnist/",))  # port 9: nobody listens
+    monkeypatch.setattr(datasets, "MIRRORS", ("http://127.0.0.1:9/mnist/",))  # port 9: nobody listens
     sentence = "found neither, and no mirror supplied it: 127.0.0.1 (no connection); set CNNCLF_DATA or pass data_home"
     with pytest.raises(FileNotFoundError, match=re.escape(sentence)):
         load_mnist()
@@ -610,8 +610,8 @@ def test_progress_is_shown_on_a_terminal_only(mirror, tmp_path, monkeypatch, cap
 
 
 def test_there_is_more_than_one_mirror_and_each_is_safe_in_transit():
-    assert len({mirror.split("/")[2] for mirror in datasets._MIRRORS}) > 1
-    assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in datasets._MIRRORS)
+    assert len({mirror.split("/")[2] for mirror in datasets.MIRRORS}) > 1
+    assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in datasets.MIRRORS)
 
 
 # MNIST itself
@@ -944,7 +944,9 @@ def test_a_changed_image_is_refused_by_name_or_read_as_another(scratch_image, fo
 
 
 def test_importing_the_module_costs_numpy_alone():
-    code = "import sys, cnnclf.datasets; print({'PIL', 'pooch', 'requests', 'sklearn', 'torch'} & set(sys.modules))"
+    code = (
+        "import sys, cnnclf.datasets._mnist; print({'PIL', 'pooch', 'requests', 'sklearn', 'torch'} & set(sys.modules))"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed == "set()\n"
 

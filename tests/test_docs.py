@@ -11,7 +11,8 @@ from test_layout import MAY_IMPORT, PACKAGE
 from typer.testing import CliRunner
 
 import cnnclf
-from cnnclf import cli, plots
+from cnnclf.cli import _main as cli
+from cnnclf.plots import _evaluation as plots
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

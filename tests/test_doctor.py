@@ -10,8 +10,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cnnclf import __version__, cli, doctor
-from cnnclf.training import choose_precision
+from cnnclf import __version__
+from cnnclf.cli import _doctor as doctor
+from cnnclf.cli import _main as cli
+from cnnclf.training._net import choose_precision
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +165,6 @@ def test_the_text_names_all_of_it_in_lines():
 
 def test_it_loads_no_plots():
     """A second or two are torch's; figures and reports have no part in it."""
-    program = "import sys\nfrom cnnclf.doctor import examine\nexamine()\nprint(*sys.modules)"
+    program = "import sys\nfrom cnnclf.cli._doctor import examine\nexamine()\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"matplotlib", "onnxscript", "jinja2"} & set(run.stdout.split())

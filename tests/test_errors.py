@@ -28,10 +28,10 @@ from cnnclf import (
     load_image_folder,
     load_mnist,
 )
-from cnnclf.cli import app
-from cnnclf.evaluation import compare
-from cnnclf.plots import ConfusionMatrixDisplay, KernelsDisplay, ReliabilityDisplay
-from cnnclf.predictions import read_predictions
+from cnnclf.cli._main import app
+from cnnclf.evaluation._evaluation import compare
+from cnnclf.evaluation._predictions import read_predictions
+from cnnclf.plots._evaluation import ConfusionMatrixDisplay, KernelsDisplay, ReliabilityDisplay
 
 MOST_LETTERS = 300
 

@@ -14,7 +14,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from cnnclf.evaluation import (
+from cnnclf.evaluation._evaluation import (
     ConfusedPair,
     Evaluation,
     McNemar,

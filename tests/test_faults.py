@@ -22,9 +22,9 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EpochTimer
 
 from cnnclf import CNNClassifier, ONNXClassifier, compare_architectures
-from cnnclf.architectures import find_architecture
-from cnnclf.files import write_atomically
-from cnnclf.training import Net, Progress, StopEarly
+from cnnclf._utils.files import write_atomically
+from cnnclf.architectures._table import find_architecture
+from cnnclf.training._net import Net, Progress, StopEarly
 
 N_EPOCHS = 4
 
@@ -134,7 +134,7 @@ def test_a_comparison_whose_worker_is_killed_goes_on_to_the_undisturbed_scores(s
 
 WRITE_FOR_EVER = """
 import sys
-from cnnclf.files import write_atomically
+from cnnclf._utils.files import write_atomically
 contents = bytes(4_000_000), b"1" * 4_000_000
 print("ready", flush=True)
 while True:
@@ -337,7 +337,7 @@ def test_a_second_fit_that_fails_before_training_leaves_no_old_network_with_new_
         raise KeyboardInterrupt
 
     if fault == "an interrupt":
-        monkeypatch.setattr("cnnclf.classifier.arrange", interrupt)
+        monkeypatch.setattr("cnnclf.classifier._classifier.arrange", interrupt)
         with pytest.raises(KeyboardInterrupt):
             clf.fit(X, np.array(list("abcdefghij"))[y])
     else:

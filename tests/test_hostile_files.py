@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
 
-PACKAGE = Path(hostile.files.__file__).parent
+PACKAGE = Path(hostile.files.__file__).parent.parent
 SCRIPT = hostile.__file__
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # a process with waiting threads cannot be forked safely
 MOST_MEGABYTES = 256
@@ -106,8 +106,9 @@ def test_the_command_says_one_sentence(corpus, tmp_path, reader):
 RUN_COMMANDS = """
 import json, os, sys, tempfile
 import hostile
-import cnnclf.classifier, cnnclf.onnx_classifier, cnnclf.persistence, cnnclf.pictures, cnnclf.predictions
-import cnnclf.cli, cnnclf.report, cnnclf.splits
+import cnnclf.classifier._classifier, cnnclf.onnx._classifier, cnnclf.classifier._persistence, cnnclf.images._pictures
+import cnnclf.evaluation._predictions
+import cnnclf.cli._main, cnnclf.report._write, cnnclf.datasets._splits
 
 def call(words, stderr):
     os.dup2(stderr.fileno(), 2)
@@ -200,7 +201,7 @@ import resource
 import sys
 from pathlib import Path
 import hostile
-from cnnclf.onnx_classifier import limit_memory
+from cnnclf.onnx._classifier import limit_memory
 
 path = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -283,7 +284,7 @@ import numpy as np
 import cnnclf
 for name in cnnclf.__all__:
     getattr(cnnclf, name)
-import cnnclf.cli, cnnclf.report
+import cnnclf.cli._main, cnnclf.report._write
 X = np.zeros((1, 4, 4), np.uint8)
 for clf in cnnclf.CNNClassifier.load(sys.argv[1] + ".cnn"), cnnclf.ONNXClassifier(sys.argv[1] + ".onnx"):
     print(*clf.predict(X))

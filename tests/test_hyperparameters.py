@@ -11,10 +11,10 @@ import torch
 from sklearn.utils import check_random_state
 
 from cnnclf import CNNClassifier, list_architectures
-from cnnclf.augment import AUGMENTATIONS
-from cnnclf.classifier import check_parameters
-from cnnclf.hyperparameters import HYPERPARAMETERS, Hyperparameter, Setting, explain, readable
-from cnnclf.training import OPTIMIZERS, SCHEDULES, choose_batch_size
+from cnnclf.classifier._classifier import check_parameters
+from cnnclf.classifier._parameters import HYPERPARAMETERS, Hyperparameter, Setting, explain, readable
+from cnnclf.training._augmentation import AUGMENTATIONS
+from cnnclf.training._net import OPTIMIZERS, SCHEDULES, choose_batch_size
 
 # What a range says before its semicolon → values that it allows, the ends among them, and values that it does not.
 NEARLY_0, NEARLY_1 = 1e-12, 1 - 1e-12

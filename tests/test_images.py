@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from cnnclf import CNNClassifier, ONNXClassifier
-from cnnclf.images import (
+from cnnclf.images._arrays import (
     ImageLayout,
     InputSpec,
     as_array,
@@ -792,7 +792,7 @@ HEAVY = {"numpy", "onnxruntime", "pandas", "polars", "scipy", "skorch", "sklearn
 
 
 def test_importing_it_loads_numpy_and_nothing_heavier():
-    script = f"import sys, cnnclf.images; print(*sorted({HEAVY} & set(sys.modules)))"
+    script = f"import sys, cnnclf.images._arrays; print(*sorted({HEAVY} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "numpy\n"
 

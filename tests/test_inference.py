@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures import ARCHITECTURES, Residual, Standardise
-from cnnclf.inference import rows_alike, rows_at_once
+from cnnclf.architectures._table import ARCHITECTURES, Residual, Standardise
+from cnnclf.training._inference import rows_alike, rows_at_once
 
 # As an AVX2 laptop computes, on every x86 processor that has more.
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}

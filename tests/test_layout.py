@@ -1,4 +1,4 @@
-"""The house: one flat package whose modules import downwards only, and public names that are loaded when used."""
+"""The house: thirteen packages whose imports point downwards, and public names that are loaded when used."""
 
 import ast
 import importlib
@@ -11,127 +11,105 @@ import pytest
 import cnnclf
 
 PACKAGE = Path(cnnclf.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = [name for name in FILES if name.count("/") == 1 and not name.endswith("__init__")]
 
-# Which modules of the package a module may import: when it is imported, and when one of its functions is called.
-# Their union is a tree that points downwards. A new module needs a row here.
-ANY = set(MODULES) - {"__init__", "cli"}
+# Which packages a package may import, whether at its top, for type checkers or when a function of it is called.
 MAY_IMPORT = {
-    "__init__": (set(), set()),
-    "images": ({"wording"}, set()),
-    "recognition": (set(), set()),
-    "files": ({"wording"}, set()),
-    "datasets": ({"files", "wording"}, {"pictures"}),
-    "architectures": ({"wording"}, set()),
-    "augment": ({"images", "wording"}, set()),
-    "allocator": (set(), set()),
-    "inference": (set(), set()),
-    "training": ({"allocator", "augment", "inference", "recognition", "wording"}, set()),
-    "persistence": ({"architectures", "files", "images", "wording"}, set()),
-    "readonly": (set(), set()),
-    "folding": ({"architectures"}, set()),
-    "recomputing": (set(), set()),
-    "explaining": ({"tables", "readonly", "recomputing", "wording"}, set()),
-    "verifying": ({"tables", "folding", "recomputing", "training", "wording"}, {"onnx_export"}),  # the third engine
-    "tracing": (
-        {
-            "tables",
-            "architectures",
-            "explaining",
-            "folding",
-            "inference",
-            "readonly",
-            "recomputing",
-            "training",
-            "verifying",
-            "wording",
-        },
-        {"walkthrough", "walkthrough_html", "walkthrough_xlsx"},  # behind to_text and the like, to_html and to_xlsx
-    ),
-    "onnx_classifier": ({"files", "images", "wording"}, set()),
-    "pictures": ({"images", "wording"}, set()),
-    "strokes": ({"images", "pictures", "wording"}, set()),
-    "app": ({"strokes", "walkthrough_html", "wording"}, set()),
-    "doctor": ({"allocator", "datasets", "wording"}, {"training"}),  # what may be broken is imported one by one
-    "onnx_graph": (set(), set()),
-    "onnx_int8": ({"onnx_graph"}, set()),
-    "onnx_export": (
-        {"files", "onnx_classifier", "onnx_graph", "onnx_int8", "recognition", "training", "wording"},
-        set(),
-    ),
-    "classifier": (
-        {"architectures", "augment", "images", "recognition", "sklearn_callbacks", "training", "wording"},
-        {"checkpoint", "persistence", "onnx_export", "tracing"},  # behind checkpoint=, save, load, to_onnx and trace
-    ),
-    "recipes": ({"wording"}, set()),
-    "sklearn_callbacks": (set(), set()),
-    "test_time": ({"images", "sklearn_callbacks", "wording"}, set()),
-    "triton": ({"files", "onnx_classifier"}, set()),
-    "mlserver": ({"files", "onnx_classifier"}, set()),
-    "mlserver_runtime": ({"onnx_classifier"}, set()),
-    "skl2onnx_converter": ({"classifier", "images", "onnx_export", "test_time", "wording"}, set()),
-    "walkthrough": ({"tables", "wording"}, set()),
-    "walkthrough_html": ({"files", "walkthrough", "wording"}, set()),
-    "walkthrough_xlsx": ({"files", "wording"}, set()),
-    "wording": (set(), set()),
-    "tables": (set(), set()),
-    "evaluation": ({"tables", "files", "wording"}, set()),
-    "predictions": ({"evaluation", "files", "wording"}, set()),
-    "overfitting": ({"wording"}, set()),
-    "robustness": (set(), set()),
-    "hyperparameters": (set(), set()),
-    "checkpoint": ({"files", "persistence", "training", "wording"}, set()),
-    "comparison": ({"tables", "architectures", "checkpoint", "classifier", "files", "training", "wording"}, set()),
-    "drawing": ({"wording"}, set()),
-    "plots_trace": ({"drawing", "wording"}, set()),
-    "plots_comparison": ({"drawing", "wording"}, set()),
-    "plots": ({"drawing", "evaluation", "plots_comparison", "plots_trace", "wording"}, set()),
-    "rendering": ({"drawing", "walkthrough", "wording"}, set()),
-    "records": ({"tables", "evaluation", "hyperparameters", "overfitting", "rendering", "robustness"}, set()),
-    "model_card": ({"evaluation", "rendering"}, set()),
-    "report": (
-        {"drawing", "files", "model_card", "overfitting", "plots", "records", "rendering", "walkthrough"},
-        set(),
-    ),
-    "splits": ({"datasets", "wording"}, set()),
-    "study": (
-        {"architectures", "classifier", "comparison", "evaluation", "images", "records", "robustness", "splits"},
-        set(),
-    ),
-    "cli": (
-        {"recipes", "wording"},
-        ANY,
-    ),  # a command starts fast: it imports what it needs, and the names that its help lists
+    "_utils": set(),
+    "images": {"_utils"},
+    "architectures": {"_utils"},
+    "datasets": {"_utils", "images"},
+    "evaluation": {"_utils"},
+    "training": {"_utils", "images", "architectures"},
+    "onnx": {"_utils", "images", "training", "classifier"},  # training behind export, classifier behind the converter
+    "inspection": {"_utils", "images", "architectures", "training", "onnx"},
+    "classifier": {"_utils", "images", "architectures", "training", "inspection", "onnx"},
+    "model_selection": {"_utils", "architectures", "training", "classifier"},
+    "plots": {"_utils", "evaluation", "inspection", "model_selection"},  # a display is made from the record it draws
+    "report": {"_utils", "images", "architectures", "datasets", "evaluation", "training", "onnx", "inspection"}
+    | {"classifier", "model_selection", "plots"},
+    "cli": {"_utils", "images", "architectures", "datasets", "evaluation", "training", "onnx", "inspection"}
+    | {"classifier", "model_selection", "plots", "report"},
 }
 
 
-def parse(module):
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+def imported_by(tree):
+    """Yield the name of every module of this package that a file imports, wherever the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "cnnclf":
+                # The longest part of the name that is a file; a package stands for its __init__.
+                places = ["/".join(parts[1:end]) for end in range(len(parts), 1, -1)]
+                found = next((place for place in places if place in FILES), None)
+                package = next((place for place in places if f"{place}/__init__" in FILES), "")
+                yield found or f"{package}/__init__".lstrip("/")
+
+
+def parse(name):
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+
+
+def test_there_are_thirteen_packages_and_nothing_else_on_the_top_floor():
+    assert {path.name for path in PACKAGE.iterdir()} - {"__pycache__"} == {
+        "__init__.py",
+        "_lazy.py",
+        "py.typed",
+        *MAY_IMPORT,
+    }
+    assert len(MAY_IMPORT) == 13
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_what_its_row_says_and_nothing_in_its_row_is_idle(package):
+    imported = {
+        place.split("/")[0]
+        for name in FILES
+        if name.startswith(f"{package}/")
+        for place in imported_by(parse(name))
+        if "/" in place
+    }
+    assert imported - {package, "__init__"} <= MAY_IMPORT[package]
+
+
+def test_no_circle_among_files():
+    graph = {name: {place for place in imported_by(parse(name)) if place in MODULES} for name in MODULES}
+    done = set()
+
+    def follow(name, path=()):
+        assert name not in path, " → ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                follow(other, (*path, name))
+            done.add(name)
+
+    for name in MODULES:
+        follow(name)
+
+
+def test_no_module_uses_an_underscore_name_of_another():
+    wrong = []
+    for name in MODULES:
+        for node in ast.walk(parse(name)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cnnclf"):
+                wrong += [
+                    f"{name}: {node.module}.{alias.name}"
+                    for alias in node.names
+                    if alias.name.startswith("_") and not alias.name.startswith("__")
+                    if f"{node.module}.{alias.name}".removeprefix("cnnclf.").replace(".", "/") not in FILES
+                ]
+    assert wrong == []
 
 
 def is_for_type_checkers(node):
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-
-
-def imports(node, *, in_function=False):
-    """Give (name of a module of this package, whether it is imported within a function) for everything under a node."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            for alias in child.names:
-                if alias.name.split(".")[0] == "cnnclf":
-                    yield alias.name.removeprefix("cnnclf").removeprefix("."), in_function
-        elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, "imports are written in full"
-            if child.module == "cnnclf":
-                for alias in child.names:
-                    # A module, or a public name that stands for the module it is loaded from.
-                    name = alias.name if alias.name in MODULES else cnnclf._MODULE_OF.get(alias.name)
-                    if name is not None:
-                        yield name, in_function
-            elif child.module.startswith("cnnclf."):
-                yield child.module.removeprefix("cnnclf."), in_function
-        elif not is_for_type_checkers(child):  # types alone need no module when the program runs
-            yield from imports(child, in_function=in_function or isinstance(child, ast.FunctionDef | ast.Lambda))
 
 
 def loaded_by(statement):
@@ -141,55 +119,35 @@ def loaded_by(statement):
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_the_table_allows(module):
-    assert module in MAY_IMPORT, f"cnnclf/{module}.py has no row in the table of this test"
-    at_import, when_called = MAY_IMPORT[module]
-    for imported, in_function in imports(parse(module)):
-        assert imported in (at_import | when_called if in_function else at_import), f"{module} imports {imported}"
-
-
 def test_the_reader_of_imports_sees_all_of_them():
     source = """
-import cnnclf.plots
+import cnnclf.plots._evaluation
 from cnnclf import CNNClassifier, __version__, images
 if TYPE_CHECKING:
-    from cnnclf.report import Report
+    from cnnclf.report._write import Report
 class Command:
     from cnnclf.cli import app
     def run(self):
         try:
-            from cnnclf.tracing import Trace
+            from cnnclf.inspection import _trace
         except ImportError:
             import numpy, cnnclf.datasets as data
 """
-    assert list(imports(ast.parse(source))) == [
-        ("plots", False),
-        ("classifier", False),
-        ("images", False),
-        ("cli", False),
-        ("tracing", True),
-        ("datasets", True),
+    assert sorted(imported_by(ast.parse(source))) == [
+        "__init__",
+        "__init__",
+        "cli/__init__",
+        "datasets/__init__",
+        "images/__init__",
+        "inspection/_trace",
+        "plots/_evaluation",
+        "report/_write",
     ]
-
-
-def test_the_table_has_no_circles():
-    levels = {}
-
-    def level(module, path=()):
-        assert module not in path, " → ".join((*path, module))
-        if module not in levels:
-            at_import, when_called = MAY_IMPORT[module]
-            levels[module] = 1 + max((level(m, (*path, module)) for m in at_import | when_called), default=0)
-        return levels[module]
-
-    for module in MAY_IMPORT:
-        level(module)
 
 
 def test_the_package_alone_loads_nothing_heavy():
     before, after = loaded_by("pass"), loaded_by("import cnnclf")
-    assert {name for name in after - before if name.startswith("cnnclf")} == {"cnnclf"}
+    assert {name for name in after - before if name.startswith("cnnclf")} == {"cnnclf", "cnnclf._lazy"}
     assert not {name.split(".")[0] for name in after - before} - {"cnnclf"} - sys.stdlib_module_names
 
 
@@ -197,37 +155,44 @@ def test_the_package_alone_loads_nothing_heavy():
     ("statement", "unneeded"),
     [
         ("from cnnclf import load_mnist, load_idx, load_image_folder", {"torch", "sklearn", "scipy", "PIL", "pooch"}),
-        ("import cnnclf.images", {"torch", "sklearn", "scipy", "pandas"}),
+        ("import cnnclf.images._arrays", {"torch", "sklearn", "scipy", "pandas"}),
         ("from cnnclf import Evaluation", {"torch", "matplotlib"}),
         ("from cnnclf import CNNClassifier", {"onnx", "onnxruntime", "onnxscript", "pooch", "jinja2", "typer"}),
         ("from cnnclf import ONNXClassifier", {"torch", "sklearn", "skorch", "scipy", "onnx", "pandas", "PIL"}),
         ("from cnnclf import TestTimeAugmentation", {"torch", "skorch", "onnxruntime", "PIL"}),
         ("from cnnclf import RECIPES", {"torch", "sklearn", "numpy"}),
-        ("import cnnclf.pictures", {"torch", "sklearn", "scipy", "onnxruntime"}),
-        ("import cnnclf.cli", {"torch", "sklearn", "matplotlib", "onnxruntime", "PIL"}),
+        ("import cnnclf.images._pictures", {"torch", "sklearn", "scipy", "onnxruntime"}),
+        ("import cnnclf.cli._main", {"torch", "sklearn", "matplotlib", "onnxruntime", "PIL"}),
     ],
 )
 def test_a_name_loads_what_it_needs_and_no_more(statement, unneeded):
     assert not unneeded & loaded_by(statement)
 
 
-def test_the_public_names_are_those_a_type_checker_sees():
-    (block,) = filter(is_for_type_checkers, parse("__init__").body)
-    seen = {alias.name: statement.module for statement in block.body for alias in statement.names}
+@pytest.mark.parametrize("package", ["", *MAY_IMPORT])
+def test_the_public_names_are_those_a_type_checker_sees(package):
+    name = f"{package}/__init__".lstrip("/")
+    module = importlib.import_module(f"cnnclf.{package}".rstrip("."))
+    blocks = [*filter(is_for_type_checkers, parse(name).body)]
+    seen = {alias.name for block in blocks for statement in block.body for alias in statement.names}
+    assert set(getattr(module, "__all__", ())) == seen
 
-    assert sorted(cnnclf.__all__) == sorted(seen)
-    assert {name: f"cnnclf.{module}" for name, module in cnnclf._MODULE_OF.items()} == seen
-    assert {"CNNClassifier", "list_architectures", "load_digits", "load_mnist"} <= set(seen)
 
-
-@pytest.mark.parametrize("name", cnnclf.__all__)
-def test_every_public_name_resolves_and_has_a_docstring(name):
-    module, public = importlib.import_module(f"cnnclf.{cnnclf._MODULE_OF[name]}"), getattr(cnnclf, name)
-    assert public is getattr(module, name)
-    if callable(public):
-        assert (public.__name__, public.__module__) == (name, module.__name__)
-    assert (public if callable(public) else module).__doc__  # a table is described by its module
-    assert name in dir(cnnclf)
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        (p, name)
+        for p in ("", *MAY_IMPORT)
+        for name in getattr(importlib.import_module(f"cnnclf.{p}".rstrip(".")), "__all__", ())
+    ],
+)
+def test_every_public_name_resolves_and_has_a_docstring(package, name):
+    module = importlib.import_module(f"cnnclf.{package}".rstrip("."))
+    public = getattr(module, name)
+    if callable(public) and name != "app":
+        assert public.__name__ == name
+        assert public.__doc__
+    assert name in dir(module)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -13,12 +13,12 @@ from scipy.stats import binomtest
 from sklearn.metrics import log_loss
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures import LayerSummary, summarize
-from cnnclf.evaluation import Evaluation
-from cnnclf.hyperparameters import explain
-from cnnclf.model_card import model_card, quoted
-from cnnclf.records import DataRecord, ModelRecord, Report, Reproduction, Run, Split
-from cnnclf.robustness import Probe, Robustness
+from cnnclf.architectures._table import LayerSummary, summarize
+from cnnclf.classifier._parameters import explain
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.evaluation._robustness import Probe, Robustness
+from cnnclf.report._model_card import model_card, quoted
+from cnnclf.report._records import DataRecord, ModelRecord, Report, Reproduction, Run, Split
 
 CLASSES = ("ant", "bee", "cow")
 Y_TRUE = ["ant", "ant", "ant", "bee", "bee", "cow"]

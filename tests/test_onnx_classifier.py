@@ -31,9 +31,9 @@ from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf import CNNClassifier, ONNXClassifier
-from cnnclf.files import encode_labels
-from cnnclf.images import InputSpec
-from cnnclf.onnx_classifier import _NESTED, DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, check_digest, seal
+from cnnclf._utils.files import encode_labels
+from cnnclf.images._arrays import InputSpec
+from cnnclf.onnx._classifier import _NESTED, DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, check_digest, seal
 
 # The network of most tests: a 2×2 image [[a, b], [c, d]] has the logits ln2·(a + b) and ln2·(c + d), so the
 # probabilities 2^(a+b) / (2^(a+b) + 2^(c+d)) and the rest: weights (4 pixels, 2 classes).

@@ -26,7 +26,7 @@ from sklearn.utils.fixes import parse_version
 from torch import nn
 
 from cnnclf import CNNClassifier, ONNXClassifier, TestTimeAugmentation
-from cnnclf.architectures import (
+from cnnclf.architectures._table import (
     ARCHITECTURES,
     Conv,
     Dense,
@@ -38,10 +38,10 @@ from cnnclf.architectures import (
     Standardise,
     build_sequential,
 )
-from cnnclf.images import ImageLayout
-from cnnclf.onnx_export import Served, to_graph
-from cnnclf.onnx_graph import fold
-from cnnclf.onnx_int8 import pool_as_channels
+from cnnclf.images._arrays import ImageLayout
+from cnnclf.onnx._export import Served, to_graph
+from cnnclf.onnx._graph import fold
+from cnnclf.onnx._int8 import pool_as_channels
 
 
 def run(path, X):
@@ -475,7 +475,7 @@ def test_dense_layers_alone():
 
 @pytest.mark.parametrize("weight", ["conv1.weight", "output.bias"])
 def test_a_graph_that_disagrees_is_not_written(clf, tmp_path, monkeypatch, weight):
-    from cnnclf import onnx_export
+    from cnnclf.onnx import _export as onnx_export
 
     def break_and_fold(graph):
         fold(graph)
@@ -678,7 +678,7 @@ def test_int8_that_would_be_wrong_is_not_written(tmp_path):
 def converted(model, X):
     """What the model says of X when it is one ONNX graph."""
     pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
-    from cnnclf.skl2onnx_converter import to_onnx
+    from cnnclf.onnx._converter import to_onnx
 
     graph = to_onnx(model, X)
     options = onnxruntime.SessionOptions()
@@ -791,7 +791,7 @@ def test_a_class_that_a_frozen_classifier_never_saw(few_digits):
 
 def test_a_converted_model_that_says_something_else_is_not_handed_over(few_digits, monkeypatch):
     pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
-    from cnnclf import skl2onnx_converter
+    from cnnclf.onnx import _converter as skl2onnx_converter
 
     X, y, X_test, y_test = few_digits
     model = CalibratedClassifierCV(FrozenEstimator(clfs().fit(X, y))).fit(X_test, y_test)
@@ -808,7 +808,7 @@ def test_a_converted_model_that_says_something_else_is_not_handed_over(few_digit
 
 def test_a_vote_of_other_labels_is_not_handed_over(few_digits, monkeypatch):
     pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
-    from cnnclf import skl2onnx_converter
+    from cnnclf.onnx import _converter as skl2onnx_converter
 
     X, y, X_test, _ = few_digits
     vote = VotingClassifier([("a", clfs())]).fit(X, y)
@@ -821,7 +821,7 @@ def test_a_vote_of_other_labels_is_not_handed_over(few_digits, monkeypatch):
 
 def test_a_part_that_nobody_converts_is_named(few_digits):
     pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
-    from cnnclf.skl2onnx_converter import to_onnx
+    from cnnclf.onnx._converter import to_onnx
 
     X, y, X_test, _ = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
@@ -835,7 +835,7 @@ def test_a_part_that_nobody_converts_is_named(few_digits):
 
 def test_a_composition_that_is_not_fitted_or_takes_other_rows_says_so_itself(few_digits):
     pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
-    from cnnclf.skl2onnx_converter import to_onnx
+    from cnnclf.onnx._converter import to_onnx
 
     X, y, X_test, _ = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
@@ -866,7 +866,7 @@ def test_labels_of_other_types_convert_too(few_digits, classes):
 
 def test_a_converter_asked_for_too_old_an_opset(few_digits):
     skl2onnx = pytest.importorskip("skl2onnx", reason="the extra skl2onnx is not installed")
-    from cnnclf.skl2onnx_converter import register
+    from cnnclf.onnx._converter import register
 
     register()
     X, y, _, _ = few_digits

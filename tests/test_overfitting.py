@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnnclf import CNNClassifier, load_digits
-from cnnclf.overfitting import FALL, FALL_LOSS, GAP, LOW, RISE, RISE_LOSS, RULE, Verdict, diagnose
+from cnnclf.evaluation._overfitting import FALL, FALL_LOSS, GAP, LOW, RISE, RISE_LOSS, RULE, Verdict, diagnose
 
 NAMES = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
 
@@ -362,7 +362,7 @@ def test_few_training_images_are_all_measured_and_of_many_a_sample(monkeypatch):
         X[:144], y[:144]
     )  # of all 144, not of as many as there are to validate on
     assert "train_images" not in epoch
-    monkeypatch.setattr("cnnclf.training.FEWEST_MEASURED", 100)
+    monkeypatch.setattr("cnnclf.training._net.FEWEST_MEASURED", 100)
     (epoch,) = clf.fit(X[:144], y[:144], X_val=X[144:160], y_val=y[144:160]).history_
     assert epoch["train_images"] == 100
     assert "of 100 of the training images" in diagnose(clf.history_).reason

@@ -8,13 +8,15 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner
 
-from cnnclf import CNNClassifier, Evaluation, cli, walkthrough_html
-from cnnclf.records import Report, Reproduction
-from cnnclf.rendering import templates
-from cnnclf.report import to_html
-from cnnclf.walkthrough import Matrix
+import cnnclf
+from cnnclf import CNNClassifier, Evaluation
+from cnnclf.cli import _main as cli
+from cnnclf.inspection._narrative import Matrix
+from cnnclf.report._records import Report, Reproduction
+from cnnclf.report._render import templates
+from cnnclf.report._write import to_html
 
-TEMPLATES = Path(walkthrough_html.__file__).parent / "templates"
+TEMPLATES = {path.name: path for path in Path(cnnclf.__file__).parent.glob("*/templates/*")}
 SHEETS = {
     "index.html": ("style.css", "report.css", "story.css"),
     "walkthrough.html": ("style.css", "walkthrough.css"),
@@ -125,7 +127,7 @@ def look(chromium, folder):
 def test_no_class_is_styled_by_two_style_sheets_of_a_page(page):
     styled = {}
     for sheet in SHEETS[page]:
-        css = re.sub(r"/\*.*?\*/", "", (TEMPLATES / sheet).read_text(encoding="utf-8"), flags=re.DOTALL)
+        css = re.sub(r"/\*.*?\*/", "", TEMPLATES[sheet].read_text(encoding="utf-8"), flags=re.DOTALL)
         selectors = " ".join(re.findall(r"([^{}]+)\{", css))
         for name in set(re.findall(r"\.([a-zA-Z_][\w-]*)", selectors)) - ADJUSTED:
             styled.setdefault(name, []).append(sheet)
@@ -135,7 +137,7 @@ def test_no_class_is_styled_by_two_style_sheets_of_a_page(page):
 def test_the_pages_have_the_style_sheets_that_are_compared_here(folder):
     for page in CELLS:
         html = (folder / page).read_text(encoding="utf-8")
-        for sheet in TEMPLATES.glob("*.css"):
+        for sheet in (path for name, path in TEMPLATES.items() if name.endswith(".css")):
             assert (sheet.read_text(encoding="utf-8").strip() in html) == (sheet.name in SHEETS[page])
 
 

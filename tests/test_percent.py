@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from cnnclf import Evaluation, cli
-from cnnclf.architectures import Standardise
-from cnnclf.comparison import ArchitectureResult, Comparison, Fold
-from cnnclf.plots import ClassScoresDisplay, ImageGridDisplay
-from cnnclf.records import Report, Reproduction
-from cnnclf.report import to_html, to_markdown
-from cnnclf.tracing import Trace
-from cnnclf.walkthrough_html import read
-from cnnclf.wording import percent, points
+from cnnclf import Evaluation
+from cnnclf._utils.jinja import page_templates, read_as_is
+from cnnclf._utils.text import percent, points
+from cnnclf.architectures._table import Standardise
+from cnnclf.cli import _main as cli
+from cnnclf.inspection._trace import Trace
+from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold
+from cnnclf.plots._evaluation import ClassScoresDisplay, ImageGridDisplay
+from cnnclf.report._records import Report, Reproduction
+from cnnclf.report._write import to_html, to_markdown
 
 # One logit is 13.6 above the other: 1 / (1 + exp(−13.6)) = 1 − 1.24e-6, in float32 0.9999988.
 GAP = 13.6
@@ -76,9 +77,11 @@ def test_differences_of_shares_are_never_0_points_either():
 def test_a_browser_writes_the_same_percentages(chromium):
     rng = np.random.default_rng(0)
     shares = [0.0, 1.0, *rng.random(200), *(10.0 ** -rng.uniform(0, 40, 200)), *(1 - 10.0 ** -rng.uniform(0, 15, 200))]
+    script = read_as_is(page_templates("cnnclf.cli"), "percent.js")
     for decimals in (0, 1, 2):
         found = chromium.execute_script(
-            f"{read('percent.js')}\nreturn arguments[0].map((share) => percent(share, {decimals}));", shares
+            f"{script}\nreturn arguments[0].map((share) => percent(share, {decimals}));",
+            shares,
         )
         assert found == [percent(share, decimals) for share in shares]
 

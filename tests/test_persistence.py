@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.files import decode_labels, encode_labels
-from cnnclf.persistence import read_model, write_model
+from cnnclf._utils.files import decode_labels, encode_labels
+from cnnclf.classifier._persistence import read_model, write_model
 
 LABELS = {
     "int": np.array([3, 7]),
@@ -84,7 +84,7 @@ def test_a_file_names_no_folder_to_write_to(tmp_path: Path, X: np.ndarray, monke
     clf = CNNClassifier(max_epochs=1, checkpoint=str(tmp_path / "run")).fit(X, np.arange(len(X)) % 2)
     clf.save(tmp_path / "model.cnn")
     assert CNNClassifier.load(tmp_path / "model.cnn").checkpoint is None
-    monkeypatch.setattr("cnnclf.persistence.OF_THIS_PLACE", set())  # as a stranger may write it
+    monkeypatch.setattr("cnnclf.classifier._persistence.OF_THIS_PLACE", set())  # as a stranger may write it
     clf.save(tmp_path / "other.cnn")
     monkeypatch.undo()
     assert str(tmp_path / "run").encode() in (tmp_path / "other.cnn").read_bytes()
@@ -222,7 +222,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def no_space(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cnnclf.persistence.os.fsync", no_space)
+    monkeypatch.setattr("cnnclf.classifier._persistence.os.fsync", no_space)
     with pytest.raises(OSError, match="No space left on device"):
         write_model(path, {"w": torch.zeros(2)}, {"generation": "new"})
     assert read_model(path)[1] == {"generation": "old"}

@@ -11,8 +11,17 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cnnclf import CNNClassifier, load_digits
-from cnnclf.images import InputSpec
-from cnnclf.pictures import FORMATS, Frame, as_grey, clean_ink, frame_ink, open_picture, otsu_threshold, read_picture
+from cnnclf.images._arrays import InputSpec
+from cnnclf.images._pictures import (
+    FORMATS,
+    Frame,
+    as_grey,
+    clean_ink,
+    frame_ink,
+    open_picture,
+    otsu_threshold,
+    read_picture,
+)
 
 MNIST = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
 DIGITS = InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,), "handwriting")

@@ -19,10 +19,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from cnnclf import plots
-from cnnclf.drawing import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
-from cnnclf.evaluation import Evaluation, Mistake, ReliabilityBin, Scores, wilson_interval
-from cnnclf.plots import (
+from cnnclf.evaluation._evaluation import Evaluation, Mistake, ReliabilityBin, Scores, wilson_interval
+from cnnclf.inspection._trace import Trace
+from cnnclf.plots import _evaluation as plots
+from cnnclf.plots._evaluation import (
     AccuracyCostDisplay,
     ClassDistributionDisplay,
     ClassScoresDisplay,
@@ -38,8 +38,8 @@ from cnnclf.plots import (
     TrainingCurvesDisplay,
     confusion_colours,
 )
-from cnnclf.plots_trace import as_pictures
-from cnnclf.tracing import Trace
+from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
+from cnnclf.plots._trace import as_pictures
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.8, "valid_loss": 0.6, "valid_accuracy": 0.7},
@@ -134,7 +134,7 @@ def test_drawing_needs_no_pyplot():
 
 
 def test_words_need_no_matplotlib():
-    code = "import sys; from cnnclf.wording import percent; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys; from cnnclf._utils.text import percent; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -8,9 +8,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from cnnclf import Evaluation, predictions
-from cnnclf.predictions import read_predictions
-from cnnclf.wording import quote_all
+from cnnclf import Evaluation
+from cnnclf._utils.text import quote_all
+from cnnclf.evaluation import _predictions as predictions
+from cnnclf.evaluation._predictions import read_predictions
 
 PROBA = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.25, 0.5, 0.25]])
 

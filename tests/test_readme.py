@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cnnclf
-from cnnclf import cli
-from cnnclf.architectures import ARCHITECTURES
+from cnnclf.architectures._table import ARCHITECTURES
+from cnnclf.cli import _main as cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 HEADING = "## From a clone to a page that reads your handwriting\n"

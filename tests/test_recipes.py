@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from cnnclf import RECIPES, CNNClassifier
-from cnnclf.classifier import check_parameters
-from cnnclf.recipes import find_recipe
+from cnnclf.classifier._classifier import check_parameters
+from cnnclf.classifier._recipes import find_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnclf import CNNClassifier, ONNXClassifier
-from cnnclf.recognition import MOST_KEPT, NONE_YET, count_learnt, from_text, hash_images, keep, to_text
+from cnnclf.training._recognition import MOST_KEPT, NONE_YET, count_learnt, from_text, hash_images, keep, to_text
 
 
 def some_images(n, seed=0):

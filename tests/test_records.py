@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures import summarize
-from cnnclf.comparison import ArchitectureResult, Comparison, Fold
-from cnnclf.evaluation import Evaluation
-from cnnclf.hyperparameters import explain
-from cnnclf.overfitting import diagnose
-from cnnclf.records import (
+from cnnclf.architectures._table import summarize
+from cnnclf.classifier._parameters import explain
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.evaluation._overfitting import diagnose
+from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold
+from cnnclf.report._records import (
     CELL_PIXELS,
     IMAGES_A_CELL,
     Cost,

@@ -12,9 +12,10 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cnnclf.plots import INK
-from cnnclf.records import CellImages
-from cnnclf.rendering import (
+from cnnclf.inspection._narrative import Matrix, Picture
+from cnnclf.plots._evaluation import INK
+from cnnclf.report._records import CellImages
+from cnnclf.report._render import (
     cell_json,
     data_uri,
     feature_maps,
@@ -27,7 +28,6 @@ from cnnclf.rendering import (
     to_png,
     to_svg,
 )
-from cnnclf.walkthrough import Matrix, Picture
 
 
 def draw(text="猫 & <b>"):

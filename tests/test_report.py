@@ -14,19 +14,19 @@ from markdown_it import MarkdownIt
 from sklearn.metrics import accuracy_score, log_loss
 from torch import nn
 
-from cnnclf.architectures import LayerSummary, Residual, Standardise
-from cnnclf.comparison import ArchitectureResult, Comparison, Fold
-from cnnclf.evaluation import Evaluation
-from cnnclf.files import write_atomically
-from cnnclf.hyperparameters import Setting
-from cnnclf.model_card import model_card
-from cnnclf.overfitting import RULE
-from cnnclf.records import Cost, DataRecord, Example, ModelRecord, Report, Reproduction, Run
-from cnnclf.rendering import data_uri
-from cnnclf.report import figures, metrics, picture_grids, to_html, to_markdown, write
-from cnnclf.robustness import Probe, Robustness
-from cnnclf.tracing import Trace
-from cnnclf.walkthrough import Arithmetic, Beside, Matrix, Paragraph, tell
+from cnnclf._utils.files import write_atomically
+from cnnclf.architectures._table import LayerSummary, Residual, Standardise
+from cnnclf.classifier._parameters import Setting
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.evaluation._overfitting import RULE
+from cnnclf.evaluation._robustness import Probe, Robustness
+from cnnclf.inspection._narrative import Arithmetic, Beside, Matrix, Paragraph, tell
+from cnnclf.inspection._trace import Trace
+from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold
+from cnnclf.report._model_card import model_card
+from cnnclf.report._records import Cost, DataRecord, Example, ModelRecord, Report, Reproduction, Run
+from cnnclf.report._render import data_uri
+from cnnclf.report._write import figures, metrics, picture_grids, to_html, to_markdown, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -269,8 +269,8 @@ def test_the_page_is_written_last_and_an_older_one_stays_until_then(report, tmp_
 
     (tmp_path / "index.html").write_text("old")
     for name in ("figures", "picture_grids"):
-        monkeypatch.setattr(f"cnnclf.report.{name}", lambda _: {})
-    monkeypatch.setattr("cnnclf.report.write_atomically", break_off)
+        monkeypatch.setattr(f"cnnclf.report._write.{name}", lambda _: {})
+    monkeypatch.setattr("cnnclf.report._write.write_atomically", break_off)
     with pytest.raises(OSError, match="disk full"):
         write(report, tmp_path)
     assert (tmp_path / "index.html").read_text() == "old"

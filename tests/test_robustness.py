@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnclf.robustness import Probe, probe
+from cnnclf.evaluation._robustness import Probe, probe
 
 NAMES = (
     "as they are",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnclf import load_digits, splits
+from cnnclf import load_digits
+from cnnclf.datasets import _splits as splits
 
 
 def test_mnist_keeps_its_own_test_set_and_gives_up_a_tenth_of_its_training_set(monkeypatch):

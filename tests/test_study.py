@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from cnnclf import CNNClassifier
-from cnnclf.comparison import compare_architectures
-from cnnclf.evaluation import Evaluation
-from cnnclf.records import Reproduction
-from cnnclf.splits import Data, divide
-from cnnclf.study import FOLDS_FOLDER, MODEL_FILE, carry_out, match_labels, train
+from cnnclf.datasets._splits import Data, divide
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.model_selection._compare import compare_architectures
+from cnnclf.report._records import Reproduction
+from cnnclf.report._study import FOLDS_FOLDER, MODEL_FILE, carry_out, match_labels, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

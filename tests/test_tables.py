@@ -7,10 +7,10 @@ import pytest
 from IPython.core.formatters import HTMLFormatter
 
 from cnnclf import CNNClassifier, Evaluation, compare_architectures
-from cnnclf.evaluation import compare
-from cnnclf.overfitting import diagnose
-from cnnclf.records import DataRecord, ModelRecord, Report, Reproduction
-from cnnclf.tables import MOST_ROWS, aligned
+from cnnclf._utils.tables import MOST_ROWS, aligned
+from cnnclf.evaluation._evaluation import compare
+from cnnclf.evaluation._overfitting import diagnose
+from cnnclf.report._records import DataRecord, ModelRecord, Report, Reproduction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

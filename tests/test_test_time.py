@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cnnclf import CNNClassifier, ONNXClassifier, TestTimeAugmentation
-from cnnclf.test_time import in_frame_of
+from cnnclf.classifier._test_time import in_frame_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -21,12 +21,12 @@ from torch import nn
 from torch.nn.utils.parametrizations import orthogonal, weight_norm
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures import ARCHITECTURES, Residual, Standardise
-from cnnclf.explaining import Exact, Term
-from cnnclf.inference import rows_alike
-from cnnclf.recomputing import RECOMPUTE, gamma
-from cnnclf.tracing import KINDS, Contribution, ReceptiveField, StepDiff, Trace
-from cnnclf.verifying import LayerCheck, Verification
+from cnnclf.architectures._table import ARCHITECTURES, Residual, Standardise
+from cnnclf.inspection._explain import Exact, Term
+from cnnclf.inspection._recompute import RECOMPUTE, gamma
+from cnnclf.inspection._trace import KINDS, Contribution, ReceptiveField, StepDiff, Trace
+from cnnclf.inspection._verify import LayerCheck, Verification
+from cnnclf.training._inference import rows_alike
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -1347,7 +1347,7 @@ def test_renderings_are_made_elsewhere(digit, monkeypatch, tmp_path):
         to_markdown=lambda trace: ("markdown", trace),
         to_latex=lambda trace: ("latex", trace),
     )
-    monkeypatch.setitem(sys.modules, "cnnclf.walkthrough", text)
+    monkeypatch.setitem(sys.modules, "cnnclf.inspection._narrative", text)
     for name in ("walkthrough_html", "walkthrough_xlsx"):
         monkeypatch.setitem(sys.modules, f"cnnclf.{name}", SimpleNamespace(write=lambda *call: call))
     assert digit.to_text() == ("text", digit)

@@ -14,9 +14,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures import Residual, Standardise
-from cnnclf.recognition import hash_rows
-from cnnclf.training import (
+from cnnclf.architectures._table import Residual, Standardise
+from cnnclf.training._net import (
     REPETITION_LIMIT,
     SCHEDULES,
     Batches,
@@ -33,6 +32,7 @@ from cnnclf.training import (
     session,
     steps_to_one_column,
 )
+from cnnclf.training._recognition import hash_rows
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures import Residual, Standardise
-from cnnclf.tracing import Trace
-from cnnclf.walkthrough import (
+from cnnclf.architectures._table import Residual, Standardise
+from cnnclf.inspection._narrative import (
     Arithmetic,
     Matrix,
     latex_equation,
@@ -28,6 +27,7 @@ from cnnclf.walkthrough import (
     to_markdown,
     to_text,
 )
+from cnnclf.inspection._trace import Trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -445,5 +445,8 @@ def test_one_character_draws_two_pixels(top, bottom, drawn):
 
 
 def test_is_loaded_without_torch():
-    program = "import cnnclf.walkthrough, sys; sys.exit('torch' in sys.modules or 'cnnclf.tracing' in sys.modules)"
+    program = (
+        "import cnnclf.inspection._narrative, sys; "
+        "sys.exit('torch' in sys.modules or 'cnnclf.inspection._trace' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

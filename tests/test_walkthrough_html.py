@@ -13,9 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cnnclf import CNNClassifier, walkthrough_html
-from cnnclf.architectures import Residual, summarize
-from cnnclf.walkthrough_html import render, write
+from cnnclf import CNNClassifier
+from cnnclf.architectures._table import Residual, summarize
+from cnnclf.inspection import _html as walkthrough_html
+from cnnclf.inspection._html import render, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

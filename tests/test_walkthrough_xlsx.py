@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from cnnclf.architectures import Residual, Standardise, find_architecture
-from cnnclf.tracing import Trace
-from cnnclf.walkthrough_xlsx import write
+from cnnclf.architectures._table import Residual, Standardise, find_architecture
+from cnnclf.inspection._trace import Trace
+from cnnclf.inspection._xlsx import write
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cnnclf.wording import quote, quote_all
+from cnnclf._utils.text import quote, quote_all
 
 
 class Unspeakable:
@@ -64,5 +64,5 @@ def test_of_many_values_five_are_written_and_the_rest_is_counted():
 
 
 def test_writing_values_needs_no_library():
-    program = "import sys, cnnclf.wording; print({'numpy', 'torch'} & sys.modules.keys())"
+    program = "import sys, cnnclf._utils.text; print({'numpy', 'torch'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"

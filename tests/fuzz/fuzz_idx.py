@@ -8,8 +8,6 @@ from fuzzing import fuzz, instrumented
 with instrumented():
     import hostile
 
-    from cnnclf import datasets as datasets
-
 
 def make(data: bytes) -> bytes:
     return gzip.compress(data[1:], 1) if data[:1] == b"Z" else data[1:]

@@ -9,9 +9,6 @@ from fuzzing import fuzz, instrumented
 with instrumented():
     import hostile
 
-    from cnnclf import datasets as datasets
-    from cnnclf import pictures as pictures
-
 
 def make(data: bytes) -> bytes:
     """Put right the checksums of a PNG's chunks, which no mutation would find."""

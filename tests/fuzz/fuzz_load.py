@@ -12,7 +12,6 @@ with instrumented():
     import hostile
 
     from cnnclf import CNNClassifier as CNNClassifier
-    from cnnclf import persistence as persistence
 
 
 def make(good: bytes, data: bytes) -> bytes:

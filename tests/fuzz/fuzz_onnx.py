@@ -11,7 +11,7 @@ from fuzzing import fuzz, instrumented
 with instrumented():
     import hostile
 
-    from cnnclf import onnx_classifier
+    from cnnclf.onnx import _classifier as onnx_classifier
 
 
 def make(data: bytes) -> bytes:

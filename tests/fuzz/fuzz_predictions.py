@@ -10,8 +10,6 @@ from fuzzing import fuzz, instrumented
 with instrumented():
     import hostile
 
-    from cnnclf import predictions as predictions
-
 
 def make(data: bytes) -> bytes:
     return hostile.two_arrays(data[1:]) if data[:1] == b"A" else data[1:]

@@ -1,0 +1,1 @@
+"""What every package uses: text, tables, files, labels and frozen records."""

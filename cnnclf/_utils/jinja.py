@@ -1,0 +1,39 @@
+"""Templates: each lies beside the code that fills it, and what all pages share lies here."""
+
+import base64
+import hashlib
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+
+def load_from(package: str) -> ChoiceLoader:
+    """Return a loader of the templates of a package and of those that all pages share."""
+    return ChoiceLoader([PackageLoader(package), PackageLoader("cnnclf._utils")])
+
+
+def page_templates(package: str) -> Environment:
+    """Return the environment in which the HTML templates of a package are rendered."""
+    return Environment(
+        loader=load_from(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def read_as_is(templates: Environment, *names: str) -> str:
+    """Return the text of files beside the templates, one after the other."""
+    assert templates.loader is not None
+    return "".join(templates.loader.get_source(templates, name)[0] for name in names)
+
+
+def digest(text: str) -> str:
+    """Return the name of an inline style or script in a content security policy.
+
+    Examples
+    --------
+    >>> digest("alert('Hello, world.');")  # the example of the specification
+    'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='
+
+    References
+    ----------
+    W3C, Content Security Policy Level 3, section 2.3.1.
+    """
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,25 @@
+"""The estimator `CNNClassifier`, its parameters, recipes, files and test-time augmentation."""
+
+from typing import TYPE_CHECKING
+
+from cnnclf._lazy import attach
+
+if TYPE_CHECKING:
+    from cnnclf.classifier._classifier import CNNClassifier
+    from cnnclf.classifier._recipes import RECIPES
+    from cnnclf.classifier._test_time import TestTimeAugmentation
+
+__all__ = [
+    "RECIPES",
+    "CNNClassifier",
+    "TestTimeAugmentation",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "RECIPES": "_recipes",
+        "CNNClassifier": "_classifier",
+        "TestTimeAugmentation": "_test_time",
+    },
+)

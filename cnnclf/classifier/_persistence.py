@@ -1,0 +1,325 @@
+"""Fitted estimator ↔ one safetensors file; reading it runs no code.
+
+The file holds the network's tensors and, as JSON in the header, everything else. The SHA-256 of the whole file, its own
+64 digits counted as zeros, stands in the header, too, so that any flipped bit is found.
+
+A file may come from a stranger. It is looked at in this order: size, header, schema, what the header says of the
+estimator, the names, shapes and types of the tensors beside those of its architecture, digest, finite weights.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from cnnclf._utils.files import (
+    PLACEHOLDER,
+    check_image_size,
+    check_size,
+    decode_labels,
+    encode_labels,
+    find_digest,
+    holds_digest,
+    plain,
+    put_digest,
+    read_bounded,
+    write_atomically,
+)
+from cnnclf._utils.text import quote, quote_all
+from cnnclf.architectures._table import Standardise, find_architecture
+from cnnclf.images._arrays import InputSpec, is_whole
+
+SCHEMA = 2
+KEY = "cnnclf"
+LARGEST_HEADER = 4 * 2**20  # bytes: JSON takes up to thirty times its size when it is read
+
+EXPECTED = "a model file written by CNNClassifier.save"
+ONNX = re.compile(rb"\x08[\x03-\x20]\x12")  # ir_version (field 1, a small number), then producer_name (field 2)
+# JSON within JSON, whose quotes are escaped; those around the key are not, so that there is one such place.
+DIGEST = re.compile(rb'"cnnclf":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
+
+Tensors = Mapping[str, torch.Tensor]
+Specification = dict[str, tuple[str, tuple[int, ...]]]  # what safetensors calls the type, and the shape, of each tensor
+
+TYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
+# A folder that fit would write to: it belongs to a machine, and a stranger's file must not name one.
+OF_THIS_PLACE = {"checkpoint"}
+HISTORY = {"epoch", "train_loss", "train_accuracy", "train_images", "valid_loss", "valid_accuracy", "lr", "seconds"}
+
+
+def is_epoch(row: object) -> bool:
+    """Tell whether a value from JSON is what the history says of an epoch."""
+    return (
+        isinstance(row, dict)
+        and {"epoch", "seconds"} <= row.keys() <= HISTORY
+        and is_whole(row["epoch"], 1)
+        and all(type(value) in (int, float) for value in row.values())
+    )
+
+
+# What the header says of the estimator, beside its parameters: a test and the words for it.
+FITTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "input": (lambda v: isinstance(v, dict), "what the network takes"),
+    "training_data": (lambda v: isinstance(v, str), "text"),
+    "learnt": (lambda v: isinstance(v, str), "text"),
+    "feature_names": (
+        lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str) for name in v)),
+        "null or a list of text",
+    ),
+    "batch_size": (lambda v: is_whole(v, 1), "a whole number of at least 1"),
+    "seed": (is_whole, "a whole number of at least 0"),
+    "history": (lambda v: isinstance(v, list) and all(map(is_epoch, v)), "a list of epochs"),
+}
+
+
+def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.save`."""
+    check_image_size(clf.image_shape_)
+    params = {name: plain(value) for name, value in clf.get_params(deep=False).items() if name not in OF_THIS_PLACE}
+    if clf.callbacks:
+        params["callbacks"] = None  # live objects, of which `plain` leaves the list
+    if isinstance(clf.class_weight, dict):
+        params["class_weight"] = [[plain(label), float(weight)] for label, weight in clf.class_weight.items()]
+    fitted = {name: plain(value) for name, value in clf._fitted_state().items() if name != "classes"}
+    state = {
+        "params": params,
+        "classes": encode_labels(clf.classes_),
+        "fitted": fitted,
+        "versions": {name: version(name) for name in ("cnnclf", "torch", "skorch", "scikit-learn")},
+    }
+    write_model(path, clf.module_.state_dict(), state)
+
+
+def load_estimator(cls: Any, path: str | os.PathLike[str], architecture: Callable[..., Any] | None) -> Any:
+    """Read a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.load`."""
+    content = read_bounded(path, EXPECTED)
+    try:
+        state, specification = read_header(content)
+        clf, fitted = make_estimator(cls, state, architecture)
+        check_specification(specification, specify(clf, fitted))
+        clf._restore(fitted, read_tensors(content))
+    # the last two are of numbers without measure
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return clf
+
+
+def make_estimator(
+    cls: Any, state: Mapping[str, Any], architecture: Callable[..., Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """Check what a header says, and make the unfitted estimator and what fitting learnt, beside the tensors."""
+    match state:
+        case {"params": {"architecture": saved, "class_weight": weights, **rest}, "fitted": dict(fitted)}:
+            others = {str(name): value for name, value in rest.items() if name not in OF_THIS_PLACE}
+        case _:
+            raise ValueError(f"Expected {EXPECTED}; its metadata lacks parts. Save the model again.")
+    if unknown := others.keys() - set(cls._get_param_names()):
+        raise ValueError(f"Expected parameters of {cls.__name__}; got {quote_all(sorted(unknown))}. Upgrade cnnclf.")
+    if saved is None and architecture is None:
+        raise ValueError(
+            "Expected the function that was the architecture, as a file holds no code; got none. Give it in Python, "
+            "CNNClassifier.load(path, architecture=function). The command line takes the ONNX file that to_onnx "
+            "then writes."
+        )
+    if saved is not None and (not isinstance(saved, str) or architecture is not None):
+        raise ValueError(
+            f"the saved architecture is {quote(saved)}; got architecture={quote(architecture)}. Load it without."
+        )
+    if isinstance(weights, list):
+        weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
+    fitted = {**fitted, "classes": decode_labels(state.get("classes"))}
+    fitted["input"] = check_fitted(fitted)
+    return cls(architecture=saved if architecture is None else architecture, class_weight=weights, **others), fitted
+
+
+def check_fitted(fitted: Mapping[str, Any]) -> InputSpec:
+    """Refuse what no fitting can have learnt; give the input that it was for."""
+    if fitted.keys() != FITTED.keys() | {"classes"}:
+        raise ValueError(f"Expected {EXPECTED}; what it says of fitting has other parts. Save the model again.")
+    for name, (is_valid, expected) in FITTED.items():
+        if not is_valid(fitted[name]):
+            raise ValueError(f"{name} must be {expected}; got {quote(fitted[name])}. Save the model again.")
+    spec = InputSpec.from_json(fitted["input"])
+    check_image_size(spec.image_shape)
+    names = fitted["feature_names"]
+    if names is not None and len(names) != math.prod(spec.input_shape):
+        raise ValueError(f"feature_names must be one a feature; got {len(names):,}. Save the model again.")
+    return spec
+
+
+def specify(clf: Any, fitted: Mapping[str, Any]) -> Specification:
+    """Tell what tensors a network has. For a named architecture this takes no memory, whatever the shapes."""
+    image_shape, n_classes = fitted["input"].image_shape, len(fitted["classes"])
+    n_channels = image_shape[0]
+    if isinstance(clf.architecture, str):
+        with torch.device("meta"):
+            standardise = Standardise(torch.zeros(n_channels), torch.ones(n_channels))
+            body = find_architecture(clf.architecture).build(image_shape, n_classes)
+        parts = {f"standardise.{name}": tensor for name, tensor in standardise.state_dict().items()}
+        tensors = parts | body.state_dict()
+    else:
+        clf.image_shape_, clf.classes_, clf._seed = image_shape, fitted["classes"], fitted["seed"]
+        tensors = clf._make_module(Standardise(torch.zeros(n_channels), torch.ones(n_channels))).state_dict()
+    return {name: (TYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def check_specification(found: Specification, expected: Specification) -> None:
+    """Refuse tensors that are not exactly those of the network."""
+    if missing := sorted(expected.keys() - found.keys()):
+        raise ValueError(f"Expected the weights of the architecture; {missing[0]} is missing. Save the model again.")
+    if extra := sorted(found.keys() - expected.keys()):
+        raise ValueError(
+            f"Expected the weights of the architecture; got {quote(extra[0])} beside them. Save the model again."
+        )
+    for name in sorted(expected):
+        if found[name] != expected[name]:
+            (want_type, want_shape), (got_type, got_shape) = expected[name], found[name]
+            raise ValueError(
+                f"Expected {name} of type {want_type} and shape {want_shape}; got {got_type} and {got_shape}. "
+                "Load it with the architecture it was saved with."
+            )
+
+
+def write_model(path: str | os.PathLike[str], tensors: Tensors, state: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON-able state to one file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced if it exists.
+    tensors : mapping of str to Tensor
+        The network's parameters and buffers.
+    state : mapping of str to JSON-able values
+        Everything else.
+
+    Raises
+    ------
+    OSError
+        If the folder is missing or cannot be written to; an older file at ``path`` is left as it was.
+    ValueError
+        If :func:`read_model` would refuse the file: it is too large, or a weight is not finite.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.cnn"
+    >>> write_model(path, {"w": torch.ones(2)}, {"classes": [0, 1]})
+    >>> read_model(path)
+    ({'w': tensor([1., 1.])}, {'classes': [0, 1]})
+    """
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    check_finite(contiguous)
+    told = json.dumps({"sha256": PLACEHOLDER, "schema": SCHEMA, "state": state}, ensure_ascii=False, allow_nan=True)
+    content = save(contiguous, {KEY: told})
+    check_size(len(content))
+    check_header_size(int.from_bytes(content[:8], "little"))
+    start = find_digest(content, DIGEST)
+    assert start is not None  # it was just written
+    write_atomically(path, put_digest(content, start))
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read back what :func:`write_model` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        A file written by :func:`write_model`.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+    state : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If it is no such file, too large, of an unknown schema, or damaged, or a weight is not finite.
+    """
+    content = read_bounded(path, EXPECTED)
+    try:
+        state, _ = read_header(content)
+        return read_tensors(content), state
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
+    """Read what a file says: the state, and what tensors there are."""
+    size = int.from_bytes(content[:8], "little")
+    try:
+        if len(content) < 8 + size:
+            raise ValueError("it ends within its header")
+        check_header_size(size)
+        header = json.loads(content[8 : 8 + size])
+        metadata = header.pop("__metadata__", {})
+        specification = {
+            str(name): (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in header.items()
+        }
+        told = json.loads(metadata.get(KEY, "null"))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        if ONNX.match(content):
+            raise ValueError(
+                f"expected {EXPECTED} (.cnn); it is an ONNX file, which holds too little to be traced, exported or "
+                "trained on. Give the .cnn file; ONNXClassifier, predict and evaluate take this one."
+            ) from error
+        raise ValueError(f"expected {EXPECTED}; it cannot be read as one ({error}). Save the model again.") from error
+    if not isinstance(told, dict):
+        raise ValueError(f"expected {EXPECTED}; it is a safetensors file without {KEY!r} metadata.")
+    if told.get("schema") != SCHEMA:
+        raise ValueError(
+            f"expected schema {SCHEMA}; got {quote(told.get('schema'))}. "
+            "Load it with the version of cnnclf that saved it, or upgrade cnnclf."
+        )
+    state = told.get("state")
+    if not isinstance(state, dict):
+        raise ValueError(f"expected {EXPECTED}; its metadata lacks parts. Save the model again.")
+    return state, specification
+
+
+def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
+    """Check the digest and read the tensors."""
+    start = find_digest(content, DIGEST)
+    if start is None or not holds_digest(content, start):
+        raise ValueError("the file is damaged: its SHA-256 is not the one stored in it. Save or copy it again.")
+    try:
+        tensors = load(content)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"expected {EXPECTED}; it cannot be read as one ({error}). Save the model again.") from error
+    check_finite(tensors)
+    return tensors
+
+
+def check_header_size(size: int) -> None:
+    """Refuse a header that would take too much memory."""
+    if size > LARGEST_HEADER:
+        raise ValueError(f"a header has at most {LARGEST_HEADER:,} bytes, this has {size:,}")
+
+
+def check_finite(tensors: Tensors) -> None:
+    """Refuse weights that are not numbers."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(
+                f"Expected finite weights; {name} holds NaN or infinity. Train the network again, slower (lr)."
+            )

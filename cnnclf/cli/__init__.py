@@ -1,0 +1,21 @@
+"""The ``cnnclf`` command."""
+
+from typing import TYPE_CHECKING
+
+from cnnclf._lazy import attach
+
+if TYPE_CHECKING:
+    from cnnclf.cli._main import app, main
+
+__all__ = [
+    "app",
+    "main",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "app": "_main",
+        "main": "_main",
+    },
+)

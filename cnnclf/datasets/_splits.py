@@ -1,0 +1,206 @@
+"""A dataset by name → training, validation and test images, divided before anything is learnt.
+
+What is done with each part is said by the part itself, so that a report can print it.
+"""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from cnnclf._utils.text import quote
+from cnnclf.datasets._mnist import load_digits, load_image_folder, load_mnist
+
+TRAINING = "All that is left. The network learns from these."
+VALIDATION = "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."
+TEST_USE = "Judged once, when all was done."
+
+# Of each class, of k: the test set gets 2.6 k of 13 k images, validation 1.1 k of the rest, and both need k or more.
+ENOUGH = 13
+
+Images = NDArray[Any]
+Labels = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images and labels of one split.
+
+    Attributes
+    ----------
+    origin : str
+        Where they come from and what they are for.
+    X : ndarray of shape (n, height, width[, channels])
+        Raw pixels.
+    y : ndarray of shape (n,)
+        Labels.
+    """
+
+    origin: str
+    X: Images
+    y: Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A dataset in three parts.
+
+    Attributes
+    ----------
+    name : str
+        What to call it.
+    note : str
+        What a reader has to know before all else; empty where there is nothing.
+    argument : str
+        How to ask for it again.
+    white : int
+        The pixel value that is white.
+    preparation : str
+        What ``preparation`` of a classifier that learns from it does to picture files what was done to these images.
+    training, validation, test : Part
+        Every image is in one of them.
+    """
+
+    name: str
+    note: str
+    argument: str
+    white: int
+    preparation: str
+    training: Part
+    validation: Part
+    test: Part
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The three parts by name."""
+        return {"training": self.training, "validation": self.validation, "test": self.test}
+
+
+def load(dataset: str, seed: int) -> Data:
+    """Load a dataset and divide it.
+
+    Parameters
+    ----------
+    dataset : str
+        ``mnist``, ``digits``, ``auto`` (MNIST where it can be had, else the digits, which is said on stderr), or the
+        path of a folder with one sub-folder of images a class.
+    seed : int
+        Decides which images go into which part.
+
+    Returns
+    -------
+    Data
+        The test part is MNIST's own, of other data a fifth of each class; a tenth of each class of the rest is for
+        validation.
+
+    Raises
+    ------
+    FileNotFoundError
+        When MNIST was asked for by name and cannot be had.
+    ValueError
+        When files are damaged, or a class has too few images to divide.
+
+    Examples
+    --------
+    >>> from cnnclf.datasets._splits import load
+    >>> {name: len(part.y) for name, part in load("digits", seed=0).parts.items()}
+    {'training': 1293, 'validation': 144, 'test': 360}
+    """
+    if dataset in ("auto", "mnist"):
+        try:
+            return mnist(load_mnist("train"), load_mnist("test"), seed)
+        except FileNotFoundError as error:
+            if dataset == "mnist":
+                raise
+            print(f"{error}\nUsing scikit-learn's bundled digits instead of MNIST.", file=sys.stderr)
+            return digits("MNIST was not found and could not be downloaded", seed)
+    if dataset == "digits":
+        return digits("they were asked for with --dataset digits", seed)
+    return folder(Path(dataset), seed)
+
+
+def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int]:
+    """Load only the images to learn from, or only those to be judged on.
+
+    Parameters
+    ----------
+    dataset : str
+        ``mnist``, ``digits`` or the path of a folder.
+    training : bool
+        Which of the two; a folder is one part, and given whole.
+
+    Returns
+    -------
+    name : str
+        What to call the data.
+    X : ndarray of shape (n, height, width[, channels])
+        Raw pixels.
+    y : ndarray of shape (n,)
+        Labels.
+    white : int
+        The pixel value that is white.
+    """
+    if dataset == "mnist":
+        return ("MNIST", *load_mnist("train" if training else "test"), 255)
+    if dataset == "digits":
+        data = digits("", seed=0)
+        part = data.training if training else data.test
+        return data.name, part.X, part.y, data.white
+    return (name_folder(dataset), *load_image_folder(dataset), 255)
+
+
+def name_folder(path: str | Path) -> str:
+    """Give the name that the data of a folder has in a report."""
+    return f"“{Path(path).resolve().name}”"
+
+
+def mnist(train: tuple[Images, Labels], test: tuple[Images, Labels], seed: int) -> Data:
+    """Keep MNIST's own test set, and take the validation images out of its training set."""
+    test_part = Part(f"MNIST’s own test set. {TEST_USE}", *test)
+    return Data("MNIST", "", "mnist", 255, "handwriting", *divide_training(*train, seed), test_part)
+
+
+def digits(reason: str, seed: int) -> Data:
+    """Divide scikit-learn's digits, and say why it is them."""
+    X, y = load_digits()
+    note = (
+        f"These are scikit-learn’s bundled digits, {len(X):,} images of 8 × 8 pixels, and not MNIST, because {reason}. "
+        "Numbers from one say nothing about the other."
+    )
+    return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", *divide(X, y, seed))
+
+
+def folder(path: Path, seed: int) -> Data:
+    """Divide a folder of images."""
+    return Data(name_folder(path), "", str(path), 255, "pad", *divide(*load_image_folder(path), seed))
+
+
+def divide(X: Images, y: Labels, seed: int) -> tuple[Part, Part, Part]:
+    """Set a fifth of each class aside for the test, and a tenth of the rest for validation."""
+    X_rest, X_test, y_rest, y_test = stratified(X, y, 0.2, seed)
+    origin = f"A fifth of each class, drawn at random before all else. {TEST_USE}"
+    return *divide_training(X_rest, y_rest, seed), Part(origin, X_test, y_test)
+
+
+def divide_training(X: Images, y: Labels, seed: int) -> tuple[Part, Part]:
+    """Set a tenth of each class of the training set aside for validation."""
+    X_train, X_val, y_train, y_val = stratified(X, y, 0.1, seed)
+    return Part(TRAINING, X_train, y_train), Part(VALIDATION, X_val, y_val)
+
+
+def stratified(X: Images, y: Labels, share: float, seed: int) -> tuple[Images, Images, Labels, Labels]:
+    """Set a share of each class aside."""
+    try:
+        kept, aside, y_kept, y_aside = train_test_split(X, y, test_size=share, stratify=y, random_state=seed)
+    except ValueError as error:
+        counts = Counter(y.tolist())
+        label, fewest = min(counts.items(), key=lambda item: item[1])
+        raise ValueError(
+            f"Expected enough images of each class to set {share:.0%} of them aside; got {len(y):,} of "
+            f"{len(counts):,} classes, {fewest:,} of {quote(label)}. Add images: {ENOUGH} per class always suffice."
+        ) from error
+    return kept, aside, y_kept, y_aside

@@ -1,0 +1,274 @@
+"""Tell overfitting from healthy and from unfinished learning: the curves of a fit become one :class:`Verdict`."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnnclf._utils.text import percent, points
+
+RISE, RISE_LOSS = 0.2, 0.02  # of the validation loss above its lowest, as a share of it and in itself
+FALL, FALL_LOSS = 0.1, 0.05  # of a loss below its lowest so far, in the last epoch
+GAP = 0.05  # between training and validation accuracy
+LOW = 0.9  # training accuracy
+
+RULE = (
+    f"The validation loss has turned when, over the second half of the epochs since its lowest (two or more), it stays "
+    f"at least {100 * RISE:g} % and at least {RISE_LOSS:g} above that lowest, and further than it had risen before and "
+    "come back from. "
+    f"Overfitting: it has turned while the training loss went on falling (or is below {RISE_LOSS:g}); or the "
+    f"training accuracy is more than {100 * GAP:g} points above the validation accuracy (with a few dozen images that "
+    "can be chance). "
+    f"Underfitting: the network is right on fewer than {100 * LOW:g} % of the training images; or in the last epoch "
+    f"both losses still fell by at least {100 * FALL:g} % and at least {FALL_LOSS:g} to a new lowest; or the "
+    "validation loss has turned and the training loss rose with it. "
+    "Where a gap meets a sign of underfitting, it counts as overfitting if it is at least as large as the share of "
+    "training images that the network gets wrong. "
+    "Healthy: none of these. Without validation images: unknown."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the curves of a fit say, by :data:`RULE`.
+
+    Attributes
+    ----------
+    kind : {"overfitting", "healthy", "underfitting", "unknown"}
+        "unknown" where there was no validation data, so that the numbers are None.
+    epoch : int
+        The last one.
+    best_epoch : int or None
+        The first one with the lowest validation loss.
+    turned_at : int or None
+        The epoch after which the validation loss rose for good, if it did.
+    gap : float or None
+        Training accuracy less validation accuracy after the last epoch, -1..1.
+    rise : float or None
+        How far the validation loss ended above its lowest, as a share of it; of 0.02 where it is lower than that.
+    reason : str
+        The verdict in words, with the numbers and what to do.
+    """
+
+    kind: str
+    epoch: int
+    best_epoch: int | None
+    turned_at: int | None
+    gap: float | None
+    rise: float | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}"
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{self.kind}</b>: {html.escape(self.reason)}</p>"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The epochs that have validation figures, one number an epoch in each row.
+
+    ``train_images`` says on how many training images the last epoch was measured; None for all.
+    """
+
+    epoch: tuple[int, ...]
+    train_loss: tuple[float, ...]
+    train_accuracy: tuple[float, ...]
+    valid_loss: tuple[float, ...]
+    valid_accuracy: tuple[float, ...]
+    train_images: int | None = None
+
+    @property
+    def best(self) -> int:
+        """The first position of the lowest validation loss."""
+        return self.valid_loss.index(min(self.valid_loss))
+
+    @property
+    def gap(self) -> float:
+        """How much more often the network is right on training images in the end."""
+        # Rounded, because 1 - 0.95 is above 0.05 in floating point.
+        return round(self.train_accuracy[-1] - self.valid_accuracy[-1], 12)
+
+
+def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Judge by :data:`RULE` whether a fit learnt, learnt by heart, or has not learnt enough.
+
+    The curves are judged, not the weights that were kept: early stopping goes back to the best epoch, and what follows
+    it may well be overfitting.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        One an epoch, with ``epoch``, ``train_loss``, ``train_accuracy`` and, where there was validation data,
+        ``valid_loss`` and ``valid_accuracy``: ``clf.history_``. Training figures must come from evaluation mode, as
+        they do there, or dropout and augmentation hide the gap. Epochs without validation are passed over.
+
+    Returns
+    -------
+    Verdict
+        The verdict, its numbers, and its reason in words.
+
+    Raises
+    ------
+    ValueError
+        When there is no epoch, or one that lacks a figure or holds one that is not finite.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville 2016, "Deep Learning", section 5.2, for what over- and underfitting are; Prechelt
+    1998, "Early stopping - but when?", section 2, whose generalisation loss is the rise.
+
+    Examples
+    --------
+    >>> from cnnclf.evaluation._overfitting import diagnose
+    >>> epoch = {"epoch": 1, "train_loss": 0.04, "train_accuracy": 1.0, "valid_loss": 0.35, "valid_accuracy": 0.9}
+    >>> verdict = diagnose([epoch])
+    >>> verdict.kind, verdict.gap
+    ('overfitting', 0.1)
+    """
+    curves = read_curves(history)
+    if curves is None:
+        return Verdict("unknown", int(history[-1]["epoch"]), None, None, None, None, NO_VALIDATION)
+    kind, reason = judge(curves)
+    return Verdict(
+        kind,
+        epoch=curves.epoch[-1],
+        best_epoch=curves.epoch[curves.best],
+        turned_at=curves.epoch[curves.best] if has_turned(curves.valid_loss) else None,
+        gap=curves.gap,
+        rise=rise(curves.valid_loss[-1], min(curves.valid_loss)),
+        reason=reason,
+    )
+
+
+def read_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
+    """Take the epochs that have validation figures; None where there are none."""
+    if not history:
+        raise ValueError("Expected a history of one or more epochs, got none; pass the history_ of a fit.")
+    judged = [row for row in history if "valid_loss" in row]
+    names = ["epoch", "train_loss", "train_accuracy", *(["valid_loss", "valid_accuracy"] if judged else [])]
+    for position, row in enumerate(judged or history, start=1):
+        missing = [name for name in names if name not in row]
+        if missing:
+            raise ValueError(
+                f"Expected {', '.join(names)} for every epoch, got no {missing[0]} in row {position}; "
+                "pass the history_ of a fit."
+            )
+        for name in names:
+            if not math.isfinite(row[name]):
+                raise ValueError(
+                    f"Expected finite numbers, got {name} {row[name]} in epoch {row['epoch']}; "
+                    "training went astray there, so lower the learning rate and fit again."
+                )
+    if not judged:
+        return None
+    columns = ([float(row[name]) for row in judged] for name in names[1:])
+    n_measured = judged[-1].get("train_images")
+    figures: list[tuple[float, ...]] = [tuple(column) for column in columns]
+    epochs = tuple(int(row["epoch"]) for row in judged)
+    return Curves(epochs, figures[0], figures[1], figures[2], figures[3], n_measured)
+
+
+def rise(loss: float, lowest: float) -> float:
+    """Give (loss - lowest) / lowest; a lowest near zero, which would make anything of it, counts as RISE_LOSS."""
+    return (loss - lowest) / max(lowest, RISE_LOSS)
+
+
+def has_turned(valid_loss: Sequence[float]) -> bool:
+    """Tell whether the validation loss rose for good after its lowest."""
+    lowest = min(valid_loss)
+    best = valid_loss.index(lowest)
+    n_after = len(valid_loss) - 1 - best
+    stays = min(valid_loss[-max(2, math.ceil(n_after / 2)) :])  # the lowest itself, where one epoch or none came after
+    came_back_from = max((rise(valid_loss[i], min(valid_loss[:i])) for i in range(1, best)), default=0.0)
+    return stays - lowest >= RISE_LOSS and rise(stays, lowest) >= max(RISE, came_back_from)
+
+
+def is_falling(loss: Sequence[float]) -> bool:
+    """Tell whether a loss fell clearly to a new lowest in the last epoch."""
+    if len(loss) < 2:
+        return False
+    lowest = min(loss[:-1])
+    return lowest - loss[-1] >= max(FALL * lowest, FALL_LOSS)
+
+
+def judge(curves: Curves) -> tuple[str, str]:
+    """Give the kind of the verdict and the reason for it."""
+    turned = has_turned(curves.valid_loss)
+    train_fell = curves.train_loss[-1] < max(curves.train_loss[curves.best], RISE_LOSS)
+    if turned and train_fell:
+        return "overfitting", f"{tell_turn(curves)}; {tell_gap(curves)}. {BY_HEART}, {keep(curves)}."
+    low = curves.train_accuracy[-1] < LOW
+    falling = is_falling(curves.train_loss) and is_falling(curves.valid_loss)
+    if curves.gap > GAP and (curves.gap >= 1 - curves.train_accuracy[-1] or not (turned or low or falling)):
+        return "overfitting", f"After epoch {curves.epoch[-1]} {tell_gap(curves)}. {BY_HEART}."
+    if turned:
+        return "underfitting", f"{tell_turn(curves)}; {tell_gap(curves)}. {BACKWARDS}, {keep(curves)}."
+    if low:
+        return "underfitting", f"After epoch {curves.epoch[-1]} {tell_gap(curves)}. {TOO_LITTLE}."
+    if falling:
+        return "underfitting", f"{tell_fall(curves)}; {tell_gap(curves)}. {UNFINISHED}."
+    return "healthy", f"After epoch {curves.epoch[-1]} {tell_gap(curves)}. {tell_level(curves)}."
+
+
+NO_VALIDATION = (
+    "There are no validation images, so that nothing tells learning from learning by heart. "
+    "Fit with X_val and y_val, or with early_stopping=True, which sets some images aside."
+)
+BY_HEART = "It learns its images by heart: more images, augmentation, weight decay or dropout help"
+BACKWARDS = "It unlearns what it knew: a lower learning rate helps"
+TOO_LITTLE = (
+    "It has not learnt the images that it was shown: more epochs, a larger network or a higher learning rate help, "
+    "or a lower one where the losses jump up and down"
+)
+UNFINISHED = "It has not finished learning: more epochs or a higher learning rate help"
+
+
+def tell_turn(curves: Curves) -> str:
+    """Say when the validation loss turned, by how much it rose, and what the training loss did meanwhile."""
+    lowest, end = min(curves.valid_loss), curves.valid_loss[-1]
+    before, after = curves.train_loss[curves.best], curves.train_loss[-1]
+    return (
+        f"The validation loss was lowest after epoch {curves.epoch[curves.best]}, at {lowest:.3g}, and rose by "
+        f"{end - lowest:.3g} to {end:.3g} until epoch {curves.epoch[-1]}, while the training loss "
+        f"{'fell' if after < before else 'rose'} from {before:.3g} to {after:.3g}"
+    )
+
+
+def tell_fall(curves: Curves) -> str:
+    """Say how far both losses fell in the last epoch."""
+    train, valid = curves.train_loss, curves.valid_loss
+    return (
+        f"In epoch {curves.epoch[-1]} both losses were still falling, the training loss from {train[-2]:.3g} to "
+        f"{train[-1]:.3g} and the validation loss from {valid[-2]:.3g} to {valid[-1]:.3g}"
+    )
+
+
+def tell_gap(curves: Curves) -> str:
+    """Say how often the network is right in the end."""
+    some = "" if curves.train_images is None else f"{curves.train_images:,} of "
+    return (
+        f"the network is right on {percent(curves.train_accuracy[-1])} of {some}the training images and on "
+        f"{percent(curves.valid_accuracy[-1])} of the validation images, "
+        + (f"a gap of {points(curves.gap)}" if curves.gap > 0 else "without a gap")
+    )
+
+
+def tell_level(curves: Curves) -> str:
+    """Say that the validation loss is where it should be, as far as can be seen."""
+    end = curves.valid_loss[-1]
+    if len(curves.epoch) == 1:
+        return f"The validation loss is {end:.3g}; one epoch shows no trend, so train for more to see one"
+    if end == min(curves.valid_loss):
+        return f"The validation loss was lowest at the end, at {end:.3g}: nothing needs to change"
+    return (
+        f"The validation loss ended at {end:.3g} after a lowest of {min(curves.valid_loss):.3g} in epoch "
+        f"{curves.epoch[curves.best]}, and has not risen for good: nothing needs to change"
+    )
+
+
+def keep(curves: Curves) -> str:
+    """Say what early stopping is good for."""
+    return f"and early stopping keeps the network of epoch {curves.epoch[curves.best]}"

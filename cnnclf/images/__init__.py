@@ -1,0 +1,26 @@
+"""Arrays and picture files → checked images, and the record of what a network takes."""
+
+from typing import TYPE_CHECKING
+
+from cnnclf._lazy import attach
+
+if TYPE_CHECKING:
+    from cnnclf.images._arrays import InputSpec, check_images
+    from cnnclf.images._pictures import read_picture, read_pictures
+
+__all__ = [
+    "InputSpec",
+    "check_images",
+    "read_picture",
+    "read_pictures",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "InputSpec": "_arrays",
+        "check_images": "_arrays",
+        "read_picture": "_pictures",
+        "read_pictures": "_pictures",
+    },
+)

@@ -1,0 +1,320 @@
+"""A trace as one offline page: the network from left to right, and the arithmetic of every cell in it.
+
+The page holds the recorded float32 values and weights, bit for bit, and works out from them whatever a reader points
+at. A page of more than 2 MB holds fewer channels of the widest layers; what the others add to a sum is in it as one
+number a cell, so that every sum stays whole.
+"""
+
+import base64
+import os
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from cnnclf._utils.files import write_atomically
+from cnnclf._utils.jinja import digest, page_templates, read_as_is
+from cnnclf._utils.text import percent
+from cnnclf.inspection._narrative import caveat
+
+if TYPE_CHECKING:
+    from cnnclf.inspection._trace import Step, Trace
+
+TEMPLATES = page_templates("cnnclf.inspection")
+
+BUDGET = 2_000_000  # bytes of a page
+
+# Kinds with channels of their own; all others have those of what comes in.
+WITH_OWN_CHANNELS = ("image", "conv", "dense", "unknown")
+
+# Kinds whose output is made without rounding, so that the page can make it itself, to the bit.
+WITHOUT_ROUNDING = ("relu", "max_pool", "dropout", "flatten", "block")
+
+
+def write(trace: "Trace", path: str | os.PathLike[str]) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    trace : Trace
+        What to show.
+    path : path-like
+        Replaced, if it exists, whole or not at all.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from cnnclf import CNNClassifier, load_digits
+    >>> from cnnclf.inspection._html import write
+    >>> X, y = load_digits()
+    >>> trace = CNNClassifier("lenet5", max_epochs=1, random_state=0).fit(X[:100], y[:100]).trace(X[5])
+    >>> page = write(trace, Path(tempfile.mkdtemp()) / "five.html")
+    >>> page.name, page.stat().st_size < 2_000_000
+    ('five.html', True)
+    """
+    path = Path(path)
+    write_atomically(path, render(trace).encode())
+    return path
+
+
+def render(trace: "Trace") -> str:
+    """Make the page, of at most 2 MB where leaving out channels can bring it there.
+
+    Parameters
+    ----------
+    trace : Trace
+        What to show.
+
+    Returns
+    -------
+    str
+        HTML that needs no other file and asks for none; the same for the same trace.
+
+    Notes
+    -----
+    A cell has an address: ``#conv1/3/4/5`` behind the page's is channel 3, row 4, column 5 of ``conv1``, and
+    ``#output/7`` is feature 7 of ``output``, all counted from 0.
+    """
+    nodes = lay_out(trace)
+    # Image and classes are always there as a whole.
+    fewest = max(len(trace.classes), len(nodes[0].output))
+    widest = max(len(node.output) for node in nodes if node.kind in WITH_OWN_CHANNELS)
+    page = fill_in(trace, nodes, widest)
+    if len(page.encode()) <= BUDGET:
+        return page
+    limits = range(fewest, max(fewest, widest) + 1)
+    n_fitting = bisect_right(limits, BUDGET, key=lambda limit: len(fill_in(trace, nodes, limit).encode()))
+    return fill_in(trace, nodes, limits[max(n_fitting - 1, 0)])
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A step as a place in the flow of data.
+
+    Attributes
+    ----------
+    name, kind, description, weights, settings, n_parameters, n_multiply_adds
+        As those of the step.
+    output : ndarray of shape (channels, height, width)
+        What leaves it; a row of features has height and width 1.
+    is_row : bool
+        Whether it is a row of features.
+    inputs : tuple of int
+        The nodes that it takes its numbers from.
+    inside : str
+        The block that it is a part of; empty for none.
+    """
+
+    name: str
+    kind: str
+    description: str
+    output: NDArray[Any]
+    is_row: bool
+    inputs: tuple[int, ...] = ()
+    inside: str = ""
+    weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    n_parameters: int = 0
+    n_multiply_adds: int = 0
+
+
+def lay_out(trace: "Trace") -> list[Node]:
+    """List image and steps in the order of the flow: what is inside a block before the block."""
+    nodes = [Node("image", "image", "raw pixels", trace.image, is_row=False)]
+    follow(trace.steps, 0, "", nodes)
+    return nodes
+
+
+def follow(steps: "Sequence[Step]", source: int, inside: str, nodes: list[Node]) -> int:
+    """Append steps that stand behind each other, the first of them behind ``source``; give the place of the last."""
+    for step in steps:
+        inputs: tuple[int, ...] = (source,)
+        if step.kind == "residual":
+            *body, shortcut = step.steps
+            inputs = follow(body, source, step.name, nodes), follow([shortcut], source, step.name, nodes)
+        elif step.kind == "block":
+            inputs = (follow(step.steps, source, step.name, nodes),)
+        nodes.append(
+            Node(
+                step.name,
+                step.kind,
+                step.description,
+                as_maps(step.output),
+                step.output.ndim not in (2, 3),
+                inputs,
+                inside,
+                step.weights,
+                step.settings,
+                step.n_parameters,
+                step.n_multiply_adds,
+            )
+        )
+        source = len(nodes) - 1
+    return source
+
+
+def as_maps(output: NDArray[Any]) -> NDArray[Any]:
+    """Give values the shape (channels, height, width); whatever is neither maps nor a line of numbers is a row.
+
+    Examples
+    --------
+    >>> [as_maps(np.zeros(shape)).shape for shape in [(2, 3, 4), (2, 3), (2,), (2, 3, 4, 5)]]
+    [(2, 3, 4), (2, 1, 3), (2, 1, 1), (120, 1, 1)]
+    """
+    match output.ndim:
+        case 3:
+            return output
+        case 2:
+            return output[:, np.newaxis]
+    return output.reshape(-1, 1, 1)
+
+
+@dataclass
+class Numbers:
+    """Arrays of float32, one behind the other."""
+
+    parts: list[NDArray[np.float32]] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, array: NDArray[Any]) -> int:
+        """Append an array; give the place of its first number."""
+        self.parts.append(array.astype(np.float32, copy=False).ravel())
+        place, self.size = self.size, self.size + array.size
+        return place
+
+    def to_base64(self) -> str:
+        """Write them down, little-endian."""
+        return base64.b64encode(np.concatenate(self.parts).astype("<f4").tobytes()).decode()
+
+
+def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
+    """Render the page with at most ``limit`` channels of a layer that has channels of its own."""
+    numbers = Numbers()
+    shown: list[NDArray[np.intp]] = []
+    layers = []
+    for node in nodes:
+        channels = choose_channels(node, nodes, shown, limit)
+        shown.append(channels)
+        layers.append(
+            {
+                "name": node.name,
+                "kind": node.kind,
+                "description": node.description,
+                "shape": node.output.shape,
+                "is_row": node.is_row,
+                "channels": as_ranges(channels),
+                "inputs": node.inputs,
+                "inside": node.inside,
+                "settings": dict(node.settings),
+                "n_parameters": node.n_parameters,
+                "n_multiply_adds": node.n_multiply_adds,
+                "values": None if node.kind in WITHOUT_ROUNDING else numbers.add(node.output[channels]),
+                **add_weights(node, nodes, shown, numbers),
+            }
+        )
+    files = {
+        "style": read_as_is(TEMPLATES, "style.css", "walkthrough.css"),
+        "script": read_as_is(TEMPLATES, "percent.js", "walkthrough.js"),
+    }
+    return TEMPLATES.get_template("walkthrough.html.j2").render(
+        label=trace.label,
+        probability=percent(trace.share),
+        caveat=caveat(trace).strip(),
+        n_layers=len(nodes) - 1,  # the image is none; trace.verify() counts the same
+        nested=any(node.inside for node in nodes),
+        n_parameters=sum(step.n_parameters for step in trace.steps),
+        n_multiply_adds=sum(step.n_multiply_adds for step in trace.steps),
+        sampled=[
+            (node.name, "features" if node.is_row else "channels", len(channels), len(node.output))
+            for node, channels in zip(nodes, shown, strict=True)
+            if node.kind in WITH_OWN_CHANNELS and len(channels) < len(node.output)
+        ],
+        net={"classes": [str(label) for label in trace.classes.tolist()], "layers": layers},
+        numbers=Markup(numbers.to_base64()),
+        **{name: Markup(text) for name, text in files.items()},
+        **{f"{name}_hash": digest(text) for name, text in files.items()},
+    )
+
+
+def choose_channels(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]], limit: int) -> NDArray[np.intp]:
+    """Choose the channels of a node that the page holds, given those of all nodes before it."""
+    n_channels = len(node.output)
+    if node.kind in WITH_OWN_CHANNELS:
+        # Evenly spaced, and the same for any two layers of as many channels, so that a sum of two maps finds both.
+        return np.arange(n_channels) if n_channels <= limit else np.arange(limit) * n_channels // limit
+    if node.kind == "flatten":
+        (source,) = node.inputs
+        places = np.arange(n_channels).reshape(len(nodes[source].output), -1)
+        return places[shown[source]].ravel()
+    channels = shown[node.inputs[0]]
+    for source in node.inputs[1:]:
+        channels = np.intersect1d(channels, shown[source])
+    return channels
+
+
+def as_ranges(channels: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Write ascending numbers as half-open ranges.
+
+    Examples
+    --------
+    >>> as_ranges(np.array([0, 1, 2, 5, 7, 8]))
+    [(0, 3), (5, 6), (7, 9)]
+    """
+    runs = np.split(channels, np.flatnonzero(np.diff(channels) != 1) + 1)
+    return [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
+
+
+def add_weights(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]], numbers: Numbers) -> dict[str, Any]:
+    """Append a node's weights for the channels in the page; give their places.
+
+    A convolution or dense layer has for each output channel the kernels of those input channels that it looks at and
+    that are in the page. If that is not all of them, "rest" is what the others add to each cell.
+    """
+    channels = shown[-1]
+    if node.kind not in ("conv", "dense"):
+        known = node.weights if node.kind in ("standardise", "norm") else {}
+        return {"weights": {name: numbers.add(array.ravel()[channels]) for name, array in known.items()}, "rest": None}
+    (source,) = node.inputs
+    weight = node.weights["weight"].reshape(len(node.output), -1, *node.settings.get("kernel", (1, 1)))
+    there = np.isin(np.arange(len(nodes[source].output)), shown[source])
+    windows = None if there.all() else lay_windows(nodes[source].output, node.settings)
+    kernels, rest = [], []
+    n_groups = node.settings.get("groups", 1)
+    for group, seen in enumerate(np.split(np.arange(len(there)), n_groups)):
+        own = weight[channels[channels // (len(weight) // n_groups) == group]]
+        kernels.append(own[:, there[seen]])
+        if windows is not None:
+            missing = own[:, ~there[seen]].astype(np.float64)
+            rest.append(np.tensordot(missing, windows[seen[~there[seen]]], ((1, 2, 3), (0, 3, 4))))
+    weights = {"weight": numbers.add(np.concatenate(kernels, axis=None))}
+    if "bias" in node.weights:
+        weights["bias"] = numbers.add(node.weights["bias"][channels])
+    return {"weights": weights, "rest": numbers.add(np.concatenate(rest)) if rest else None}
+
+
+def lay_windows(x: NDArray[np.float32], settings: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Give what lies under a convolution's window at each place; a dense layer's window is the one cell of a feature.
+
+    Returns an array of shape (channels, places down, places across, kernel height, kernel width).
+    """
+    (p_h, p_w), (d_h, d_w) = settings.get("padding", (0, 0)), settings.get("dilation", (1, 1))
+    (k_h, k_w), (s_h, s_w) = settings.get("kernel", (1, 1)), settings.get("stride", (1, 1))
+    padded = np.pad(x.astype(np.float64), ((0, 0), (p_h, p_h), (p_w, p_w)))
+    windows = sliding_window_view(padded, ((k_h - 1) * d_h + 1, (k_w - 1) * d_w + 1), axis=(1, 2))
+    return windows[:, ::s_h, ::s_w, ::d_h, ::d_w]

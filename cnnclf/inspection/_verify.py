@@ -1,0 +1,234 @@
+"""Three engines over every recorded number: torch again, NumPy in float64, and onnxruntime."""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cnnclf._utils.tables import Summarised, Summary
+from cnnclf._utils.text import percent
+from cnnclf.inspection._recompute import Doubles
+from cnnclf.inspection._walk import fold_to_softmax, in_order
+from cnnclf.training._net import session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+    from cnnclf.inspection._trace import Step
+
+TOLERANCE = 1e-5  # between torch and onnxruntime, relative to a layer's largest value
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """What the three engines say about one layer.
+
+    Attributes
+    ----------
+    name, kind : str
+        Of the layer.
+    n_values : int
+        Numbers in its output.
+    torch : bool
+        Whether torch, run again, gives the recorded numbers and has the recorded weights, bit for bit.
+    numpy : float or None
+        The largest error against NumPy's float64 as a share of what rounding can explain; None for an unknown layer.
+    onnx : float
+        The largest difference from onnxruntime as a share of the tolerance, 1e-5·max(1, max|a|).
+    """
+
+    name: str
+    kind: str
+    n_values: int
+    torch: bool
+    numpy: float | None
+    onnx: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether no engine disagrees."""
+        return self.torch and (self.numpy is None or self.numpy <= 1) and self.onnx <= 1
+
+
+@dataclass(frozen=True, repr=False)
+class Verification(Summarised):
+    """What the three engines say about every layer; printed, it is a table.
+
+    Attributes
+    ----------
+    layers : tuple of LayerCheck
+        In the order of computation: a block stands after what is inside it.
+
+    Examples
+    --------
+    >>> conv = LayerCheck("conv1", "conv", 9216, torch=True, numpy=0.021, onnx=0.004)
+    >>> relu = LayerCheck("relu1", "relu", 9216, torch=True, numpy=0.0, onnx=1.5)
+    >>> print(Verification((conv, relu)))
+    1 of 2 layers verified; failed: relu1
+    <BLANKLINE>
+       layer  kind  values  torch   NumPy  onnxruntime
+    ✓  conv1  conv   9,216   same  2.10 %       0.40 %
+    ✗  relu1  relu   9,216   same    same     150.00 %
+    <BLANKLINE>
+    torch: run again, outputs and weights bit for bit.
+    NumPy: float64 from the recorded inputs; largest error in percent of what rounding to float32 explains.
+    onnxruntime: the exported graph, not optimised; largest difference in percent of 1e-5·max(1, max|a|).
+    """
+
+    layers: tuple[LayerCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no engine disagrees anywhere."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the layers that did not pass; the first one is where it begins."""
+        return tuple(layer.name for layer in self.layers if not layer.passed)
+
+    def _summary(self) -> Summary:
+        n_verified = sum(layer.passed and layer.numpy is not None for layer in self.layers)
+        n_again = len(self.layers) - len(self.failed) - n_verified
+        again = f", {n_again} only run again" if n_again else ""
+        failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
+        rows = tuple(
+            (
+                "✗" if not layer.passed else "○" if layer.numpy is None else "✓",
+                layer.name,
+                layer.kind,
+                f"{layer.n_values:,}",
+                "same" if layer.torch else "differs",
+                error_share(layer.numpy),
+                error_share(layer.onnx),
+            )
+            for layer in self.layers
+        )
+        notes = (
+            "torch: run again, outputs and weights bit for bit.",
+            "NumPy: float64 from the recorded inputs; largest error in percent of what rounding to float32 explains.",
+            "onnxruntime: the exported graph, not optimised; largest difference in percent of 1e-5·max(1, max|a|).",
+            *("○: NumPy does not know the layer, so it was only run again.",) * (n_again > 0),
+        )
+        return Summary(
+            f"{n_verified} of {len(self.layers)} layers verified{again}{failed}",
+            "lllrrrr",
+            ("", "layer", "kind", "values", "torch", "NumPy", "onnxruntime"),
+            rows,
+            notes,
+        )
+
+
+def verify(
+    steps: tuple["Step", ...], again: tuple["Step", ...], module: nn.Module, image: NDArray[Any]
+) -> Verification:
+    """Compare recorded steps with those recorded again, and with what NumPy and onnxruntime compute."""
+    recorded = list(in_order(steps))
+    try:
+        onnx = run_exported(module, image)
+    except torch.onnx.OnnxExporterError as error:
+        unknown = ", ".join(f"{step.name!r} ({step.description})" for step in recorded if step.kind == "unknown")
+        raise RuntimeError(
+            "Expected a network that torch can export to ONNX, for onnxruntime to compute it, too; got one that it "
+            f"cannot, most likely because of {unknown or 'the way its weights are computed'}. Build it of operations "
+            "that torch.onnx.export knows, or compare the output of each step with its recomputed value yourself."
+        ) from error
+    layers = zip(recorded, in_order(again), onnx, strict=True)
+    return Verification(tuple(check_layer(*each) for each in layers))
+
+
+def check_layer(recorded: "Step", again: "Step", onnx: NDArray[Any]) -> LayerCheck:
+    """Compare one recorded layer with what each of the three engines makes of it."""
+    recomputed = recorded.recomputed
+    numpy = None if recomputed is None else share(recorded.output - recomputed.value, recomputed.bound)
+    tolerance = TOLERANCE * max(1.0, np.abs(recorded.output).max(initial=0).item())
+    return LayerCheck(
+        recorded.name,
+        recorded.kind,
+        recorded.output.size,
+        same_step(recorded, again),
+        numpy,
+        share(recorded.output.astype(np.float64) - onnx, np.float64(tolerance)),
+    )
+
+
+def share(error: Doubles, bound: Doubles | np.float64) -> float:
+    """Give the largest error as a share of its bound; where the bound is 0, any error at all is infinitely large."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.where(error == 0, 0.0, np.abs(error) / bound).max(initial=0))
+
+
+def same_step(a: "Step", b: "Step") -> bool:
+    """Tell whether two steps hold the same bits and settings."""
+    return (
+        (a.name, a.kind) == (b.name, b.kind)
+        and a.settings == b.settings
+        and a.weights.keys() == b.weights.keys()
+        and same_bits(a.input, b.input)
+        and same_bits(a.output, b.output)
+        and all(same_bits(a.weights[name], b.weights[name]) for name in a.weights)
+    )
+
+
+def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Compare bit for bit, NaN and −0 included."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+class EveryOutput(nn.Module):
+    """A network that gives what leaves each of its layers, those inside blocks and the softmax included."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Fold as for recording."""
+        return tuple(each.output for each in in_order(fold_to_softmax(self.network, x)))
+
+
+def run_exported(module: nn.Module, image: NDArray[Any]) -> list[NDArray[Any]]:
+    """Let onnxruntime compute what leaves every layer."""
+    exported = export_every_output(module, fingerprint(module), image.shape, image.dtype)
+    return [output[0] for output in exported.run(None, {"X": image[np.newaxis]})]
+
+
+def fingerprint(module: nn.Module) -> bytes:
+    """Tell weights from others."""
+    digest = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.digest()
+
+
+# Traces that follow one another share their module, and then this export; a few networks are compared at a time.
+@functools.lru_cache(maxsize=4)
+def export_every_output(
+    module: nn.Module, weights: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> "InferenceSession":
+    """Export a network with every layer's output, for onnxruntime without optimisation, in one thread."""
+    import onnxruntime
+
+    from cnnclf.onnx._export import to_graph
+
+    example = torch.from_numpy(np.zeros((2, *shape), dtype))
+    with session("cpu"), torch.inference_mode():
+        names = [f"output{i}" for i, _ in enumerate(in_order(fold_to_softmax(module, example)))]
+    with session("cpu"):
+        graph = to_graph(EveryOutput(module), example, names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def error_share(value: float | None) -> str:
+    """Write a share for the table of a verification."""
+    if value is None:
+        return "not recomputed"
+    return "same" if value == 0 else percent(value)

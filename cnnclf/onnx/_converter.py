@@ -1,0 +1,328 @@
+"""scikit-learn's compositions around a ``CNNClassifier`` → one ONNX model, compared before it is handed over.
+
+skl2onnx converts; here it learns the classifiers of this package, ``FrozenEstimator``, and scikit-learn's voting and
+calibration, of which its own converters refuse some settings and compute others differently.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import skl2onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import helper
+from skl2onnx import update_registered_converter
+from skl2onnx._parse import _parse_sklearn as parse
+from skl2onnx._supported_operators import get_model_alias
+from skl2onnx.common.data_types import (
+    BooleanTensorType,
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+    guess_proto_type,
+)
+from skl2onnx.helpers import add_onnx_graph
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from cnnclf._utils.text import cut, percent
+from cnnclf.classifier._classifier import CNNClassifier
+from cnnclf.classifier._test_time import TestTimeAugmentation, shifted
+from cnnclf.images._arrays import as_array
+from cnnclf.onnx._export import build, difference, first_line, label_table, positions_of
+
+# By the kind of the classes' dtype, as the labels stand in the file.
+LABEL_TYPES = {
+    "U": StringTensorType,
+    "O": StringTensorType,
+    "T": StringTensorType,
+    "f": DoubleTensorType,
+    "b": BooleanTensorType,
+}
+# Of a probability. An isotonic step is as steep as its data: of a score's last bit it makes 1e-4 of a probability.
+MOST_DIFFERENCE = 1e-3
+REMEDY = "Export the CNNClassifier alone with its to_onnx, and compute the rest where the file is served."
+RAW_SCORES = {"raw_scores": [True, False]}  # what calibration asks for: decision_function instead of probabilities
+
+
+def to_onnx(model: Any, X: ArrayLike) -> onnx.ModelProto:
+    """Convert a fitted composition around a ``CNNClassifier``, and compare the result with it.
+
+    Pipelines, votes, calibration, frozen estimators and ``TestTimeAugmentation`` convert, within each other, too.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted classifier of scikit-learn or of this package.
+    X : array-like
+        Rows as the model takes them, at best a few hundred. The ONNX model takes their dtype and shape; it is compared
+        with `model` on all of them.
+
+    Returns
+    -------
+    onnx.ModelProto
+        From ``X`` to ``label`` and ``probabilities`` (n, n_classes), float32. ``SerializeToString()`` gives the bytes
+        of the file.
+
+    Raises
+    ------
+    NotFittedError
+        If the model is not fitted.
+    ValueError
+        If X is not what the model takes.
+    RuntimeError
+        If a part of the model cannot be converted, or the result says something else than the model.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from cnnclf import CNNClassifier, load_digits
+    >>> X, y = load_digits()
+    >>> X = X.reshape(-1, 64).astype("float32")
+    >>> model = make_pipeline(StandardScaler(), CNNClassifier(max_epochs=1, random_state=0)).fit(X, y)
+    >>> onnx_model = to_onnx(model, X[:500])
+    >>> [output.name for output in onnx_model.graph.output]
+    ['label', 'probabilities']
+    """
+    register()
+    rows = as_array(X)
+    model.predict(X)  # its own errors say best that it is not fitted, or takes other rows
+    try:
+        converted: onnx.ModelProto = skl2onnx.to_onnx(model, rows[:1], options={"zipmap": False})
+    except Exception as error:  # whatever one of its converters raises
+        raise RuntimeError(
+            f"Expected a model of parts that skl2onnx converts; got one that it cannot ({reason(error)}). {REMEDY}"
+        ) from error
+    check_converted(converted, model, X, rows)
+    return converted
+
+
+def reason(error: Exception) -> str:
+    """Shorten what skl2onnx or onnxruntime raised, so that there is room for what to do."""
+    return cut(first_line(error), 110)
+
+
+def check_converted(converted: onnx.ModelProto, model: Any, X: Any, rows: NDArray[Any]) -> None:
+    """Refuse a converted model that says something else than the estimator."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what matters is raised
+    try:
+        served = onnxruntime.InferenceSession(
+            converted.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        labels, found = served.run(None, {served.get_inputs()[0].name: rows})
+    except Exception as error:  # onnxruntime's exceptions have no other base
+        raise RuntimeError(
+            f"Expected a converted model that onnxruntime runs on X; got one that it cannot ({reason(error)}). {REMEDY}"
+        ) from error
+    if not hasattr(model, "predict_proba"):  # a vote of labels
+        agreement = float((labels == model.predict(X)).mean())
+        if agreement == 1:
+            return
+        differs = f"{percent(1 - agreement)} of the labels differ"
+    else:
+        largest, short = difference(positions_of(labels, model.classes_), found, np.asarray(model.predict_proba(X)))
+        if max(largest, short) <= MOST_DIFFERENCE:
+            return
+        differs = (
+            f"a probability differs by {largest:.2g}, a label's by {short:.2g}; expected at most {MOST_DIFFERENCE}"
+        )
+    raise RuntimeError(f"The converted model disagrees with the estimator: {differs}. It is not handed over. {REMEDY}")
+
+
+def register() -> None:
+    """Tell skl2onnx how to convert the classifiers of this package and what stands around them; `to_onnx` calls it."""
+    common = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
+    for kind, alias, converter, options, parser in (
+        (CNNClassifier, "CnnclfCNNClassifier", convert, RAW_SCORES, None),
+        (TestTimeAugmentation, "CnnclfTestTimeAugmentation", convert_views, {}, None),
+        (FrozenEstimator, "CnnclfFrozenEstimator", convert_frozen, RAW_SCORES, parse_frozen),
+        (VotingClassifier, "SklearnVotingClassifier", convert_vote, {}, None),
+        (CalibratedClassifierCV, "SklearnCalibratedClassifierCV", convert_calibration, {}, None),
+    ):
+        update_registered_converter(kind, alias, infer_shapes, converter, options=common | options, parser=parser)
+
+
+def infer_shapes(operator: Any) -> None:
+    """Say what comes out: one label a row, and one probability a row and class."""
+    clf = operator.raw_operator
+    n = operator.inputs[0].get_first_dimension()
+    operator.outputs[0].type = LABEL_TYPES.get(clf.classes_.dtype.kind, Int64TensorType)([n])
+    operator.outputs[1].type = FloatTensorType([n, len(clf.classes_)])
+
+
+def convert(scope: Any, operator: Any, container: Any) -> None:
+    """Put the network's graph, made for the type that comes in, into the whole model's."""
+    dtype = helper.tensor_dtype_to_np_dtype(guess_proto_type(operator.inputs[0].type))
+    options = scope.get_options(operator.raw_operator, {"raw_scores": False})
+    model = build(operator.raw_operator, dtype.name, raw_scores=options["raw_scores"])
+    opset = model.opset_import[0].version
+    if opset > container.target_opset:
+        raise ValueError(
+            f"This CNNClassifier needs opset {opset}; got target_opset={container.target_opset}. "
+            f"Pass target_opset={opset} or more to skl2onnx."
+        )
+    add_onnx_graph(scope, operator, container, model)
+
+
+class Graph:
+    """What is added to the whole model for one classifier that asks others; tensors are known by their names.
+
+    The names begin with cnnclf, as add_onnx_graph gives the networks' constants names that it does not reserve.
+    """
+
+    def __init__(self, scope: Any, operator: Any, container: Any) -> None:
+        self.scope = scope
+        self.operator = operator
+        self.container = container
+
+    def add(self, kind: str, *inputs: Any, **attributes: Any) -> str:
+        """Add a node with one output; an input that is a number or an array becomes a constant."""
+        names = [value if isinstance(value, str) else self.constant(np.asarray(value)) for value in inputs]
+        output: str = self.scope.get_unique_variable_name(f"cnnclf_{kind.lower()}")
+        name = self.scope.get_unique_operator_name(kind)
+        self.container.add_node(kind, names, output, name=name, **attributes)
+        return output
+
+    def constant(self, array: NDArray[Any]) -> str:
+        """Add a constant: numbers as float32, whole numbers as int64."""
+        array = array.astype(np.int64 if array.dtype.kind == "i" else np.float32)
+        name: str = self.scope.get_unique_variable_name("cnnclf_constant")
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        self.container.add_initializer(name, kind, array.shape, array.ravel())
+        return name
+
+    def ask(self, estimator: Any, inputs: list[Any] | None = None, *, scores: bool = False) -> str:
+        """Let a classifier see the rows, or other `inputs`; give its probabilities or scores, (n, k), float32."""
+        self.tell(estimator, {"zipmap": False, "raw_scores": scores})
+        inner = self.scope.declare_local_operator(get_model_alias(type(estimator)), estimator)
+        inner.inputs = self.operator.inputs if inputs is None else inputs
+        label = self.scope.declare_local_variable("label", Int64TensorType())
+        values = self.scope.declare_local_variable("values", FloatTensorType())
+        inner.outputs.extend([label, values])
+        return self.add("Cast", values.onnx_name, to=onnx.TensorProto.FLOAT)
+
+    def tell(self, estimator: Any, options: dict[str, bool]) -> None:
+        """Set options of a classifier, and of the one within it that computes what it gives."""
+        known = {name: value for name, value in options.items() if self.container.has_options(estimator, name)}
+        for place in (self.container, self.scope):
+            place.add_options(id(estimator), known)
+        if isinstance(estimator, Pipeline):
+            self.tell(estimator[-1], options)
+        elif isinstance(estimator, FrozenEstimator):
+            self.tell(estimator.estimator, options)
+
+    def answer(self, probabilities: str) -> None:
+        """Make them the classifier's probabilities, and the label of the largest its label."""
+        table = label_table(self.operator.raw_operator.classes_)
+        table.name = self.scope.get_unique_variable_name("cnnclf_labels")
+        self.container.initializers.append(table)
+        winner = self.add("ArgMax", probabilities, axis=1, keepdims=0)
+        label, given = (output.full_name for output in self.operator.outputs)
+        for kind, inputs, output in (("Gather", [table.name, winner], label), ("Identity", [probabilities], given)):
+            self.container.add_node(kind, inputs, output, name=self.scope.get_unique_operator_name(kind))
+
+    def mean(self, parts: list[str], weights: list[float] | None = None) -> str:
+        """Average tensors of one shape."""
+        shares = np.ones(len(parts)) if weights is None else np.asarray(weights, dtype=np.float64)
+        weighted = [self.add("Mul", part, share) for part, share in zip(parts, shares / shares.sum(), strict=True)]
+        return self.add("Sum", *weighted)
+
+
+def parse_frozen(scope: Any, model: Any, inputs: list[Any], custom_parsers: Any = None) -> Any:
+    """Read a frozen estimator on its own or in a pipeline, be it a transformer, as what is frozen."""
+    scope.add_options(id(model.estimator), scope.get_options(model))
+    return parse(scope, model.estimator, inputs, custom_parsers=custom_parsers)
+
+
+def convert_frozen(scope: Any, operator: Any, container: Any) -> None:
+    """Hand the rows on to the classifier that is frozen, and what it is asked for."""
+    graph = Graph(scope, operator, container)
+    frozen = operator.raw_operator
+    graph.answer(graph.ask(frozen.estimator, scores=scope.get_options(frozen, {"raw_scores": False})["raw_scores"]))
+
+
+def convert_views(scope: Any, operator: Any, container: Any) -> None:
+    """Show the classifier the images and their shifts; a shift is an order of the row's numbers."""
+    graph = Graph(scope, operator, container)
+    model, (rows,) = operator.raw_operator, operator.inputs
+    shape = rows.type.shape[1:]
+    order = np.arange(model.n_features_in_).reshape(1, *model.layout_.input_shape)
+    flat = graph.add("Reshape", rows.onnx_name, [-1, model.n_features_in_])
+    parts = [graph.ask(model.estimator_)]
+    for view in shifted(order, model.layout_, int(model.reach)):
+        moved = graph.add("Gather", flat, view.ravel(), axis=1)
+        variable = scope.declare_local_variable("view", type(rows.type)([None, *shape]))
+        container.add_node(
+            "Reshape",
+            [moved, graph.constant(np.array([-1, *shape]))],
+            variable.onnx_name,
+            name=scope.get_unique_operator_name("Reshape"),
+        )
+        parts.append(graph.ask(model.estimator_, [variable]))
+    graph.answer(graph.mean(parts))
+
+
+def convert_vote(scope: Any, operator: Any, container: Any) -> None:
+    """Take the weighted mean of the members' probabilities; where labels vote, of ones and zeros."""
+    graph = Graph(scope, operator, container)
+    vote = operator.raw_operator
+    weights = None
+    if vote.weights is not None:
+        weights = [w for (_, member), w in zip(vote.estimators, vote.weights, strict=True) if member != "drop"]
+    parts = [graph.ask(member) for member in vote.estimators_]
+    if vote.voting == "hard":
+        labels = [graph.add("ArgMax", part, axis=1, keepdims=1) for part in parts]
+        ones = [graph.add("Equal", label, np.arange(len(vote.classes_))) for label in labels]
+        parts = [graph.add("Cast", one, to=onnx.TensorProto.FLOAT) for one in ones]
+    graph.answer(graph.mean(parts, weights))
+
+
+def convert_calibration(scope: Any, operator: Any, container: Any) -> None:
+    """Take the mean of the calibrated classifiers."""
+    graph = Graph(scope, operator, container)
+    graph.answer(graph.mean([calibrated(graph, each) for each in operator.raw_operator.calibrated_classifiers_]))
+
+
+def calibrated(graph: Graph, model: Any) -> str:
+    """Compute one classifier's calibrated probabilities, as scikit-learn's ``_CalibratedClassifier`` does."""
+    n_classes = len(model.classes)
+    has_scores = hasattr(model.estimator, "decision_function")
+    scores = graph.ask(model.estimator, scores=has_scores)
+    if model.method == "temperature":
+        logits = scores if has_scores else graph.add("Log", graph.add("Add", scores, 1e-12))
+        return graph.add("Softmax", graph.add("Mul", logits, model.calibrators[0].beta_), axis=1)
+    if n_classes == 2:
+        scores = graph.add("Gather", scores, [1], axis=1)
+    if model.method == "sigmoid":
+        slopes, offsets = (np.array([getattr(each, name) for each in model.calibrators]) for name in ("a_", "b_"))
+        found = graph.add("Sigmoid", graph.add("Sub", graph.add("Mul", scores, -slopes), offsets))
+    else:
+        columns = [graph.add("Gather", scores, [k], axis=1) for k in range(len(model.calibrators))]
+        found = graph.add(
+            "Concat", *(isotonic(graph, *pair) for pair in zip(columns, model.calibrators, strict=True)), axis=1
+        )
+    if n_classes == 2:
+        return graph.add("Concat", graph.add("Sub", 1.0, found), found, axis=1)
+    known = np.searchsorted(model.classes, model.estimator.classes_)
+    if len(known) < n_classes:  # a fold may lack a class
+        found = graph.add("MatMul", found, np.eye(n_classes)[known])
+    total = graph.add("ReduceSum", found, [1], keepdims=1)
+    return graph.add("Where", graph.add("Equal", total, 0.0), 1 / n_classes, graph.add("Div", found, total))
+
+
+def isotonic(graph: Graph, x: str, calibrator: Any) -> str:
+    """Interpolate x (n, 1) between the thresholds: y₀ + (x − x₀) · slope, x₀ the last threshold that is not above x."""
+    at, values = calibrator.X_thresholds_, calibrator.y_thresholds_
+    if len(at) == 1:
+        return graph.add("Add", graph.add("Mul", x, 0.0), values[0])
+    clipped = graph.add("Min", graph.add("Max", x, at[0]), at[-1])
+    passed = graph.add("Cast", graph.add("GreaterOrEqual", clipped, at[1:-1]), to=onnx.TensorProto.INT64)
+    place = graph.add("ReduceSum", passed, [1], keepdims=1)
+    x0, y0, slope = (graph.add("Gather", a, place) for a in (at[:-1], values[:-1], np.diff(values) / np.diff(at)))
+    return graph.add("Add", y0, graph.add("Mul", graph.add("Sub", clipped, x0), slope))

@@ -1,0 +1,52 @@
+"""Displays of data, training, evaluations, comparisons and traces, drawn with matplotlib."""
+
+from typing import TYPE_CHECKING
+
+from cnnclf._lazy import attach
+
+if TYPE_CHECKING:
+    from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
+    from cnnclf.plots._evaluation import (
+        ClassDistributionDisplay,
+        ConfusionMatrixDisplay,
+        ImageGridDisplay,
+        PerClassDisplay,
+        ReliabilityDisplay,
+        TrainingCurvesDisplay,
+    )
+    from cnnclf.plots._trace import ClassScoresDisplay, FeatureMapsDisplay, KernelsDisplay, TraceDisplay
+
+__all__ = [
+    "AccuracyCostDisplay",
+    "ClassDistributionDisplay",
+    "ClassScoresDisplay",
+    "ConfusionMatrixDisplay",
+    "FeatureMapsDisplay",
+    "FoldBoxDisplay",
+    "FoldCurvesDisplay",
+    "ImageGridDisplay",
+    "KernelsDisplay",
+    "PerClassDisplay",
+    "ReliabilityDisplay",
+    "TraceDisplay",
+    "TrainingCurvesDisplay",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "AccuracyCostDisplay": "_comparison",
+        "ClassDistributionDisplay": "_evaluation",
+        "ClassScoresDisplay": "_trace",
+        "ConfusionMatrixDisplay": "_evaluation",
+        "FeatureMapsDisplay": "_trace",
+        "FoldBoxDisplay": "_comparison",
+        "FoldCurvesDisplay": "_comparison",
+        "ImageGridDisplay": "_evaluation",
+        "KernelsDisplay": "_trace",
+        "PerClassDisplay": "_evaluation",
+        "ReliabilityDisplay": "_evaluation",
+        "TraceDisplay": "_trace",
+        "TrainingCurvesDisplay": "_evaluation",
+    },
+)

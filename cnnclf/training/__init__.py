@@ -1,0 +1,22 @@
+"""Training of a network: the skorch net, batches, augmentation, schedules, callbacks, checkpoints."""
+
+from typing import TYPE_CHECKING
+
+from cnnclf._lazy import attach
+
+if TYPE_CHECKING:
+    from cnnclf.training._augmentation import AUGMENTATIONS
+    from cnnclf.training._net import Net
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Net",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "AUGMENTATIONS": "_augmentation",
+        "Net": "_net",
+    },
+)
