@@ -27,7 +27,8 @@ from recording import footer, mean_sd, options, write
 from selenium import webdriver
 
 from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, load_mnist
-from cnnclf.cli._app_server import ExportedNetwork, Reader, Server, TracedNetwork
+from cnnclf.cli._app_network import ExportedNetwork, TracedNetwork
+from cnnclf.cli._app_server import Reader, Server
 from cnnclf.images._strokes import SIDE, Paper
 
 N_POINTS = 120  # of the eight

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cnnclf.training._net import choose_precision
+from cnnclf.training._runtime import choose_precision
 
 # Extensions of x86 and Arm for vectors and matrices, as Linux names them, that such figures hang on.
 EXTENSIONS = (

@@ -24,10 +24,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from cnnclf import CNNClassifier, load_mnist
-from cnnclf.architectures._table import Standardise, find_architecture
+from cnnclf.architectures._modules import Standardise
+from cnnclf.architectures._table import find_architecture
 from cnnclf.images._arrays import check_images
 from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
-from cnnclf.training._net import OPTIMIZERS, arrange, choose_precision, fingerprint, one_cycle
+from cnnclf.training._data import arrange, fingerprint
+from cnnclf.training._runtime import choose_precision
+from cnnclf.training._schedules import OPTIMIZERS, one_cycle
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 CALLS = (1, 16, 64, 256, 1024, 10_000)  # images of one call of predict_proba

@@ -19,7 +19,8 @@ from recording import footer, mean_sd, options, write
 from torch import nn
 
 from cnnclf import CNNClassifier, load_mnist
-from cnnclf.architectures._table import Conv, Dense, Dropout, Flatten, ImageShape, Pool, ReLU, build_sequential
+from cnnclf.architectures._build import build_sequential
+from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, ImageShape, Pool, ReLU
 
 SEEDS = 3
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from cnnclf.classifier._classifier import CNNClassifier
     from cnnclf.classifier._recipes import RECIPES
     from cnnclf.classifier._test_time import TestTimeAugmentation
-    from cnnclf.datasets._mnist import load_digits, load_idx, load_image_folder, load_mnist
+    from cnnclf.datasets._digits import load_digits
+    from cnnclf.datasets._folders import load_image_folder
+    from cnnclf.datasets._idx import load_idx
+    from cnnclf.datasets._mnist import load_mnist
     from cnnclf.evaluation._evaluation import Evaluation
     from cnnclf.model_selection._compare import compare_architectures
     from cnnclf.onnx._classifier import ONNXClassifier
@@ -49,9 +52,9 @@ __getattr__, __dir__ = attach(
         "TestTimeAugmentation": "classifier._test_time",
         "compare_architectures": "model_selection._compare",
         "list_architectures": "architectures._table",
-        "load_digits": "datasets._mnist",
-        "load_idx": "datasets._mnist",
-        "load_image_folder": "datasets._mnist",
+        "load_digits": "datasets._digits",
+        "load_idx": "datasets._idx",
+        "load_image_folder": "datasets._folders",
         "load_mnist": "datasets._mnist",
     },
 )

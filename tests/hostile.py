@@ -26,9 +26,10 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cnnclf._utils import files as files
+from cnnclf._utils import digest
 from cnnclf.classifier import _persistence as persistence
-from cnnclf.onnx import _classifier as onnx_classifier
+from cnnclf.onnx._digest import DIGEST_KEY, seal
+from cnnclf.onnx._file import FORMAT
 
 N_CLASSES = 2
 MARK = "executed"  # a file of this name would show that a stranger's code was run
@@ -89,8 +90,8 @@ def pack(header: object, data: bytes, length: int | None = None) -> bytes:
 
 
 def seal_cnn(content: bytes) -> bytes:
-    start = files.find_digest(content, persistence.DIGEST)
-    return content if start is None else files.put_digest(content, start)
+    start = digest.find_digest(content, persistence.DIGEST)
+    return content if start is None else digest.put_digest(content, start)
 
 
 def with_header(change: Callable[[dict], object]) -> Callable[[bytes], bytes]:
@@ -146,8 +147,8 @@ def cut(share: float) -> Callable[[bytes], bytes]:
 
 
 def with_wrong_digest(good: bytes) -> bytes:
-    start = files.find_digest(good, persistence.DIGEST)
-    return good[:start] + files.PLACEHOLDER.encode() + good[start + len(files.PLACEHOLDER) :]
+    start = digest.find_digest(good, persistence.DIGEST)
+    return good[:start] + digest.PLACEHOLDER.encode() + good[start + len(digest.PLACEHOLDER) :]
 
 
 def header_length(length: int) -> Callable[[bytes], bytes]:
@@ -386,14 +387,12 @@ def good_onnx():
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     metadata = {
-        "format": onnx_classifier.FORMAT,
+        "format": FORMAT,
         "classes": {"dtype": "<i8", "values": [0, 1]},
         "input": GOOD_INPUT,
         "session": {},
     }
-    helper.set_model_props(
-        model, {"cnnclf": json.dumps(metadata), onnx_classifier.DIGEST_KEY: onnx_classifier.PLACEHOLDER}
-    )
+    helper.set_model_props(model, {"cnnclf": json.dumps(metadata), DIGEST_KEY: digest.PLACEHOLDER})
     return model
 
 
@@ -403,7 +402,7 @@ def with_model(change: Callable) -> Callable[[], bytes]:
     def make() -> bytes:
         model = good_onnx()
         change(model)
-        return onnx_classifier.seal(model.SerializeToString())
+        return seal(model.SerializeToString())
 
     return make
 
@@ -424,13 +423,13 @@ def with_metadata(*keys: str, to: object) -> Callable[[], bytes]:
     return with_model(change)
 
 
-PLACE = onnx_classifier.DIGEST_KEY.encode() + b"\x12\x40" + onnx_classifier.PLACEHOLDER.encode()
-ENTRY = b"\x72" + bytes([len(PLACE) + 2]) + b"\x0a" + bytes([len(onnx_classifier.DIGEST_KEY)]) + PLACE
+PLACE = DIGEST_KEY.encode() + b"\x12\x40" + digest.PLACEHOLDER.encode()
+ENTRY = b"\x72" + bytes([len(PLACE) + 2]) + b"\x0a" + bytes([len(DIGEST_KEY)]) + PLACE
 
 
 def sealed(fields: bytes) -> Callable[[], bytes]:
     """Put a digest beside serialised fields."""
-    return lambda: onnx_classifier.seal(fields + ENTRY)
+    return lambda: seal(fields + ENTRY)
 
 
 def varint(number: int) -> bytes:
@@ -547,7 +546,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
         UNREADABLE,
     ),
     "metadata no UTF-8": (
-        lambda: onnx_classifier.seal(good_onnx().SerializeToString().replace(b"uint8", b"uin\xff8")),
+        lambda: seal(good_onnx().SerializeToString().replace(b"uint8", b"uin\xff8")),
         UNREADABLE,
     ),
     "metadata a list": (
@@ -944,8 +943,8 @@ def read(reader: str, path: Path) -> None:
     """Do with a file what its reader does."""
     from cnnclf import CNNClassifier, ONNXClassifier, load_idx, load_image_folder
     from cnnclf.evaluation._predictions import read_predictions
-    from cnnclf.images._arrays import InputSpec
     from cnnclf.images._pictures import read_picture
+    from cnnclf.images._spec import InputSpec
 
     match reader:
         case "load":

@@ -11,7 +11,9 @@ from torch import nn
 
 import cnnclf
 from cnnclf import CNNClassifier, ONNXClassifier, load_mnist
-from cnnclf.architectures._table import ARCHITECTURES, Conv, Dense, Dropout, Flatten, Norm, Pool, ReLU, build_sequential
+from cnnclf.architectures._build import build_sequential
+from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, Norm, Pool, ReLU
+from cnnclf.architectures._table import ARCHITECTURES
 
 pytestmark = pytest.mark.acceptance
 

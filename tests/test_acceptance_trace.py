@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier, load_mnist
-from cnnclf.architectures._table import ImageShape, Residual
+from cnnclf.architectures._layers import ImageShape
+from cnnclf.architectures._modules import Residual
 
 pytestmark = pytest.mark.acceptance
 

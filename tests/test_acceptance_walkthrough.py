@@ -22,7 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from torch import nn
 
 from cnnclf import CNNClassifier, load_digits, load_mnist
-from cnnclf.architectures._table import Residual
+from cnnclf.architectures._modules import Residual
 
 pytestmark = pytest.mark.acceptance
 

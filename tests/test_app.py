@@ -30,20 +30,10 @@ from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, __version__, load_dig
 from cnnclf._utils.text import quote
 from cnnclf.classifier._persistence import SCHEMA
 from cnnclf.cli import _main as cli
-from cnnclf.cli._app_server import (
-    MOST_BYTES,
-    MOST_MAPS,
-    PATIENCE,
-    ExportedNetwork,
-    Handler,
-    Maps,
-    Reader,
-    Server,
-    TracedNetwork,
-    pack,
-)
+from cnnclf.cli._app_network import MOST_MAPS, ExportedNetwork, Maps, TracedNetwork, pack
+from cnnclf.cli._app_server import MOST_BYTES, PATIENCE, Handler, Reader, Server
 from cnnclf.datasets import _mnist as datasets
-from cnnclf.images._arrays import InputSpec
+from cnnclf.images._spec import InputSpec
 from cnnclf.images._strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
 
 # How digits are written by hand, three ways each: points x,y of a box 100 high, x to the right and y down. A bar lifts

@@ -10,24 +10,18 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnnclf.architectures._table import (
-    ARCHITECTURES,
-    Conv,
-    Dense,
-    Flatten,
+from cnnclf.architectures._build import build_sequential
+from cnnclf.architectures._layers import Conv, Dense, Flatten, Pool, ReLU
+from cnnclf.architectures._modules import Residual
+from cnnclf.architectures._summary import (
     LayerSummary,
-    Pool,
-    ReLU,
-    Residual,
-    build_sequential,
     count_multiply_adds,
     count_parameters,
     describe,
-    find_architecture,
-    list_architectures,
     list_layers,
     summarize,
 )
+from cnnclf.architectures._table import ARCHITECTURES, find_architecture, list_architectures
 from cnnclf.inspection._trace import Trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")

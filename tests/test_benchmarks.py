@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from cnnclf import RECIPES, CNNClassifier
-from cnnclf.classifier._classifier import as_tensor, build_module, measure
-from cnnclf.training._net import Rows, arrange, session
+from cnnclf.architectures._network import build_module
+from cnnclf.training._data import Rows, arrange, as_tensor, measure
+from cnnclf.training._runtime import session
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # inference.py needs OpenVINO, keras_convnet.py Keras.

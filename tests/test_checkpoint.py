@@ -21,11 +21,15 @@ from torch import nn
 from tqdm import tqdm
 
 from cnnclf import CNNClassifier, compare_architectures
-from cnnclf._utils.files import put_digest
+from cnnclf._utils.digest import put_digest
+from cnnclf.training import _callbacks, _identity
 from cnnclf.training import _checkpoint as checkpoint
-from cnnclf.training import _net as training
-from cnnclf.training._checkpoint import DIGEST, KEY, OPTIMIZER_STATE, read_generation, readable
-from cnnclf.training._net import OPTIMIZERS, Net, session
+from cnnclf.training._checkpoint import DIGEST, KEY, read_generation
+from cnnclf.training._identity import readable
+from cnnclf.training._net import Net
+from cnnclf.training._runtime import session
+from cnnclf.training._schedules import OPTIMIZERS
+from cnnclf.training._snapshot import OPTIMIZER_STATE
 
 N_EPOCHS, N_STEPS = 4, 3  # of `quick` on the 60 rows of `some`, in batches of 20
 
@@ -254,7 +258,7 @@ def test_the_progress_bar_may_come_later_and_begins_where_training_does(some, tm
         return tqdm(*args, **kwargs)
 
     fit_until(N_STEPS + 1, quick(checkpoint=tmp_path), *some)
-    monkeypatch.setattr(training, "tqdm", bar)
+    monkeypatch.setattr(_callbacks, "tqdm", bar)
     assert same(quick(checkpoint=tmp_path, verbose=1).fit(*some), quick().fit(*some))
     assert [(kwargs["initial"], kwargs["total"]) for kwargs in bars] == [(N_STEPS, N_EPOCHS * N_STEPS)]
 
@@ -421,10 +425,10 @@ def test_other_data_are_refused_by_name(begun, some):
 
 
 def test_another_version_processor_or_number_of_threads_is_refused(begun, some, monkeypatch):
-    versions = checkpoint.version
+    versions = _identity.version
     clf = quick(checkpoint=begun, precision="float32")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "version", lambda name: "9.9" if name == "torch" else versions(name))
+        patch.setattr(_identity, "version", lambda name: "9.9" if name == "torch" else versions(name))
         with pytest.raises(ValueError, match=of_another_fit(begun, f"torch was '{versions('torch')}' and is '9.9'")):
             clf.fit(*some)
     with monkeypatch.context() as patch:
@@ -487,7 +491,7 @@ def test_partial_fit_neither_reads_nor_writes_checkpoints(some, tmp_path):
 @pytest.mark.parametrize("values", [({"a": 1}, "{'a': 1}"), ([1, "b"], "[1, 'b']"), (None, "None")])
 def test_what_is_named_reads_well(values):
     value, text = values
-    assert readable(checkpoint.canonical(value)) == text
+    assert readable(_identity.canonical(value)) == text
 
 
 # Searches

@@ -43,8 +43,8 @@ from torch import nn
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
 from cnnclf._utils.text import percent, quote
 from cnnclf.architectures._table import ARCHITECTURES
-from cnnclf.classifier._classifier import split_rows
-from cnnclf.training._net import Epochs, arrange
+from cnnclf.training._callbacks import Epochs
+from cnnclf.training._data import arrange, split_rows
 
 PARAMETER_NAMES = list(inspect.signature(CNNClassifier).parameters)
 

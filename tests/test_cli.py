@@ -20,8 +20,9 @@ from cnnclf import RECIPES, CNNClassifier, Evaluation, ONNXClassifier, __version
 from cnnclf._utils.text import percent
 from cnnclf.classifier._parameters import readable
 from cnnclf.cli import _main as cli
+from cnnclf.cli import _models, _options, _train
 from cnnclf.datasets import _splits as splits
-from cnnclf.images._pictures import FORMATS
+from cnnclf.images._decode import FORMATS
 
 DIGITS = ("report", "--dataset", "digits", "--epochs", "1")
 FOLDS = ("--dataset", "digits", "--architectures", "tiny,lenet5", "--folds", "2", "--epochs", "2")
@@ -175,7 +176,7 @@ def test_json_is_the_content_of_metrics_json(tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_what_is_made_and_epochs_override_its_own(name):
     def made(epochs):
-        clf = cli.make_classifier(None, epochs, seed=5, recipe=name)
+        clf = _train.make_classifier(None, epochs, seed=5, recipe=name)
         return {parameter: getattr(clf, parameter) for parameter in RECIPES[name]}, clf.random_state
 
     assert made(None) == (RECIPES[name], 5)
@@ -203,7 +204,7 @@ def test_a_report_on_a_recipe_names_its_settings_and_its_command_makes_it_again(
 
 
 def test_defaults_are_the_estimators_own():
-    own, made = CNNClassifier().get_params(), cli.make_classifier(None, None, seed=5).get_params()
+    own, made = CNNClassifier().get_params(), _train.make_classifier(None, None, seed=5).get_params()
     assert {name for name in own if own[name] != made[name]} == {"random_state", "verbose"}
 
 
@@ -840,9 +841,9 @@ def test_predict_needs_neither_torch_nor_scikit_learn(trained, drawings):
 def test_on_a_terminal_predictions_are_an_aligned_table(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    prediction = cli.Prediction(1, 0.98, "one.png", (cli.Guess(1, 0.98), cli.Guess(7, 0.02)))
-    cli.show_predictions([prediction])
-    cli.show_table(("class", "images"), [("[b]", "10"), ("b", "1,000")])
+    prediction = _models.Prediction(1, 0.98, "one.png", (_models.Guess(1, 0.98), _models.Guess(7, 0.02)))
+    _models.show_predictions([prediction])
+    _options.show_table(("class", "images"), [("[b]", "10"), ("b", "1,000")])
     shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)  # without bold type
     assert [line.rstrip() for line in shown.splitlines()] == [
         "",

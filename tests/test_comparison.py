@@ -22,8 +22,9 @@ from skorch.callbacks import Callback, EpochTimer
 from torch import nn
 
 from cnnclf import CNNClassifier, compare_architectures
-from cnnclf.architectures._table import LayerSummary
-from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold, warm_up
+from cnnclf.architectures._summary import LayerSummary
+from cnnclf.model_selection._compare import warm_up
+from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 
 NAMES = ["tiny", "lenet5"]
 
@@ -429,7 +430,7 @@ def test_other_data_or_parameters_are_another_fit(other, some, kept, monkeypatch
 def test_another_version_is_another_fit(name, value, some, kept, monkeypatch):
     folder, _ = kept
     versions = {"cnnclf": "1", "torch": "1", "skorch": "1", "scikit-learn": "1"}
-    monkeypatch.setattr("cnnclf.training._checkpoint.version", lambda package: versions[package])
+    monkeypatch.setattr("cnnclf.training._identity.version", lambda package: versions[package])
     estimator = quick(max_epochs=1)
     compare_architectures(*some, ["lenet5"], cv=2, estimator=estimator, checkpoint=folder)
     versions[name] = value

@@ -22,9 +22,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from cnnclf.datasets import _mnist as datasets
-from cnnclf.datasets._mnist import load_digits, load_idx, load_image_folder, load_mnist
-from cnnclf.images._arrays import InputSpec
-from cnnclf.images._pictures import FORMATS, list_pictures, read_picture
+from cnnclf.datasets._digits import load_digits
+from cnnclf.datasets._folders import load_image_folder
+from cnnclf.datasets._idx import load_idx
+from cnnclf.datasets._mnist import load_mnist
+from cnnclf.images._decode import FORMATS
+from cnnclf.images._pictures import list_pictures, read_picture
+from cnnclf.images._spec import InputSpec
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 

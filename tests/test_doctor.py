@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cnnclf import __version__
 from cnnclf.cli import _doctor as doctor
 from cnnclf.cli import _main as cli
-from cnnclf.training._net import choose_precision
+from cnnclf.training._runtime import choose_precision
 
 
 @pytest.fixture(autouse=True)

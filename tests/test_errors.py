@@ -29,7 +29,7 @@ from cnnclf import (
     load_mnist,
 )
 from cnnclf.cli._main import app
-from cnnclf.evaluation._evaluation import compare
+from cnnclf.evaluation._mcnemar import compare
 from cnnclf.evaluation._predictions import read_predictions
 from cnnclf.plots._evaluation import ConfusionMatrixDisplay, KernelsDisplay, ReliabilityDisplay
 

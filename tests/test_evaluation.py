@@ -14,16 +14,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from cnnclf.evaluation._evaluation import (
-    ConfusedPair,
-    Evaluation,
-    McNemar,
-    Mistake,
-    ReliabilityBin,
-    Scores,
-    compare,
-    wilson_interval,
-)
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.evaluation._mcnemar import McNemar, compare
+from cnnclf.evaluation._records import ConfusedPair, Mistake, ReliabilityBin, Scores, wilson_interval
 
 CLASSES = np.array(["ant", "bee", "cow"])
 PROBA = np.array(

@@ -24,7 +24,8 @@ from skorch.callbacks import Callback, EpochTimer
 from cnnclf import CNNClassifier, ONNXClassifier, compare_architectures
 from cnnclf._utils.files import write_atomically
 from cnnclf.architectures._table import find_architecture
-from cnnclf.training._net import Net, Progress, StopEarly
+from cnnclf.training._callbacks import Progress, StopEarly
+from cnnclf.training._net import Net
 
 N_EPOCHS = 4
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
 
-PACKAGE = Path(hostile.files.__file__).parent.parent
+PACKAGE = Path(hostile.digest.__file__).parent.parent
 SCRIPT = hostile.__file__
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # a process with waiting threads cannot be forked safely
 MOST_MEGABYTES = 256

@@ -11,10 +11,11 @@ import torch
 from sklearn.utils import check_random_state
 
 from cnnclf import CNNClassifier, list_architectures
-from cnnclf.classifier._classifier import check_parameters
+from cnnclf.classifier._checks import check_parameters
 from cnnclf.classifier._parameters import HYPERPARAMETERS, Hyperparameter, Setting, explain, readable
 from cnnclf.training._augmentation import AUGMENTATIONS
-from cnnclf.training._net import OPTIMIZERS, SCHEDULES, choose_batch_size
+from cnnclf.training._data import choose_batch_size
+from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
 
 # What a range says before its semicolon → values that it allows, the ends among them, and values that it does not.
 NEARLY_0, NEARLY_1 = 1e-12, 1 - 1e-12
@@ -101,10 +102,10 @@ def test_a_reason_is_given_for_the_value_and_the_data_that_it_was_written_for():
 def test_what_the_range_allows_is_what_the_estimator_accepts(name):
     allowed, refused = RANGES[limits(name)]
     for value in allowed:
-        check_parameters(CNNClassifier().set_params(**{name: value}))
+        check_parameters(CNNClassifier().get_params() | {name: value})
     for value in refused:
         with pytest.raises((ValueError, TypeError), match=rf"\A{name} must be |\AUnknown {name} "):
-            check_parameters(CNNClassifier().set_params(**{name: value}))
+            check_parameters(CNNClassifier().get_params() | {name: value})
 
 
 @pytest.mark.parametrize("name", [name for name in HYPERPARAMETERS if "usual" in HYPERPARAMETERS[name].range])
@@ -112,7 +113,7 @@ def test_what_is_usual_is_allowed_and_the_default_is_usual(name):
     low, high = map(float, re.search(r"; ([\d.]+) to ([\d.]+) is usual\Z", HYPERPARAMETERS[name].range).groups())
     whole = "whole" in limits(name)
     for end in (low, high):
-        check_parameters(CNNClassifier().set_params(**{name: int(end) if whole else end}))
+        check_parameters(CNNClassifier().get_params() | {name: int(end) if whole else end})
     default = getattr(CNNClassifier(), name)
     assert low <= (choose_batch_size(default, 60_000) if default == "auto" else default) <= high
 

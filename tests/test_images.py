@@ -19,15 +19,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from cnnclf import CNNClassifier, ONNXClassifier
-from cnnclf.images._arrays import (
-    ImageLayout,
-    InputSpec,
-    as_array,
-    check_images,
-    infer_layout,
-    warn_of_another_unit,
-    white_level,
-)
+from cnnclf.images._arrays import as_array, check_images
+from cnnclf.images._layout import ImageLayout, infer_layout
+from cnnclf.images._spec import InputSpec, warn_of_another_unit, white_level
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 

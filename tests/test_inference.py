@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures._table import ARCHITECTURES, Residual, Standardise
+from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.training._inference import rows_alike, rows_at_once
 
 # As an AVX2 laptop computes, on every x86 processor that has more.

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import log_loss
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures._table import LayerSummary, summarize
+from cnnclf.architectures._summary import LayerSummary, summarize
 from cnnclf.classifier._parameters import explain
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._robustness import Probe, Robustness

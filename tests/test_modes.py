@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier, ONNXClassifier
-from cnnclf.architectures._table import summarize
-from cnnclf.training._net import session
+from cnnclf.architectures._summary import summarize
+from cnnclf.training._runtime import session
 
 
 def own(image_shape, n_classes):

@@ -31,9 +31,11 @@ from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf import CNNClassifier, ONNXClassifier
-from cnnclf._utils.files import encode_labels
-from cnnclf.images._arrays import InputSpec
-from cnnclf.onnx._classifier import _NESTED, DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, check_digest, seal
+from cnnclf._utils.labels import encode_labels
+from cnnclf.images._spec import InputSpec
+from cnnclf.onnx._classifier import PLACEHOLDER
+from cnnclf.onnx._digest import DIGEST_KEY, NESTED, check_digest, seal
+from cnnclf.onnx._file import FORMAT, KEY
 
 # The network of most tests: a 2×2 image [[a, b], [c, d]] has the logits ln2·(a + b) and ln2·(c + d), so the
 # probabilities 2^(a+b) / (2^(a+b) + 2^(c+d)) and the rest: weights (4 pixels, 2 classes).
@@ -585,7 +587,7 @@ def test_the_search_for_such_weights_knows_every_message_of_onnx():
         }
         for name, message in ours.items()
     }
-    assert table == _NESTED
+    assert table == NESTED
 
     def holds_tensor(descriptor, above=()):
         return descriptor.full_name == "onnx.TensorProto" or any(

@@ -26,19 +26,11 @@ from sklearn.utils.fixes import parse_version
 from torch import nn
 
 from cnnclf import CNNClassifier, ONNXClassifier, TestTimeAugmentation
-from cnnclf.architectures._table import (
-    ARCHITECTURES,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    Norm,
-    Pool,
-    ReLU,
-    Standardise,
-    build_sequential,
-)
-from cnnclf.images._arrays import ImageLayout
+from cnnclf.architectures._build import build_sequential
+from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, Norm, Pool, ReLU
+from cnnclf.architectures._modules import Standardise
+from cnnclf.architectures._table import ARCHITECTURES
+from cnnclf.images._layout import ImageLayout
 from cnnclf.onnx._export import Served, to_graph
 from cnnclf.onnx._graph import fold
 from cnnclf.onnx._int8 import pool_as_channels

@@ -11,11 +11,12 @@ from torch import nn
 from cnnclf import Evaluation
 from cnnclf._utils.jinja import page_templates, read_as_is
 from cnnclf._utils.text import percent, points
-from cnnclf.architectures._table import Standardise
-from cnnclf.cli import _main as cli
+from cnnclf.architectures._modules import Standardise
+from cnnclf.cli import _models
 from cnnclf.inspection._trace import Trace
-from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold
-from cnnclf.plots._evaluation import ClassScoresDisplay, ImageGridDisplay
+from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
+from cnnclf.plots._data import ImageGridDisplay
+from cnnclf.plots._evaluation import ClassScoresDisplay
 from cnnclf.report._records import Report, Reproduction
 from cnnclf.report._write import to_html, to_markdown
 
@@ -160,8 +161,8 @@ def test_a_mistake_whose_probability_float32_rounds_to_1_is_not_one_of_100_perce
 
 
 def test_the_table_of_predicted_pictures_calls_no_probability_100_percent_beside_another_one(capsys):
-    top = (cli.Guess("cat", 1.0), cli.Guess("dog", 2.0**-30))
-    cli.show_predictions([cli.Prediction("cat", 1.0, "cat.png", top)])
+    top = (_models.Guess("cat", 1.0), _models.Guess("dog", 2.0**-30))
+    _models.show_predictions([_models.Prediction("cat", 1.0, "cat.png", top)])
     assert capsys.readouterr().out.splitlines()[1].split("\t") == ["cat.png", "cat", "99.9999999 %", "dog 9e-8 %"]
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf._utils.files import decode_labels, encode_labels
+from cnnclf._utils.labels import decode_labels, encode_labels
 from cnnclf.classifier._persistence import read_model, write_model
 
 LABELS = {

@@ -11,17 +11,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cnnclf import CNNClassifier, load_digits
-from cnnclf.images._arrays import InputSpec
-from cnnclf.images._pictures import (
-    FORMATS,
-    Frame,
-    as_grey,
-    clean_ink,
-    frame_ink,
-    open_picture,
-    otsu_threshold,
-    read_picture,
-)
+from cnnclf.images._decode import FORMATS, open_picture
+from cnnclf.images._handwriting import Frame, clean_ink, frame_ink, otsu_threshold
+from cnnclf.images._pictures import as_grey, read_picture
+from cnnclf.images._spec import InputSpec
 
 MNIST = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
 DIGITS = InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,), "handwriting")

@@ -19,27 +19,27 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from cnnclf.evaluation._evaluation import Evaluation, Mistake, ReliabilityBin, Scores, wilson_interval
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.evaluation._records import Mistake, ReliabilityBin, Scores, wilson_interval
 from cnnclf.inspection._trace import Trace
 from cnnclf.plots import _evaluation as plots
+from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
 from cnnclf.plots._evaluation import (
     AccuracyCostDisplay,
-    ClassDistributionDisplay,
     ClassScoresDisplay,
     ConfusionMatrixDisplay,
     FeatureMapsDisplay,
     FoldBoxDisplay,
     FoldCurvesDisplay,
-    ImageGridDisplay,
     KernelsDisplay,
     PerClassDisplay,
     ReliabilityDisplay,
     TraceDisplay,
-    TrainingCurvesDisplay,
     confusion_colours,
 )
 from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
 from cnnclf.plots._trace import as_pictures
+from cnnclf.plots._training import TrainingCurvesDisplay
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.8, "valid_loss": 0.6, "valid_accuracy": 0.7},

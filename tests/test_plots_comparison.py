@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from scipy.stats import tstd
 
-from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold
+from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.plots._evaluation import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
 from cnnclf.plots._style import COLOURS, MARKERS
 

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from cnnclf import RECIPES, CNNClassifier
-from cnnclf.classifier._classifier import check_parameters
+from cnnclf.classifier._checks import check_parameters
 from cnnclf.classifier._recipes import find_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -24,7 +24,7 @@ def some(few_digits):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_a_set_of_parameters_that_the_estimator_takes(name):
     clf = CNNClassifier(**RECIPES[name])
-    check_parameters(clf)
+    check_parameters(clf.get_params())
     assert clone(clf).get_params() == clf.get_params()
 
 

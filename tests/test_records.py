@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures._table import summarize
+from cnnclf.architectures._summary import summarize
 from cnnclf.classifier._parameters import explain
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import diagnose
-from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold
+from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
+from cnnclf.report._pictures import CELL_PIXELS, IMAGES_A_CELL, behind_cells
 from cnnclf.report._records import (
-    CELL_PIXELS,
-    IMAGES_A_CELL,
     Cost,
     DataRecord,
     Example,
@@ -25,7 +24,6 @@ from cnnclf.report._records import (
     Reproduction,
     Run,
     Split,
-    behind_cells,
     processor_name,
 )
 

@@ -15,14 +15,15 @@ from sklearn.metrics import accuracy_score, log_loss
 from torch import nn
 
 from cnnclf._utils.files import write_atomically
-from cnnclf.architectures._table import LayerSummary, Residual, Standardise
+from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.architectures._summary import LayerSummary
 from cnnclf.classifier._parameters import Setting
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import RULE
 from cnnclf.evaluation._robustness import Probe, Robustness
 from cnnclf.inspection._narrative import Arithmetic, Beside, Matrix, Paragraph, tell
 from cnnclf.inspection._trace import Trace
-from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold
+from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.report._model_card import model_card
 from cnnclf.report._records import Cost, DataRecord, Example, ModelRecord, Report, Reproduction, Run
 from cnnclf.report._render import data_uri

@@ -8,7 +8,7 @@ from IPython.core.formatters import HTMLFormatter
 
 from cnnclf import CNNClassifier, Evaluation, compare_architectures
 from cnnclf._utils.tables import MOST_ROWS, aligned
-from cnnclf.evaluation._evaluation import compare
+from cnnclf.evaluation._mcnemar import compare
 from cnnclf.evaluation._overfitting import diagnose
 from cnnclf.report._records import DataRecord, ModelRecord, Report, Reproduction
 

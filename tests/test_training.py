@@ -14,25 +14,14 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures._table import Residual, Standardise
-from cnnclf.training._net import (
-    REPETITION_LIMIT,
-    SCHEDULES,
-    Batches,
-    Net,
-    Rows,
-    WeightAverage,
-    arrange,
-    cheapest_order,
-    choose_batch_size,
-    choose_device,
-    choose_precision,
-    cosine,
-    one_cycle,
-    session,
-    steps_to_one_column,
-)
+from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.training._callbacks import WeightAverage
+from cnnclf.training._data import REPETITION_LIMIT, Batches, Rows, arrange, choose_batch_size
+from cnnclf.training._net import Net
+from cnnclf.training._network import cheapest_order, steps_to_one_column
 from cnnclf.training._recognition import hash_rows
+from cnnclf.training._runtime import choose_device, choose_precision, session
+from cnnclf.training._schedules import SCHEDULES, cosine, one_cycle
 
 unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
 

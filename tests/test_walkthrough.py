@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures._table import Residual, Standardise
+from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.inspection._narrative import (
     Arithmetic,
     Matrix,

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from cnnclf import CNNClassifier
-from cnnclf.architectures._table import Residual, summarize
+from cnnclf.architectures._modules import Residual
+from cnnclf.architectures._summary import summarize
 from cnnclf.inspection import _html as walkthrough_html
 from cnnclf.inspection._html import render, write
 

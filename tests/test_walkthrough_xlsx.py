@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from cnnclf.architectures._table import Residual, Standardise, find_architecture
+from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.architectures._table import find_architecture
 from cnnclf.inspection._trace import Trace
 from cnnclf.inspection._xlsx import write
 

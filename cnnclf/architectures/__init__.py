@@ -5,17 +5,9 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.architectures._table import (
-        Architecture,
-        LayerSummary,
-        Residual,
-        Standardise,
-        count_multiply_adds,
-        count_parameters,
-        find_architecture,
-        list_architectures,
-        summarize,
-    )
+    from cnnclf.architectures._modules import Residual, Standardise
+    from cnnclf.architectures._summary import LayerSummary, count_multiply_adds, count_parameters, summarize
+    from cnnclf.architectures._table import Architecture, find_architecture, list_architectures
 
 __all__ = [
     "Architecture",
@@ -33,13 +25,13 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "Architecture": "_table",
-        "LayerSummary": "_table",
-        "Residual": "_table",
-        "Standardise": "_table",
-        "count_multiply_adds": "_table",
-        "count_parameters": "_table",
+        "LayerSummary": "_summary",
+        "Residual": "_modules",
+        "Standardise": "_modules",
+        "count_multiply_adds": "_summary",
+        "count_parameters": "_summary",
         "find_architecture": "_table",
         "list_architectures": "_table",
-        "summarize": "_table",
+        "summarize": "_summary",
     },
 )

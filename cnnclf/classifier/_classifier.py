@@ -3,15 +3,13 @@
 import copy
 import html
 import math
-import numbers
 import os
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import torch
@@ -19,66 +17,48 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import (
     Tags,
-    assert_all_finite,
-    check_array,
     check_consistent_length,
     check_random_state,
-    column_or_1d,
     estimator_html_repr,
 )
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
 from torch import nn
 
-from cnnclf._utils.text import quote, quote_all
-from cnnclf.architectures._table import (
-    ArchitectureFunction,
-    ImageShape,
-    Standardise,
-    count_parameters,
-    find_architecture,
-    list_layers,
-    summarize,
-)
-from cnnclf.images._arrays import PREPARATIONS, InputSpec, check_images, warn_of_another_unit
+from cnnclf._utils.text import quote
+from cnnclf.architectures._layers import ArchitectureFunction, ImageShape
+from cnnclf.architectures._modules import Standardise
+from cnnclf.architectures._network import build_module
+from cnnclf.architectures._summary import count_parameters, summarize
+from cnnclf.classifier._checks import check_callbacks, check_parameters, is_exactly
+from cnnclf.classifier._labels import check_classes, check_labels, check_sample_weight, class_weights, encode
+from cnnclf.images._arrays import check_images
+from cnnclf.images._spec import InputSpec, warn_of_another_unit
 from cnnclf.training._augmentation import AUGMENTATIONS, Augmentation, Compose
-from cnnclf.training._net import (
-    KEPT_EPOCHS,
-    OPTIMIZERS,
-    SCHEDULES,
-    Epochs,
-    Net,
+from cnnclf.training._callbacks import KEPT_EPOCHS, Epochs, TellEpochs
+from cnnclf.training._data import (
+    Labelled,
+    Pixels,
     Rows,
-    TellEpochs,
+    TrainingData,
     arrange,
+    as_tensor,
     choose_batch_size,
-    choose_device,
-    choose_precision,
     fingerprint,
-    session,
-    steps_to_one_column,
+    make_rows,
+    measure,
+    split_rows,
 )
-from cnnclf.training._recognition import NONE_YET, Hashes, from_text, hash_images, hash_rows, keep, to_text
+from cnnclf.training._net import Net
+from cnnclf.training._network import steps_to_one_column
+from cnnclf.training._recognition import NONE_YET, Hashes, from_text, hash_images, keep, to_text
+from cnnclf.training._runtime import choose_device, choose_precision, session
 from cnnclf.training._sklearn_callbacks import CallbackSupportMixin, train_by_epochs
 
 if TYPE_CHECKING:
     from cnnclf.inspection._trace import Trace
     from cnnclf.training._checkpoint import Checkpoint
-
-Pixels = NDArray[np.uint8 | np.float32]
 MANY_PARAMETERS = 3_000_000  # of a named network: its dense layer has grown with the image beyond what it was made for
 N_EXAMPLES = 32  # training images that are kept while the program runs, to compare an exported file on
-# What the history has of validation data, for callbacks that watch it.
-OF_VALIDATION = {f"{name}{best}" for name in ("valid_loss", "valid_accuracy", "valid_acc") for best in ("", "_best")}
-Labelled = tuple[Pixels, NDArray[np.int64], NDArray[np.float64] | None]  # pixels, encoded labels, sample weights
-
-
-class TrainingData(NamedTuple):
-    """What is kept of all data that training has seen: a name for its content, and hashes to recognise images by."""
-
-    sha256: str
-    learnt: Hashes
 
 
 class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -319,7 +299,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
             If the checkpoint cannot be written: at once where its first file cannot, else when training has come to
             its end. The estimator is fitted then.
         """
-        check_parameters(self)
+        check_parameters(self.get_params(deep=False))
         if self.warm_start and self.checkpoint is not None:
             raise ValueError(
                 f"warm_start=True and checkpoint={quote(Path(self.checkpoint))} are two ways to go on; expected one of "
@@ -386,8 +366,8 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
             As for :meth:`fit`, and if ``classes`` is missing in the first call or changes in a later one. After an
             exception in training the weights, the optimiser's state and the history are those before the call.
         """
-        check_parameters(self)
-        if _is(self.class_weight, "balanced"):
+        check_parameters(self.get_params(deep=False))
+        if is_exactly(self.class_weight, "balanced"):
             raise ValueError(
                 "class_weight='balanced' needs all labels at once, which partial_fit does not have; "
                 "pass a dict from class to weight."
@@ -796,7 +776,7 @@ class CNNClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # ty
 
     def _restore(self, fitted: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
         """Become the estimator that :meth:`_fitted_state` and the module's tensors describe."""
-        check_parameters(self)
+        check_parameters(self.get_params(deep=False))
         self.classes_ = fitted["classes"]
         self.input_spec_ = fitted["input"]
         self._training_data = fitted["training_data"]
@@ -880,304 +860,6 @@ def as_told(X: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
     return {"X": X, "y": y, "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
 
 
-def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
-    """Check that ``y`` is one finite label a row, of classes rather than of a regression."""
-    labels = read_labels(y, name)
-    check_classification_targets(labels)
-    return labels
-
-
-def read_labels(y: Any, name: str) -> NDArray[Any]:
-    """Check that there is one finite label a row, all of one kind."""
-    try:
-        array = np.asarray(y)
-    except ValueError as error:
-        raise ValueError(
-            f"Expected {name} of shape (n,), one label an image; got a {type(y).__name__} that NumPy cannot read as an "
-            "array. Give each image one label."
-        ) from error
-    if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: expected class labels, got {name} of dtype {array.dtype}.")
-    shape = array.shape
-    if len(shape) == 2 and shape[1] > 1:
-        raise ValueError(
-            f"Expected {name} of shape (n,), one label an image; got shape {shape}. "
-            f"If {name} is one-hot encoded, pass {name}.argmax(axis=1)."
-        )
-    n_missing = sum(map(is_missing, array.ravel().tolist())) if array.dtype.kind in "OfMm" else 0
-    if n_missing:
-        raise ValueError(
-            f"Expected a label for each row; {name} has {n_missing:,} missing label{'s' * (n_missing > 1)} "
-            "(None, NaN or NA). Drop those rows."
-        )
-    labels: NDArray[Any] = column_or_1d(y, warn=True)
-    if labels.dtype == object:
-        labels = check_object_labels(labels, name)
-    assert_all_finite(labels, input_name=name)
-    return labels
-
-
-def is_missing(label: Any) -> bool:
-    """Tell what stands for no label: None, NaN of any type, and what pandas calls NA and NaT."""
-    is_nan = isinstance(label, numbers.Number) and label != label
-    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
-
-
-def is_text(labels: NDArray[Any]) -> bool:
-    """Tell strings, objects that are strings included, from numbers."""
-    return labels.dtype.kind in "OSTU"
-
-
-def check_object_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
-    """Keep strings as they are and give numbers their own dtype; refuse a mixture, which cannot be sorted."""
-    if all(isinstance(label, str) for label in labels):
-        return labels
-    if all(isinstance(label, numbers.Real | np.bool_) for label in labels):
-        return np.asarray(labels.tolist())
-    kinds = sorted({type(label).__name__ for label in labels})
-    raise ValueError(
-        f"Expected labels of one kind, all strings or all numbers; got {quote_all(kinds)} in {name}. "
-        "Convert them, for example to strings."
-    )
-
-
-def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
-    """Resolve the classes of a partial fit: given in the first call, the same ever after."""
-    if known is None:
-        if classes is None:
-            raise ValueError("classes must be passed in the first call of partial_fit: all labels that will ever come.")
-        if np.size(classes) == 0:
-            raise ValueError("classes must hold at least one label; got [].")
-        return np.unique(read_labels(classes, "classes"))
-    if classes is not None and not np.array_equal(np.unique(read_labels(classes, "classes")), known):
-        raise ValueError(
-            f"Expected the classes that the first call of partial_fit was given, {quote_all(known)}; "
-            f"got {quote_all(np.ravel(classes))}. Leave classes out."
-        )
-    return known
-
-
-def encode(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
-    """Turn labels into their positions in ``classes``, sorted."""
-    if is_text(y) == is_text(classes):
-        positions = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-        unknown = classes[positions] != y
-    else:  # strings and numbers have no order between them
-        unknown = np.ones(len(y), dtype=bool)
-    if unknown.any():
-        raise ValueError(
-            f"Expected every label of {name} to be one of the classes {quote_all(classes)}; "
-            f"got {quote_all(np.unique(y[unknown]))}. Leave those rows out, or fit with them."
-        )
-    return positions.astype(np.int64)
-
-
-def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
-    """Check that there is one finite, non-negative weight a row, and not only zeros."""
-    if sample_weight is None:
-        return None
-    if isinstance(sample_weight, numbers.Real):
-        sample_weight = np.full(n, sample_weight)
-    try:
-        array = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"Expected sample_weight to hold numbers; got {quote(sample_weight)}. Give one number a row of X."
-        ) from error
-    weight: NDArray[np.float64] = check_array(array, ensure_2d=False, allow_nd=True, input_name="sample_weight")
-    if weight.shape != (n,):
-        raise ValueError(f"Expected sample_weight of shape ({n},), one number a row of X; got {weight.shape}.")
-    if weight.min() < 0:
-        raise ValueError(f"Expected sample_weight of at least 0; got {weight.min():g}. Drop rows by giving them 0.")
-    if weight.max() == 0:
-        raise ValueError("Expected some sample_weight above 0; got only zeros. There is nothing to learn from.")
-    return weight
-
-
-def split_rows(
-    order: NDArray[np.int64], pixels: Pixels, labels: NDArray[np.int64], fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Set a share of the distinct rows aside, each with all of its visits, so that none is learnt and validated on.
-
-    Each class gives its share of them by Webster's method, row r = 0, 1, … of its n rows coming at (r + ½) / n, but
-    never its last row: what is to be told apart must be learnt.
-    """
-    # Equal rows stand next to each other in the order, as it is sorted by content.
-    hashes, visited = hash_rows(pixels)[order], labels[order]
-    is_new = np.append(True, (hashes[1:] != hashes[:-1]) | (visited[1:] != visited[:-1]))
-    labels_of_distinct = visited[is_new]
-    n_distinct = len(labels_of_distinct)
-
-    shuffled = np.random.default_rng(seed).permutation(n_distinct)
-    shuffled = shuffled[np.argsort(labels_of_distinct[shuffled], kind="stable")]  # class by class
-    counts = np.bincount(labels_of_distinct)
-    n = np.repeat(counts, counts)
-    r = np.arange(n_distinct) - np.repeat(counts.cumsum() - counts, counts)
-    candidates = np.flatnonzero(r < n - 1)
-    if not len(candidates):
-        raise ValueError(
-            "early_stopping needs two different rows of a class, one to learn from and one to validate on; "
-            f"got n_samples={len(order)}, all of different classes or equal. "
-            "Pass more rows, or X_val and y_val, or early_stopping=False."
-        )
-    n_held_out = min(math.ceil(fraction * n_distinct), len(candidates))
-    turn = (r + 0.5) / n
-    chosen = candidates[np.lexsort([shuffled[candidates], turn[candidates]])[:n_held_out]]
-
-    is_held_out = np.zeros(n_distinct, dtype=bool)
-    is_held_out[shuffled[chosen]] = True
-    held_out = is_held_out[is_new.cumsum() - 1]
-    return order[~held_out], order[held_out]
-
-
-def check_callbacks(callbacks: Sequence[Any] | None, schedule: str, *, validates: bool) -> None:
-    """Refuse callbacks that could do nothing: that rule a rate which is ruled, or look at data which is not there."""
-    for given in callbacks or ():
-        callback = given[1] if isinstance(given, tuple) else given
-        callback = callback() if isinstance(callback, type) else callback
-        name = type(callback).__name__
-        if isinstance(callback, LRScheduler) and SCHEDULES[schedule] is not None:
-            raise ValueError(
-                f"Expected lr_schedule='constant' beside the callback {name}, which rules the learning rate; "
-                f"got lr_schedule={schedule!r}, which overrides it. Pass lr_schedule='constant', or drop the callback."
-            )
-        measures = isinstance(callback, EpochScoring | BatchScoring) and not callback.on_train
-        watches = getattr(callback, "monitor", None) in OF_VALIDATION
-        if (measures or watches) and not validates:
-            raise ValueError(
-                f"Expected validation data for the callback {name}, which has nothing to look at without; got none. "
-                "Pass X_val and y_val or early_stopping=True, or let the callback look at training data."
-            )
-
-
-def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """View an array as a tensor; a read-only one is copied, as torch knows no read-only memory."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def class_weights(
-    class_weight: dict[Any, float] | str | None,
-    classes: NDArray[Any],
-    labels: NDArray[np.int64],
-    sample_weight: NDArray[np.float64] | None,
-    order: NDArray[np.int64],
-) -> NDArray[np.float64] | None:
-    """Resolve ``class_weight`` to one weight per class, "balanced" as Σw / (n_classes · Σw of the class)."""
-    if class_weight is None:
-        return None
-    visited = labels[order]
-    weights = np.ones(len(classes))
-    if isinstance(class_weight, dict):
-        left_out = [label for label in classes.tolist() if label not in class_weight]
-        strangers = [label for label in class_weight if label not in classes]
-        # Some of the classes may be missing here, as in a fold; a stranger beside a class left out is a misspelling.
-        if left_out and strangers:
-            raise ValueError(
-                f"class_weight names {quote_all(strangers)}, which y does not have, and leaves out "
-                f"{quote_all(left_out)}. Name the classes as y does."
-            )
-        for label, weight in class_weight.items():
-            weights[classes == label] = weight
-    else:
-        counted = None if sample_weight is None else sample_weight[order] / sample_weight.max()  # no sum overflows
-        sums = np.bincount(visited, counted, minlength=len(classes))
-        present = sums > 0
-        weights[present] = sums.sum() / (present.sum() * sums[present])
-    if not weights[visited].any():
-        raise ValueError(f"class_weight={quote(class_weight)} gives every row weight 0; give some class more.")
-    return weights
-
-
-def make_rows(
-    pixels: Pixels,
-    labels: NDArray[np.int64],
-    sample_weight: NDArray[np.float64] | None,
-    of_class: NDArray[np.float64] | None,
-    order: NDArray[np.int64] | None = None,
-) -> Rows:
-    """Hand arrays over to torch; the weights in the loss, sample times class, get mean one over the order."""
-    weight = None
-    if sample_weight is not None or of_class is not None:
-        combined = np.ones(len(labels)) if sample_weight is None else sample_weight
-        combined = combined if of_class is None else combined * of_class[labels]
-        combined = combined / max(combined.max(), np.finfo(np.float64).tiny)  # so that no sum overflows
-        total = combined.sum() if order is None else combined[order].sum()
-        if total > 0:  # validation data may hold nothing but classes of weight zero: it is measured all the same
-            n_visits = len(labels) if order is None else len(order)
-            weight = (combined * (n_visits / total)).astype(np.float32)
-    with session("cpu"):
-        visits, factors = (None if array is None else torch.from_numpy(array) for array in (order, weight))
-        return Rows(as_tensor(pixels), torch.from_numpy(labels), visits, factors)
-
-
-def measure(rows: Rows, *, one_unit: bool) -> Standardise:
-    """Learn the first layer: mean and standard deviation of what training visits.
-
-    Of channels in one unit none gets a deviation below a quarter of the largest: one that is constant but for a few
-    pixels, such as alpha, would else outweigh all others where it is different later.
-    """
-    with session("cpu"):
-        standardise = Standardise.learn(rows.X, rows.order)
-        if one_unit:
-            std = standardise.std
-            standardise.std = torch.where(std > 0, std.clamp(min=std.max() / 4), std)
-        return standardise
-
-
-def build_module(
-    architecture: str | ArchitectureFunction, image_shape: ImageShape, n_classes: int, standardise: Standardise
-) -> nn.Sequential:
-    """Put the standardising layer before an architecture's layers, and see that an image passes."""
-    build = find_architecture(architecture).build if isinstance(architecture, str) else architecture
-    body = build(image_shape, n_classes)
-    if not isinstance(body, nn.Module):
-        raise TypeError(f"architecture must return an nn.Module; got {type(body).__name__}.")
-    if any(name == "standardise" for name, _ in list_layers(body)):
-        raise ValueError("architecture must not name a layer 'standardise': that is the first layer of every network.")
-    module = nn.Sequential(OrderedDict([("standardise", standardise), *list_layers(body)]))
-    with torch.no_grad():  # in evaluation mode: lazy layers take their shape, statistics stay as they are
-        logits = module.eval()(torch.zeros(1, *image_shape))
-    if not isinstance(logits, torch.Tensor):
-        raise ValueError(
-            f"architecture must give one tensor, the logits; got {type(logits).__name__}. "
-            "Return the logits alone from forward."
-        )
-    shape = tuple(logits.shape)
-    if shape != (1, n_classes):
-        raise ValueError(
-            f"architecture must give logits of shape (n, {n_classes}), one for each class; "
-            f"for a single image of shape {image_shape} it gave {shape}."
-        )
-    if not count_parameters(module):
-        n_frozen = sum(parameter.numel() for parameter in module.parameters())
-        found = f"all of its {n_frozen:,} are frozen (requires_grad=False)" if n_frozen else "it has none"
-        raise ValueError(f"architecture must have parameters to train; {found}.")
-    if not isinstance(architecture, str) and n_classes > 1:
-        check_logits(module[1:], image_shape)
-    return module
-
-
-def check_logits(body: nn.Module, image_shape: ImageShape) -> None:
-    """Refuse a network that ends in probabilities: the loss applies the softmax, and twice is another model.
-
-    Noise of the deviation of standardised images is passed through, and noise of a hundred times that, for which logits
-    do not stay between 0 and 1.
-    """
-    noise = torch.randn(16, *image_shape, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        outputs = body(torch.cat([noise, 100 * noise])).double()
-    ones = torch.ones(len(outputs), dtype=torch.float64)
-    if (outputs >= 0).all() and outputs.sum(dim=1).allclose(ones, atol=1e-4):
-        got, last = "probabilities, which add up to one", "softmax"
-    elif outputs.exp().sum(dim=1).allclose(ones, atol=1e-4):
-        got, last = "logarithms of probabilities", "log-softmax"
-    elif 0 <= outputs.min() < 0.01 and 0.99 < outputs.max() <= 1:  # the louder noise saturates a sigmoid
-        got, last = "numbers from 0 to 1 alone", "sigmoid"
-    else:
-        return
-    raise ValueError(f"architecture must give logits; got {got}. Leave out the {last}: the loss has one in it.")
-
-
 def tidy_history(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep what is said of each whole epoch, under plain names."""
     names = {
@@ -1207,113 +889,3 @@ def layers_html(module: nn.Module, image_shape: ImageShape) -> str:
         '<table style="border-collapse:collapse;margin:.4em 1em">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
     )
-
-
-def check_parameters(estimator: CNNClassifier) -> None:
-    """Check every constructor parameter; the sentence names it, what was expected and what came."""
-    if isinstance(estimator.architecture, str):
-        find_architecture(estimator.architecture)
-    elif isinstance(estimator.architecture, nn.Module):
-        raise TypeError(
-            "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; "
-            f"got a {type(estimator.architecture).__name__}, which is a module already. "
-            "Pass a function that makes it, so that every fit starts from new weights."
-        )
-    elif not callable(estimator.architecture):
-        raise TypeError(
-            "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; "
-            f"got {quote(estimator.architecture)}."
-        )
-    for name, (is_valid, expected) in PARAMETERS.items():
-        value = getattr(estimator, name)
-        if not is_valid(value):
-            raise ValueError(f"{name} must be {expected}; got {quote(value)}.")
-
-
-def _is(value: object, name: str) -> bool:
-    return isinstance(value, str) and value == name
-
-
-def _is_bool(value: object) -> bool:
-    return isinstance(value, bool | np.bool_)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not _is_bool(value)
-
-
-def _is_real(value: Any) -> bool:
-    try:
-        return isinstance(value, numbers.Real) and not _is_bool(value) and math.isfinite(value)
-    except OverflowError:  # a whole number larger than any float
-        return False
-
-
-def _is_device(name: str) -> bool:
-    try:
-        return name == "auto" or torch.device(name).type != "meta"  # meta tensors hold no numbers
-    except RuntimeError:
-        return False
-
-
-def _is_seed(value: Any) -> bool:
-    return value is None or isinstance(value, np.random.RandomState) or (_is_int(value) and 0 <= value < 2**32)
-
-
-def _is_path(value: object) -> bool:
-    path = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return isinstance(path, str) and path != ""
-
-
-def _is_callback(value: object) -> bool:
-    callback = value[1] if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) else value
-    return isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))
-
-
-def _names_augmentations(value: object) -> bool:
-    names = [value] if isinstance(value, str) else value
-    return isinstance(names, list | tuple) and all(isinstance(n, str) and n in AUGMENTATIONS for n in names)
-
-
-def _is_class_weight(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_real(weight) and weight >= 0 for weight in value.values())
-
-
-# What every parameter must be: a test and the sentence that says so.
-PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_epochs": (lambda v: _is_int(v) and v >= 1, "an integer of at least 1"),
-    "batch_size": (lambda v: _is(v, "auto") or (_is_int(v) and v >= 1), "'auto' or an integer of at least 1"),
-    "lr": (lambda v: _is_real(v) and v > 0, "a number above 0"),
-    "optimizer": (lambda v: isinstance(v, str) and v in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-    "lr_schedule": (lambda v: isinstance(v, str) and v in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-    "weight_decay": (lambda v: _is_real(v) and v >= 0, "a number of at least 0"),
-    "label_smoothing": (lambda v: _is_real(v) and 0 <= v < 1, "a number in [0, 1)"),
-    "augment": (
-        lambda v: v is None or callable(v) or _names_augmentations(v),
-        f"None, one or several of {', '.join(AUGMENTATIONS)}, or a callable from batch to batch",
-    ),
-    "weight_averaging": (lambda v: _is_bool(v), "True or False"),
-    "early_stopping": (lambda v: _is_bool(v), "True or False"),
-    "validation_fraction": (lambda v: _is_real(v) and 0 < v < 1, "a number in (0, 1)"),
-    "patience": (lambda v: _is_int(v) and v >= 1, "an integer of at least 1"),
-    "class_weight": (
-        lambda v: v is None or _is(v, "balanced") or _is_class_weight(v),
-        "None, 'balanced' or a dict from class to a weight of at least 0",
-    ),
-    "image_shape": (lambda v: v is None or isinstance(v, Sequence), "None or (channels, height, width)"),
-    "preparation": (
-        lambda v: v is None or (isinstance(v, str) and v in PREPARATIONS),
-        f"None or one of {', '.join(PREPARATIONS)}",
-    ),
-    "precision": (lambda v: isinstance(v, str) and v in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
-    "device": (lambda v: isinstance(v, str) and _is_device(v), "'auto' or the name of a torch device"),
-    "compile": (lambda v: _is_bool(v), "True or False"),
-    "warm_start": (lambda v: _is_bool(v), "True or False"),
-    "checkpoint": (lambda v: v is None or _is_path(v), "None or the path of a folder"),
-    "callbacks": (
-        lambda v: v is None or (isinstance(v, list | tuple) and all(map(_is_callback, v))),
-        "None or a list of skorch callbacks",
-    ),
-    "random_state": (_is_seed, "None, an integer from 0 to 2**32 - 1 or a RandomState"),
-    "verbose": (lambda v: _is_bool(v) or (_is_int(v) and v >= 0), "an integer of at least 0"),
-}

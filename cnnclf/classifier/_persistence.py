@@ -19,22 +19,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from cnnclf._utils.files import (
-    PLACEHOLDER,
-    check_image_size,
-    check_size,
-    decode_labels,
-    encode_labels,
-    find_digest,
-    holds_digest,
-    plain,
-    put_digest,
-    read_bounded,
-    write_atomically,
-)
+from cnnclf._utils.digest import PLACEHOLDER, find_digest, holds_digest, put_digest
+from cnnclf._utils.files import check_image_size, check_size, read_bounded, write_atomically
+from cnnclf._utils.labels import decode_labels, encode_labels, plain
 from cnnclf._utils.text import quote, quote_all
-from cnnclf.architectures._table import Standardise, find_architecture
-from cnnclf.images._arrays import InputSpec, is_whole
+from cnnclf.architectures._modules import Standardise
+from cnnclf.architectures._table import find_architecture
+from cnnclf.images._spec import InputSpec, is_whole
 
 SCHEMA = 2
 KEY = "cnnclf"

@@ -18,7 +18,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf._utils.text import quote
-from cnnclf.images._arrays import SMALLEST_SIDE, ImageLayout, as_array, infer_layout
+from cnnclf.images._arrays import as_array
+from cnnclf.images._layout import SMALLEST_SIDE, ImageLayout, infer_layout
 from cnnclf.training._sklearn_callbacks import CallbackSupportMixin, fit_within
 
 

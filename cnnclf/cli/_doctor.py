@@ -119,7 +119,7 @@ def look_at_devices() -> Iterator[Finding]:
 
 def look_at_training() -> Iterator[Finding]:
     """See how a fit with everything on "auto" would run."""
-    from cnnclf.training._net import choose_device, choose_precision
+    from cnnclf.training._runtime import choose_device, choose_precision
 
     device = choose_device("auto")
     yield Finding("training", "device", device)

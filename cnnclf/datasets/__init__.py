@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.datasets._mnist import load_digits, load_idx, load_image_folder, load_mnist
+    from cnnclf.datasets._digits import load_digits
+    from cnnclf.datasets._folders import load_image_folder
+    from cnnclf.datasets._idx import load_idx
+    from cnnclf.datasets._mnist import load_mnist
     from cnnclf.datasets._splits import load
 
 __all__ = [
@@ -20,9 +23,9 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "load": "_splits",
-        "load_digits": "_mnist",
-        "load_idx": "_mnist",
-        "load_image_folder": "_mnist",
+        "load_digits": "_digits",
+        "load_idx": "_idx",
+        "load_image_folder": "_folders",
         "load_mnist": "_mnist",
     },
 )

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from cnnclf._utils.text import quote
-from cnnclf.datasets._mnist import load_digits, load_image_folder, load_mnist
+from cnnclf.datasets._digits import load_digits
+from cnnclf.datasets._folders import load_image_folder
+from cnnclf.datasets._mnist import load_mnist
 
 TRAINING = "All that is left. The network learns from these."
 VALIDATION = "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."

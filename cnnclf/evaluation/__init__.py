@@ -5,18 +5,11 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.evaluation._evaluation import (
-        ConfusedPair,
-        Evaluation,
-        McNemar,
-        Mistake,
-        ReliabilityBin,
-        Scores,
-        compare,
-        wilson_interval,
-    )
+    from cnnclf.evaluation._evaluation import Evaluation
+    from cnnclf.evaluation._mcnemar import McNemar, compare
     from cnnclf.evaluation._overfitting import RULE, Verdict, diagnose
     from cnnclf.evaluation._predictions import read_predictions
+    from cnnclf.evaluation._records import ConfusedPair, Mistake, ReliabilityBin, Scores, wilson_interval
     from cnnclf.evaluation._robustness import Robustness, probe
 
 __all__ = [
@@ -40,18 +33,18 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "RULE": "_overfitting",
-        "ConfusedPair": "_evaluation",
+        "ConfusedPair": "_records",
         "Evaluation": "_evaluation",
-        "McNemar": "_evaluation",
-        "Mistake": "_evaluation",
-        "ReliabilityBin": "_evaluation",
+        "McNemar": "_mcnemar",
+        "Mistake": "_records",
+        "ReliabilityBin": "_records",
         "Robustness": "_robustness",
-        "Scores": "_evaluation",
+        "Scores": "_records",
         "Verdict": "_overfitting",
-        "compare": "_evaluation",
+        "compare": "_mcnemar",
         "diagnose": "_overfitting",
         "probe": "_robustness",
         "read_predictions": "_predictions",
-        "wilson_interval": "_evaluation",
+        "wilson_interval": "_records",
     },
 )

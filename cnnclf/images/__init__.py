@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.images._arrays import InputSpec, check_images
+    from cnnclf.images._arrays import check_images
     from cnnclf.images._pictures import read_picture, read_pictures
+    from cnnclf.images._spec import InputSpec
 
 __all__ = [
     "InputSpec",
@@ -18,7 +19,7 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "InputSpec": "_arrays",
+        "InputSpec": "_spec",
         "check_images": "_arrays",
         "read_picture": "_pictures",
         "read_pictures": "_pictures",

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cnnclf._utils.text import quote
-from cnnclf.images._arrays import InputSpec
-from cnnclf.images._pictures import FloatImage, Frame, as_row, frame_ink, from_ink, white_of
+from cnnclf.images._handwriting import FloatImage, Frame, frame_ink
+from cnnclf.images._pictures import as_row, from_ink, white_of
+from cnnclf.images._spec import InputSpec
 
 SIDE = 1000  # of the square that is drawn on, in units of the points
 MOST_POINTS = 10_000  # of one drawing

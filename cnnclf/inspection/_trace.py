@@ -18,13 +18,14 @@ from torch import nn
 from cnnclf._utils.frozen import ReadOnly
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import percent, quote, quote_all, share_of
-from cnnclf.architectures._table import MultiplyAdds, Residual, Standardise, count_parameters, describe
+from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.architectures._summary import MultiplyAdds, count_parameters, describe
 from cnnclf.inspection._explain import Cell, Explanation, check_cell, explain, unravel
 from cnnclf.inspection._recompute import Recomputed, recompute
 from cnnclf.inspection._verify import Verification, same_bits, verify
 from cnnclf.inspection._walk import How, Pass, fold_to_softmax, in_order, is_forward_of
 from cnnclf.training._inference import rows_alike, rows_at_once
-from cnnclf.training._net import session
+from cnnclf.training._runtime import session
 
 Array = NDArray[np.float32]
 Region = tuple[tuple[int, int], ...]  # one half-open interval an axis: rows and columns of maps, or features of a row

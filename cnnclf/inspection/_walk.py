@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from cnnclf.architectures._table import Residual, list_layers
+from cnnclf.architectures._modules import Residual
+from cnnclf.architectures._summary import list_layers
 
 if TYPE_CHECKING:
     from cnnclf.inspection._trace import Step

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.model_selection._compare import ArchitectureResult, Comparison, Fold, compare_architectures
+    from cnnclf.model_selection._compare import compare_architectures
+    from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 
 __all__ = [
     "ArchitectureResult",
@@ -17,9 +18,9 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "ArchitectureResult": "_compare",
-        "Comparison": "_compare",
-        "Fold": "_compare",
+        "ArchitectureResult": "_comparison",
+        "Comparison": "_comparison",
+        "Fold": "_comparison",
         "compare_architectures": "_compare",
     },
 )

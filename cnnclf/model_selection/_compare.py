@@ -1,237 +1,35 @@
 """k-fold cross-validation of several architectures on the same folds, with every fold's history and costs."""
 
-import hashlib
-import json
 import os
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from cnnclf._utils.files import write_atomically
-from cnnclf._utils.tables import Summarised, Summary, aligned
-from cnnclf._utils.text import mean_and_deviation, percent, quote
-from cnnclf.architectures._table import ArchitectureFunction, LayerSummary, find_architecture, summarize
-from cnnclf.classifier._classifier import CNNClassifier, check_parameters
-from cnnclf.training._checkpoint import describe_fit, digest
-from cnnclf.training._net import ONE_SEED_AT_A_TIME, session
+from cnnclf._utils.text import percent, quote
+from cnnclf.architectures._layers import ArchitectureFunction
+from cnnclf.architectures._summary import summarize
+from cnnclf.architectures._table import find_architecture
+from cnnclf.classifier._checks import check_parameters
+from cnnclf.classifier._classifier import CNNClassifier
+from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
+from cnnclf.model_selection._store import Job, find_measured, find_places, read, write
+from cnnclf.training._runtime import ONE_SEED_AT_A_TIME, session
 
 N_WARM_UP = 8  # images of the prediction before the one that is timed
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Fold(Summarised):
-    """One fit of one architecture: learnt from all other folds, judged on this one.
-
-    Attributes
-    ----------
-    number : int
-        Which fold was held out, from 1.
-    n_train, n_test : int
-        Images learnt from and images held out.
-    accuracy : float
-        Share of the held-out images called what they are, 0..1, by the network as ``fit`` left it.
-    history : tuple of mapping
-        The estimator's ``history_``, one an epoch; ``valid_loss`` and ``valid_accuracy`` are of the held-out images.
-    fit_seconds : float
-        CPU seconds of ``fit``, with what is measured after each epoch.
-    predict_seconds : float
-        CPU seconds of ``predict_proba`` an image.
-    """
-
-    number: int
-    n_train: int
-    n_test: int
-    accuracy: float
-    history: tuple[Mapping[str, Any], ...]
-    fit_seconds: float
-    predict_seconds: float
-
-    def _summary(self) -> Summary:
-        return Summary(
-            f"fold {self.number}: {percent(self.accuracy)} of {self.n_test:,} images, learnt from {self.n_train:,} in "
-            f"{len(self.history)} {'epoch' if len(self.history) == 1 else 'epochs'}, {self.fit_seconds:.2f} CPU s"
-        )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class ArchitectureResult(Summarised):
-    """One architecture: what it is, and what every fold says of it.
-
-    Attributes
-    ----------
-    name : str
-        What it was called in the comparison.
-    source : str
-        Where it comes from; empty for a function.
-    layers : tuple of LayerSummary
-        The fitted network, from raw pixels to logits, as the first fold has it.
-    n_parameters : int
-        Trainable parameters.
-    n_multiply_adds : int
-        Multiply-adds of one image, as :func:`cnnclf.architectures.count_multiply_adds` counts them.
-    folds : tuple of Fold
-        In the order of the splitter.
-    """
-
-    name: str
-    source: str
-    layers: tuple[LayerSummary, ...]
-    n_parameters: int
-    n_multiply_adds: int
-    folds: tuple[Fold, ...]
-
-    def _summary(self) -> Summary:
-        return Summary(
-            f"{self.name}: {self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds an image",
-            "rrrrr",
-            ("fold", "accuracy", "learnt from", "held out", "CPU s a fit"),
-            tuple(
-                (
-                    str(fold.number),
-                    percent(fold.accuracy),
-                    f"{fold.n_train:,}",
-                    f"{fold.n_test:,}",
-                    f"{fold.fit_seconds:.2f}",
-                )
-                for fold in self.folds
-            ),
-        )
-
-    @property
-    def accuracies(self) -> tuple[float, ...]:
-        """Accuracy on each held-out fold, 0..1."""
-        return tuple(fold.accuracy for fold in self.folds)
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean accuracy of the folds, 0..1."""
-        return fmean(self.accuracies)  # of equal folds in any order the same bits
-
-    @property
-    def std_accuracy(self) -> float:
-        """Sample standard deviation (n − 1) of the accuracy of the folds."""
-        return stdev(self.accuracies)
-
-    @property
-    def fit_seconds(self) -> float:
-        """Mean CPU seconds of a fit."""
-        return fmean(fold.fit_seconds for fold in self.folds)
-
-    @property
-    def predict_seconds(self) -> float:
-        """Mean CPU seconds of a prediction an image."""
-        return fmean(fold.predict_seconds for fold in self.folds)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Summarised):
-    """Several architectures, judged on the same folds by :func:`compare_architectures`.
-
-    Attributes
-    ----------
-    results : tuple of ArchitectureResult
-        In the order asked for.
-    n_folds : int
-        Fits of each architecture.
-    """
-
-    results: tuple[ArchitectureResult, ...]
-    n_folds: int
-
-    @property
-    def best(self) -> ArchitectureResult:
-        """The one of the highest mean accuracy; of equals the one of fewer parameters."""
-        return max(self.results, key=lambda result: (result.mean_accuracy, -result.n_parameters))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything, the means included, in dicts, lists, text and numbers, as JSON knows them.
-
-        Returns
-        -------
-        dict
-            ``n_folds``, and ``results`` with the attributes and properties of each :class:`ArchitectureResult`.
-        """
-        figures = ("mean_accuracy", "std_accuracy", "fit_seconds", "predict_seconds")
-        return {
-            "n_folds": self.n_folds,
-            "results": [
-                {**to_json(result), **{name: getattr(result, name) for name in figures}} for result in self.results
-            ],
-        }
-
-    def to_text(self) -> str:
-        """Write the figures as a table for a terminal.
-
-        Returns
-        -------
-        str
-            A line of headings and a line for each architecture: accuracy as mean ± standard deviation of the folds,
-            parameters, multiply-adds of an image, CPU seconds of a fit, CPU microseconds of a prediction an image.
-        """
-        summary = self._summary()
-        return "\n".join(aligned(summary.align, (summary.head, *summary.rows)))
-
-    def _summary(self) -> Summary:
-        return Summary(
-            f"{len(self.results)} {'architecture' if len(self.results) == 1 else 'architectures'}, the highest mean: "
-            f"{self.best.name}",
-            "lrrrrr",
-            (
-                "architecture",
-                f"accuracy, {self.n_folds} folds",
-                "parameters",
-                "multiply-adds",
-                "CPU s a fit",
-                "µs an image",
-            ),
-            tuple(
-                (
-                    result.name,
-                    mean_and_deviation(result.mean_accuracy, result.std_accuracy),
-                    f"{result.n_parameters:,}",
-                    f"{result.n_multiply_adds:,}",
-                    f"{result.fit_seconds:.2f}",
-                    f"{1e6 * result.predict_seconds:.1f}",
-                )
-                for result in self.results
-            ),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where a finished fit is kept, and all that decides its result."""
-
-    path: Path
-    key: Mapping[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One fit to make: an unfitted estimator and the rows of one fold."""
-
-    name: str
-    clf: CNNClassifier
-    number: int
-    n_folds: int
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    place: Place | None = None
 
 
 def compare_architectures(
@@ -363,63 +161,8 @@ def make_candidates(
     architectures = names if isinstance(names, Mapping) else {name: name for name in names}
     candidates = {name: clone(estimator).set_params(architecture=made_by) for name, made_by in architectures.items()}
     for candidate in candidates.values():
-        check_parameters(candidate)
+        check_parameters(candidate.get_params(deep=False))
     return candidates
-
-
-def find_places(jobs: Sequence[Job], X: Any, y: Any, folder: Path) -> list[Job]:
-    """Give each fit the place in a checkpoint that belongs to its data and parameters."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"checkpoint must be a folder; {folder} is a file. Pass another name.")
-    described = {job.name: describe_fit(job.clf, job.clf.get_params(deep=False)) for job in jobs}
-    data = {
-        job.number: {"train": hash_rows(X, y, job.train), "test": hash_rows(X, y, job.test)}
-        for job in jobs[: jobs[0].n_folds]
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    folder = folder.absolute()  # a worker that is still there from earlier is where the program was then
-    keys = [{"name": job.name, "fold": job.number, **data[job.number], **described[job.name]} for job in jobs]
-    return [replace(job, place=Place(folder / f"{digest(key)}.json", key)) for job, key in zip(jobs, keys, strict=True)]
-
-
-def hash_rows(X: Any, y: Any, rows: NDArray[np.int64]) -> str:
-    """Name some images and their labels by their content, in their order."""
-    sha256 = hashlib.sha256()
-    for part in (X, y):
-        array = np.asarray(_safe_indexing(part, rows))
-        sha256.update(f"{array.dtype.str} {array.shape}\n".encode())
-        # The bytes of an array of objects are addresses.
-        sha256.update(array.tobytes() if array.dtype.kind in "biuf" else repr(array.tolist()).encode())
-    return sha256.hexdigest()
-
-
-def to_json(result: ArchitectureResult) -> dict[str, Any]:
-    """Turn a result into dicts, lists, text and numbers."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(result)))
-    return plain
-
-
-def from_json(plain: Mapping[str, Any]) -> ArchitectureResult:
-    """Turn what :func:`to_json` gives back into the result."""
-    layers = (LayerSummary(**{**layer, "output_shape": tuple(layer["output_shape"])}) for layer in plain["layers"])
-    folds = (Fold(**{**fold, "history": tuple(fold["history"])}) for fold in plain["folds"])
-    return ArchitectureResult(**{**plain, "layers": tuple(layers), "folds": tuple(folds)})
-
-
-def write(place: Place, result: ArchitectureResult) -> None:
-    """Keep a finished fit, with all that decides it and a digest that finds damage."""
-    content = {"key": place.key, "result": to_json(result)}
-    write_atomically(place.path, json.dumps({**content, "sha256": digest(content)}, indent=1).encode())
-
-
-def read(place: Place) -> ArchitectureResult | None:
-    """Read a finished fit; None where there is none, or a file that is damaged or another's."""
-    try:
-        content = json.loads(place.path.read_bytes())
-        whole = content.pop("sha256") == digest(content) and content["key"] == place.key
-        return from_json(content["result"]) if whole else None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):  # what files that are none of ours can cause
-        return None
 
 
 def run(job: Job, X: Any, y: Any, verbose: int) -> ArchitectureResult:
@@ -476,13 +219,6 @@ def warm_up() -> None:
     """Fit once in each process, untimed: torch loads much of itself in its first training step."""
     clf = CNNClassifier("lenet5", max_epochs=1, random_state=0)
     fit_to_the_end(clf, np.zeros((4, 8, 8), np.uint8), [0, 0, 1, 1])
-
-
-def find_measured(clf: CNNClassifier, y_train: Any, y_test: Any) -> NDArray[np.int64]:
-    """Find the held-out rows to measure while training: of known classes, and none where that would end it."""
-    if clf.early_stopping:
-        return np.empty(0, np.int64)
-    return np.flatnonzero(np.isin(np.asarray(y_test), np.unique(np.asarray(y_train))))
 
 
 def fit_to_the_end(clf: CNNClassifier, X: Any, y: Any, **validation: Any) -> None:

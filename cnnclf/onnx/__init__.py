@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.onnx._classifier import ONNXClassifier, limit_memory
+    from cnnclf.onnx._classifier import ONNXClassifier
     from cnnclf.onnx._converter import register, to_onnx
+    from cnnclf.onnx._file import limit_memory
 
 __all__ = [
     "ONNXClassifier",
@@ -19,7 +20,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "ONNXClassifier": "_classifier",
-        "limit_memory": "_classifier",
+        "limit_memory": "_file",
         "register": "_converter",
         "to_onnx": "_converter",
     },

@@ -21,13 +21,16 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from cnnclf._utils.files import encode_labels, write_atomically
+from cnnclf._utils.files import write_atomically
+from cnnclf._utils.labels import encode_labels
 from cnnclf._utils.text import percent, quote, quote_all
-from cnnclf.onnx._classifier import DIGEST_KEY, FORMAT, KEY, PLACEHOLDER, make_session, read_metadata, seal
+from cnnclf.onnx._classifier import PLACEHOLDER
+from cnnclf.onnx._digest import DIGEST_KEY, seal
+from cnnclf.onnx._file import FORMAT, KEY, make_session, read_metadata
 from cnnclf.onnx._graph import TRACED_OPSET, declare_versions, fold, quiet, strip
 from cnnclf.onnx._int8 import to_int8
-from cnnclf.training._net import session
 from cnnclf.training._recognition import to_text
+from cnnclf.training._runtime import session
 
 ONE_EXPORT_AT_A_TIME = threading.Lock()  # torch's exporter is for one thread
 N_TRACED = 2  # images that the exporter is shown, as it takes an axis of length one for a constant

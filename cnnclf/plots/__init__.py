@@ -6,15 +6,10 @@ from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
     from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
-    from cnnclf.plots._evaluation import (
-        ClassDistributionDisplay,
-        ConfusionMatrixDisplay,
-        ImageGridDisplay,
-        PerClassDisplay,
-        ReliabilityDisplay,
-        TrainingCurvesDisplay,
-    )
+    from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
+    from cnnclf.plots._evaluation import ConfusionMatrixDisplay, PerClassDisplay, ReliabilityDisplay
     from cnnclf.plots._trace import ClassScoresDisplay, FeatureMapsDisplay, KernelsDisplay, TraceDisplay
+    from cnnclf.plots._training import TrainingCurvesDisplay
 
 __all__ = [
     "AccuracyCostDisplay",
@@ -36,17 +31,17 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "AccuracyCostDisplay": "_comparison",
-        "ClassDistributionDisplay": "_evaluation",
+        "ClassDistributionDisplay": "_data",
         "ClassScoresDisplay": "_trace",
         "ConfusionMatrixDisplay": "_evaluation",
         "FeatureMapsDisplay": "_trace",
         "FoldBoxDisplay": "_comparison",
         "FoldCurvesDisplay": "_comparison",
-        "ImageGridDisplay": "_evaluation",
+        "ImageGridDisplay": "_data",
         "KernelsDisplay": "_trace",
         "PerClassDisplay": "_evaluation",
         "ReliabilityDisplay": "_evaluation",
         "TraceDisplay": "_trace",
-        "TrainingCurvesDisplay": "_evaluation",
+        "TrainingCurvesDisplay": "_training",
     },
 )

@@ -32,7 +32,7 @@ from cnnclf.plots._style import (
 )
 
 if TYPE_CHECKING:
-    from cnnclf.model_selection._compare import Comparison
+    from cnnclf.model_selection._comparison import Comparison
 
 MOST_PANELS = 4  # side by side
 FEWEST_FOR_A_BOX = 5  # folds; quartiles of fewer are none

@@ -4,10 +4,9 @@ Each display holds data, draws it with ``plot(ax=None)``, keeps ``figure_`` and 
 displays of traces and of comparisons have modules of their own; all are imported from here.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import cycle
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,53 +15,28 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from cnnclf._utils.text import cut, percent, quote, short
-from cnnclf.evaluation._evaluation import Evaluation, Mistake, ReliabilityBin, Scores, wilson_interval
-from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.evaluation._records import ReliabilityBin, Scores, wilson_interval
+from cnnclf.plots._data import draw_sizes
 from cnnclf.plots._style import (
     BLUE,
     INK,
     LETTERS,
     LONGEST_LABEL,
     ORANGE,
-    PAGE,
     RED,
     SMALL,
     Display,
-    Drawn,
-    Picture,
     caption,
-    cell_size,
-    draw_grid,
-    figure_of,
-    grid_shape,
     in_percent,
     legend_above,
-    new_figure,
     one_row_each,
-    share_limits,
     tidy,
 )
-from cnnclf.plots._trace import ClassScoresDisplay, FeatureMapsDisplay, KernelsDisplay, TraceDisplay
-
-__all__ = [
-    "AccuracyCostDisplay",
-    "ClassDistributionDisplay",
-    "ClassScoresDisplay",
-    "ConfusionMatrixDisplay",
-    "FeatureMapsDisplay",
-    "FoldBoxDisplay",
-    "FoldCurvesDisplay",
-    "ImageGridDisplay",
-    "KernelsDisplay",
-    "PerClassDisplay",
-    "ReliabilityDisplay",
-    "TraceDisplay",
-    "TrainingCurvesDisplay",
-]
+from cnnclf.plots._training import STARTS
 
 MOST_NUMBERED = 30  # classes of a confusion matrix with a number in each cell
 MOST_SCORED = 30  # classes with a row of scores
-STARTS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)  # where an axis of scores may begin
 
 Normalize = Literal["true", "pred", "all"]
 # What the cells of a normalised confusion matrix are shares of, and over which axes those are summed.
@@ -71,64 +45,6 @@ NORMALISED: dict[Normalize, tuple[str, int | tuple[int, int]]] = {
     "pred": ("% of each predicted class", 0),
     "all": ("% of all images", (0, 1)),
 }
-
-
-@dataclass
-class TrainingCurvesDisplay(Drawn):
-    """Loss and accuracy against the epoch, for training and validation images.
-
-    A dotted line marks the epoch of the lowest validation loss, where it is not the last one.
-
-    Parameters
-    ----------
-    history : sequence of dict
-        One an epoch, with ``epoch``, ``train_loss``, ``train_accuracy`` and, where there was validation data,
-        ``valid_loss`` and ``valid_accuracy``: ``clf.history_``.
-
-    Attributes
-    ----------
-    figure_ : matplotlib Figure
-        Figure of the first axes.
-    axes_ : tuple of two matplotlib Axes
-        Loss and accuracy.
-
-    Examples
-    --------
-    >>> from cnnclf.plots._evaluation import TrainingCurvesDisplay
-    >>> history = [{"epoch": 1, "train_loss": 0.9, "train_accuracy": 0.7}]
-    >>> display = TrainingCurvesDisplay(history).plot()
-    >>> [ax.get_ylabel() for ax in display.axes_]
-    ['loss', 'accuracy']
-    """
-
-    history: Sequence[Mapping[str, Any]]
-    axes_: tuple[Axes, Axes] = field(init=False, repr=False, compare=False)
-
-    @classmethod
-    def from_estimator(cls, clf: Any, *, ax: tuple[Axes, Axes] | None = None) -> "TrainingCurvesDisplay":
-        """Draw the curves of a fitted classifier's ``history_``."""
-        return cls(clf.history_).plot(ax)
-
-    def plot(self, ax: tuple[Axes, Axes] | None = None) -> Self:
-        """Draw on a pair of axes, or on a new figure.
-
-        Parameters
-        ----------
-        ax : tuple of two matplotlib Axes, optional
-            For the loss and for the accuracy.
-
-        Returns
-        -------
-        TrainingCurvesDisplay
-            This display.
-        """
-        loss, accuracy = new_figure(8.4, 3.2).subplots(1, 2) if ax is None else ax
-        self.figure_, self.axes_ = figure_of(loss), (loss, accuracy)
-        for axes, quantity in zip(self.axes_, ("loss", "accuracy"), strict=True):
-            draw_curves(axes, self.history, quantity)
-            mark_lowest(axes, self.history)
-        in_percent(accuracy.yaxis)
-        return self
 
 
 @dataclass
@@ -393,188 +309,6 @@ class ReliabilityDisplay(Display):
         if self.calibration_error is not None:
             caption(ax, f"expected calibration error {percent(self.calibration_error)}")
         draw_sizes(ax.inset_axes((0, -0.27, 1, 0.2)), self.bins)
-
-
-@dataclass
-class ClassDistributionDisplay(Display):
-    """Images of each class in each split, as one stacked bar a class.
-
-    Parameters
-    ----------
-    classes : sequence of label
-        The labels.
-    counts : mapping of str to sequence of int
-        For each split, in the order in which they are stacked, the images of each class.
-
-    Attributes
-    ----------
-    figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on.
-
-    Examples
-    --------
-    >>> from cnnclf.plots._evaluation import ClassDistributionDisplay
-    >>> display = ClassDistributionDisplay.from_labels({"training": ["cat", "dog", "dog"], "test": ["cat"]})
-    >>> display.classes, display.counts
-    (['cat', 'dog'], {'training': [1, 2], 'test': [1, 0]})
-    """
-
-    classes: Sequence[Any]
-    counts: Mapping[str, Sequence[int]]
-
-    @classmethod
-    def from_labels(cls, labels: Mapping[str, ArrayLike], *, ax: Axes | None = None) -> "ClassDistributionDisplay":
-        """Count and draw the labels of each split."""
-        arrays = {split: np.asarray(y) for split, y in labels.items()}
-        classes = np.unique(np.concatenate(list(arrays.values())))
-        counts = {split: [int((y == label).sum()) for label in classes] for split, y in arrays.items()}
-        return cls(classes.tolist(), counts).plot(ax)
-
-    def _inches(self) -> tuple[float, float]:
-        return 5.4, 0.9 + 0.25 * len(self.classes)
-
-    def _draw(self, ax: Axes) -> None:
-        n = len(self.classes)
-        # Solid, pale within an outline, solid: neighbours differ in black and white.
-        fills = cycle(((BLUE, 1.0), (ORANGE, 0.4), (INK, 1.0)))
-        left = np.zeros(n)
-        for (split, counts), (colour, alpha) in zip(self.counts.items(), fills, strict=False):
-            face, name = to_rgba(colour, alpha), f"{split} {sum(counts):,}"
-            ax.barh(
-                range(n), counts, left=left, height=0.64, facecolor=face, edgecolor=colour, linewidth=0.8, label=name
-            )
-            left += counts
-        tidy(ax, grid="x")
-        one_row_each(ax, self.classes)
-        ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax.set_xlabel("images")
-        legend_above(ax)
-
-
-@dataclass
-class ImageGridDisplay(Display):
-    """Pictures side by side, each with a caption.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width) or (n, height, width, channels)
-        Grey pictures of any range, from the darkest to the brightest pixel of all; or RGB or RGBA, uint8 or 0..1.
-    captions : sequence of str
-        One a picture; lines that are wider than it are cut.
-    n_columns : int, default=10
-        Pictures in a row.
-
-    Attributes
-    ----------
-    figure_, ax_ : matplotlib Figure and Axes
-        The one axes that holds all pictures.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cnnclf.plots._evaluation import ImageGridDisplay
-    >>> ImageGridDisplay(np.zeros((3, 8, 8)), ["a", "b", "c"], n_columns=2).shape
-    (2, 2)
-    """
-
-    images: Picture
-    captions: Sequence[str]
-    n_columns: int = 10
-
-    @classmethod
-    def from_labels(cls, images: Picture, y: ArrayLike, *, ax: Axes | None = None) -> "ImageGridDisplay":
-        """Draw pictures with their labels."""
-        return cls(images, [str(label) for label in np.asarray(y).tolist()]).plot(ax)
-
-    @classmethod
-    def from_mistakes(
-        cls, images: Picture, mistakes: Sequence[Mistake], *, ax: Axes | None = None
-    ) -> "ImageGridDisplay":
-        """Draw each mistake's picture with what it is, → what was said, and the confidence in that, where it is known.
-
-        Parameters
-        ----------
-        images : ndarray of shape (len(mistakes), height, width[, channels])
-            The picture of each mistake.
-        mistakes : sequence of Mistake
-            As ``evaluation.mistakes(k)`` gives them.
-        ax : matplotlib Axes, optional
-            Where to draw.
-
-        Returns
-        -------
-        ImageGridDisplay
-            The display, drawn.
-        """
-        gap = "\n" if any(len(f"{m.true}{m.predicted}") > 9 for m in mistakes) else " "
-        sure = ["" if m.confidence is None else f"\n{percent(m.confidence)}" for m in mistakes]
-        captions = [f"{m.true}{gap}→ {m.predicted}{end}" for m, end in zip(mistakes, sure, strict=True)]
-        return cls(images, captions, n_columns=6).plot(ax)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the grid."""
-        return grid_shape(len(self.images), self.n_columns)
-
-    def _inches(self) -> tuple[float, float]:
-        return PAGE, max(self.shape[0], 1) * cell_size(self.images, self.captions, self.n_columns)[1]
-
-    def _draw(self, ax: Axes) -> None:
-        draw_grid(ax, self.images, self.captions, self.n_columns)
-
-
-def draw_curves(ax: Axes, history: Sequence[Mapping[str, Any]], quantity: str) -> None:
-    """Draw one quantity of the history: training dashed, validation solid, each named at its end."""
-    marker = "o" if len(history) <= 30 else ""
-    ends = []
-    for key, name, colour, style in (("train", "training", BLUE, (0, (4, 2))), ("valid", "validation", ORANGE, "-")):
-        points = [(epoch["epoch"], epoch[f"{key}_{quantity}"]) for epoch in history if f"{key}_{quantity}" in epoch]
-        if points:
-            epochs, values = zip(*points, strict=True)
-            ax.plot(epochs, values, color=colour, linestyle=style, linewidth=1.6, marker=marker, markersize=3.5)
-            ends.append((values[-1], epochs[-1], name))
-    tidy(ax, grid="y")
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(quantity)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    ax.margins(y=0.12)
-    if quantity == "accuracy":
-        shares = np.concatenate([line.get_ydata() for line in ax.lines])
-        ax.set_ylim(share_limits(np.nanmin(shares), np.nanmax(shares)))
-    # The higher line is named above its end and the lower one below, so that the names never meet.
-    for (value, epoch, name), offset in zip(sorted(ends, reverse=True), (7, -7), strict=False):
-        ax.annotate(
-            name,
-            (epoch, value),
-            xytext=(5, offset),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-            color=INK,
-        )
-
-
-def mark_lowest(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    """Mark the epoch of the lowest validation loss, where it is not the last one."""
-    losses = {epoch["epoch"]: epoch["valid_loss"] for epoch in history if np.isfinite(epoch.get("valid_loss", np.nan))}
-    best = min(losses, key=losses.__getitem__, default=None)
-    if best in (None, history[-1]["epoch"]):
-        return
-    ax.axvline(best, color=INK, linestyle=(0, (1, 2)), linewidth=1)
-    caption(ax, f"dotted: lowest validation loss, epoch {best}")
-
-
-def draw_sizes(ax: Axes, bins: Sequence[ReliabilityBin]) -> None:
-    """Draw how many images each bin has as a strip of bars with their numbers."""
-    edges, widths, sizes = zip(*((b.lower, b.upper - b.lower, b.n_images) for b in bins), strict=True)
-    ax.bar(edges, sizes, widths, align="edge", facecolor=to_rgba(INK, 0.55), edgecolor=INK, linewidth=0.7)
-    for edge, size, width in zip(edges, sizes, widths, strict=True):
-        ax.text(edge + width / 2, size, short(size), ha="center", va="bottom", fontsize=SMALL - 1, color=INK)
-    tidy(ax)
-    ax.set(xlim=(0, 1), ylim=(0, 1.35 * max(sizes)), yticks=[], xlabel="confidence", ylabel="images")
-    ax.spines["left"].set_visible(False)
-    in_percent(ax.xaxis)
 
 
 def sums_for(matrix: NDArray[np.integer[Any]], normalize: Normalize | None) -> NDArray[np.int64]:

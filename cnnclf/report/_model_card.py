@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnnclf.evaluation._evaluation import Evaluation, wilson_interval
+from cnnclf.evaluation._evaluation import Evaluation
+from cnnclf.evaluation._records import wilson_interval
 from cnnclf.report._render import templates
 
 if TYPE_CHECKING:

@@ -15,22 +15,21 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf.classifier._parameters import Setting, explain, readable
-from cnnclf.evaluation._evaluation import Evaluation, Mistake
+from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import Verdict, diagnose
+from cnnclf.evaluation._records import Mistake
 from cnnclf.evaluation._robustness import Robustness
+from cnnclf.report._pictures import CellImages, behind_cells
 from cnnclf.report._render import pictures, shrink
 
 if TYPE_CHECKING:
     from cnnclf.inspection._trace import Trace
-    from cnnclf.model_selection._compare import Comparison
+    from cnnclf.model_selection._comparison import Comparison
 
 N_MISTAKES = 24
 N_SAMPLES = 10  # of each class
 N_SAMPLE_CLASSES = 30
 LARGEST_SAMPLE = 64  # pixels: as large as the page shows them
-MATRIX_CLASSES = 30  # more make the matrix on the page a picture, whose cells cannot be opened
-IMAGES_A_CELL = 24
-CELL_PIXELS = 1_000_000  # numbers in all pictures behind the confusion matrix: about a megabyte of page
 
 VERSIONS_OF = ("cnnclf", "torch", "skorch", "scikit-learn", "numpy")
 
@@ -403,32 +402,6 @@ class Example:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CellImages(Summarised):
-    """Test images behind one cell of the confusion matrix.
-
-    Attributes
-    ----------
-    row, column : int
-        Positions of the true and of the predicted class.
-    indices : tuple of int
-        Test images, the most confident first.
-    confidences : tuple of float or None
-        Probability, 0..1, of what was said; None where the classifier gives none.
-    pictures : ndarray of shape (n, height, width[, channels]), uint8
-        The picture of each.
-    """
-
-    row: int
-    column: int
-    indices: tuple[int, ...]
-    confidences: tuple[float | None, ...]
-    pictures: NDArray[np.uint8]
-
-    def _summary(self) -> Summary:
-        return Summary(f"{len(self.indices)} images of row {self.row}, column {self.column}")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
 class Report(Summarised):
     """Everything the report shows; what is None is left out.
 
@@ -574,35 +547,6 @@ class Report(Summarised):
             "again": ("Appendix: how to do it again", self.reproduction),
         }
         return {name: heading for name, (heading, record) in headings.items() if record is not None}
-
-
-def behind_cells(
-    evaluation: Evaluation, X_test: NDArray[Any], pixel_range: tuple[float, float]
-) -> tuple[CellImages, ...]:
-    """Take the pictures behind each cell of the confusion matrix, as many as the page has room for."""
-    n = len(evaluation.classes)
-    if n > MATRIX_CLASSES:
-        return ()
-    row_of = {label: position for position, label in enumerate(evaluation.classes.tolist())}
-    rows, columns = (
-        np.array([row_of[label] for label in labels.tolist()]) for labels in (evaluation.y_true, evaluation.y_pred)
-    )
-    proba = evaluation.y_proba
-    confidence = np.zeros(len(rows)) if proba is None else proba.max(axis=1)
-    one = pictures(X_test[:1], pixel_range)
-    room = CELL_PIXELS / one.size / np.count_nonzero(evaluation.confusion_matrix)  # pictures a cell
-    n_shown = int(np.clip(room, 1, IMAGES_A_CELL))
-    largest = max(1, int(max(one.shape[1:3]) * min(1, room) ** 0.5))  # sides, where not even one a cell fits
-    cells = []
-    for row, column in np.argwhere(evaluation.confusion_matrix).tolist():
-        inside = np.flatnonzero((rows == row) & (columns == column))
-        chosen = inside[np.argsort(-confidence[inside], kind="stable")][
-            : n_shown if row != column else max(1, n_shown // 2)
-        ]
-        said = [None if proba is None else float(confidence[index]) for index in chosen]
-        shown = shrink(pictures(X_test[chosen], pixel_range), largest)
-        cells.append(CellImages(row, column, tuple(chosen.tolist()), tuple(said), shown))
-    return tuple(cells)
 
 
 def processor_name() -> str:

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import clone
 
-from cnnclf.architectures._table import find_architecture, summarize
+from cnnclf.architectures._summary import summarize
+from cnnclf.architectures._table import find_architecture
 from cnnclf.classifier._classifier import CNNClassifier
 from cnnclf.datasets._splits import Data, Images
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._robustness import probe
 from cnnclf.images._arrays import check_images
-from cnnclf.model_selection._compare import Comparison, compare_architectures, fit_to_the_end
+from cnnclf.model_selection._compare import compare_architectures, fit_to_the_end
+from cnnclf.model_selection._comparison import Comparison
 from cnnclf.report._records import DataRecord, Example, ModelRecord, Report, Reproduction, Run
 
 MODEL_FILE = "model.cnn"

@@ -17,21 +17,19 @@ from markupsafe import Markup
 from cnnclf._utils.files import write_atomically
 from cnnclf.evaluation._overfitting import RULE
 from cnnclf.inspection._narrative import tell
+from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
+from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
 from cnnclf.plots._evaluation import (
-    AccuracyCostDisplay,
-    ClassDistributionDisplay,
     ConfusionMatrixDisplay,
-    FoldBoxDisplay,
-    FoldCurvesDisplay,
-    ImageGridDisplay,
     PerClassDisplay,
     ReliabilityDisplay,
-    TrainingCurvesDisplay,
     strength,
 )
 from cnnclf.plots._style import new_figure
+from cnnclf.plots._training import TrainingCurvesDisplay
 from cnnclf.report._model_card import model_card
-from cnnclf.report._records import MATRIX_CLASSES, Report
+from cnnclf.report._pictures import MATRIX_CLASSES
+from cnnclf.report._records import Report
 from cnnclf.report._render import feature_maps, standalone, templates, to_png, to_svg
 
 N_PAIRS = 10  # most confused pairs

@@ -11,18 +11,19 @@ from fuzzing import fuzz, instrumented
 with instrumented():
     import hostile
 
-    from cnnclf.onnx import _classifier as onnx_classifier
+    from cnnclf.onnx._digest import read_entries, seal
+    from cnnclf.onnx._file import limit_memory
 
 
 def make(data: bytes) -> bytes:
     kind, content = data[:1], data[1:]
     try:
         if kind == b"S":
-            return onnx_classifier.seal(content)
+            return seal(content)
         if kind == b"M":
             model = hostile.good_onnx()
             model.metadata_props[0].value = content.decode("utf-8", "replace")
-            return onnx_classifier.seal(model.SerializeToString())
+            return seal(model.SerializeToString())
     except ValueError:  # there is no one place for a digest
         pass
     return content
@@ -34,11 +35,11 @@ def seeds():
         yield b"F" + content
         yield b"S" + content
         try:
-            yield b"M" + onnx_classifier.read_entries(content)["cnnclf"].encode()
+            yield b"M" + read_entries(content)["cnnclf"].encode()
         except (ValueError, KeyError):
             continue  # it has no metadata to begin with
 
 
 if __name__ == "__main__":
-    onnx_classifier.limit_memory(256 * 2**20)  # what a graph asks for when it predicts is bounded by nothing else
+    limit_memory(256 * 2**20)  # what a graph asks for when it predicts is bounded by nothing else
     fuzz(seeds(), partial(hostile.read, "onnx"), make, "model.onnx")

@@ -1,0 +1,108 @@
+"""Class labels as JSON and back, and plain values of any object that JSON knows."""
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnclf._utils.text import quote, quote_all
+
+MOST_CLASSES = 10_000
+LONGEST_LABEL = 1_000  # letters: an array of labels is as wide as the longest
+
+LABEL_TYPES = re.compile(r"object|[<>|=]?(b1|[iu][1248]|f[248]|U(1000|[1-9][0-9]{0,2}))")
+
+
+def holds_text(labels: NDArray[Any]) -> bool:
+    """Tell labels that are all text from others."""
+    return all(isinstance(label, str) for label in labels.tolist())
+
+
+def encode_labels(labels: NDArray[Any]) -> dict[str, Any]:
+    """Turn an array of labels into JSON-able values, type included.
+
+    Raises
+    ------
+    ValueError
+        For object labels that are not all str, int, float or bool, and for more or longer ones than a file may hold.
+
+    Examples
+    --------
+    >>> encode_labels(np.array(["cat", "dog"]))
+    {'dtype': '<U3', 'values': ['cat', 'dog']}
+    """
+    values = labels.tolist()
+    check_label_values(values)
+    return {"dtype": "object" if labels.dtype == object else labels.dtype.str, "values": values}
+
+
+def decode_labels(encoded: Any) -> NDArray[Any]:
+    """Turn the result of :func:`encode_labels` back into the array.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> decode_labels({"dtype": "<U3", "values": ["cat", "dog"]})
+    array(['cat', 'dog'], dtype='<U3')
+    """
+    dtype, values = unpack_labels(encoded)
+    check_label_values(values)
+    try:
+        labels = np.array(values, dtype=np.dtype(dtype))
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"Expected class labels of the type {dtype}; got others ({error}).") from error
+    if labels.tolist() != values or len(set(values)) < len(values):
+        raise ValueError(f"Expected different class labels of the type {dtype}; got {quote_all(values)}.")
+    return labels
+
+
+def unpack_labels(encoded: Any) -> tuple[str, list[Any]]:
+    """Take the type and the values of encoded labels, if they are such."""
+    match encoded:
+        case {"dtype": str(dtype), "values": [_, *_] as values} if LABEL_TYPES.fullmatch(dtype):
+            return dtype, values
+    raise ValueError(f"Expected class labels as a type and a list of one or more; got {quote(encoded)}.")
+
+
+def check_label_values(values: list[Any]) -> None:
+    """Refuse labels that JSON would change, and more or longer ones than a file may hold."""
+    if not all(isinstance(value, str | int | float | bool) for value in values):
+        raise ValueError(
+            f"Expected class labels that are text, numbers or bools; got {quote_all(values)}. Use such labels."
+        )
+    texts = [value for value in values if isinstance(value, str)]
+    longest = max(map(len, texts), default=0)
+    if len(values) > MOST_CLASSES or longest > LONGEST_LABEL:
+        raise ValueError(
+            f"Expected at most {MOST_CLASSES:,} class labels of at most {LONGEST_LABEL:,} letters; got "
+            f"{len(values):,}, the longest of {longest:,}. Use fewer or shorter ones."
+        )
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"Expected class labels that can be written in UTF-8; got {error}. Use others.") from error
+
+
+def plain(value: Any) -> Any:
+    """Give a value as JSON knows it; None for functions and live objects, which JSON does not know.
+
+    Examples
+    --------
+    >>> plain((1, np.float32(0.5), len))
+    [1, 0.5, None]
+    """
+    match value:
+        case np.generic():
+            return value.item()
+        case dict():
+            return {name: plain(item) for name, item in value.items()}
+        case list() | tuple() | np.ndarray():
+            return [plain(item) for item in value]
+        case str() | bool() | int() | float():
+            return value
+    return None

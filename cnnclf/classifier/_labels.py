@@ -1,0 +1,158 @@
+"""Class labels of a fit: checked, encoded, and their sample weights."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from cnnclf._utils.text import quote, quote_all
+
+
+def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
+    """Check that ``y`` is one finite label a row, of classes rather than of a regression."""
+    labels = read_labels(y, name)
+    check_classification_targets(labels)
+    return labels
+
+
+def read_labels(y: Any, name: str) -> NDArray[Any]:
+    """Check that there is one finite label a row, all of one kind."""
+    try:
+        array = np.asarray(y)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected {name} of shape (n,), one label an image; got a {type(y).__name__} that NumPy cannot read as an "
+            "array. Give each image one label."
+        ) from error
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: expected class labels, got {name} of dtype {array.dtype}.")
+    shape = array.shape
+    if len(shape) == 2 and shape[1] > 1:
+        raise ValueError(
+            f"Expected {name} of shape (n,), one label an image; got shape {shape}. "
+            f"If {name} is one-hot encoded, pass {name}.argmax(axis=1)."
+        )
+    n_missing = sum(map(is_missing, array.ravel().tolist())) if array.dtype.kind in "OfMm" else 0
+    if n_missing:
+        raise ValueError(
+            f"Expected a label for each row; {name} has {n_missing:,} missing label{'s' * (n_missing > 1)} "
+            "(None, NaN or NA). Drop those rows."
+        )
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if labels.dtype == object:
+        labels = check_object_labels(labels, name)
+    assert_all_finite(labels, input_name=name)
+    return labels
+
+
+def is_missing(label: Any) -> bool:
+    """Tell what stands for no label: None, NaN of any type, and what pandas calls NA and NaT."""
+    is_nan = isinstance(label, numbers.Number) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
+
+
+def is_text(labels: NDArray[Any]) -> bool:
+    """Tell strings, objects that are strings included, from numbers."""
+    return labels.dtype.kind in "OSTU"
+
+
+def check_object_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
+    """Keep strings as they are and give numbers their own dtype; refuse a mixture, which cannot be sorted."""
+    if all(isinstance(label, str) for label in labels):
+        return labels
+    if all(isinstance(label, numbers.Real | np.bool_) for label in labels):
+        return np.asarray(labels.tolist())
+    kinds = sorted({type(label).__name__ for label in labels})
+    raise ValueError(
+        f"Expected labels of one kind, all strings or all numbers; got {quote_all(kinds)} in {name}. "
+        "Convert them, for example to strings."
+    )
+
+
+def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
+    """Resolve the classes of a partial fit: given in the first call, the same ever after."""
+    if known is None:
+        if classes is None:
+            raise ValueError("classes must be passed in the first call of partial_fit: all labels that will ever come.")
+        if np.size(classes) == 0:
+            raise ValueError("classes must hold at least one label; got [].")
+        return np.unique(read_labels(classes, "classes"))
+    if classes is not None and not np.array_equal(np.unique(read_labels(classes, "classes")), known):
+        raise ValueError(
+            f"Expected the classes that the first call of partial_fit was given, {quote_all(known)}; "
+            f"got {quote_all(np.ravel(classes))}. Leave classes out."
+        )
+    return known
+
+
+def encode(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
+    """Turn labels into their positions in ``classes``, sorted."""
+    if is_text(y) == is_text(classes):
+        positions = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+        unknown = classes[positions] != y
+    else:  # strings and numbers have no order between them
+        unknown = np.ones(len(y), dtype=bool)
+    if unknown.any():
+        raise ValueError(
+            f"Expected every label of {name} to be one of the classes {quote_all(classes)}; "
+            f"got {quote_all(np.unique(y[unknown]))}. Leave those rows out, or fit with them."
+        )
+    return positions.astype(np.int64)
+
+
+def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
+    """Check that there is one finite, non-negative weight a row, and not only zeros."""
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n, sample_weight)
+    try:
+        array = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"Expected sample_weight to hold numbers; got {quote(sample_weight)}. Give one number a row of X."
+        ) from error
+    weight: NDArray[np.float64] = check_array(array, ensure_2d=False, allow_nd=True, input_name="sample_weight")
+    if weight.shape != (n,):
+        raise ValueError(f"Expected sample_weight of shape ({n},), one number a row of X; got {weight.shape}.")
+    if weight.min() < 0:
+        raise ValueError(f"Expected sample_weight of at least 0; got {weight.min():g}. Drop rows by giving them 0.")
+    if weight.max() == 0:
+        raise ValueError("Expected some sample_weight above 0; got only zeros. There is nothing to learn from.")
+    return weight
+
+
+def class_weights(
+    class_weight: dict[Any, float] | str | None,
+    classes: NDArray[Any],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    order: NDArray[np.int64],
+) -> NDArray[np.float64] | None:
+    """Resolve ``class_weight`` to one weight per class, "balanced" as Σw / (n_classes · Σw of the class)."""
+    if class_weight is None:
+        return None
+    visited = labels[order]
+    weights = np.ones(len(classes))
+    if isinstance(class_weight, dict):
+        left_out = [label for label in classes.tolist() if label not in class_weight]
+        strangers = [label for label in class_weight if label not in classes]
+        # Some of the classes may be missing here, as in a fold; a stranger beside a class left out is a misspelling.
+        if left_out and strangers:
+            raise ValueError(
+                f"class_weight names {quote_all(strangers)}, which y does not have, and leaves out "
+                f"{quote_all(left_out)}. Name the classes as y does."
+            )
+        for label, weight in class_weight.items():
+            weights[classes == label] = weight
+    else:
+        counted = None if sample_weight is None else sample_weight[order] / sample_weight.max()  # no sum overflows
+        sums = np.bincount(visited, counted, minlength=len(classes))
+        present = sums > 0
+        weights[present] = sums.sum() / (present.sum() * sums[present])
+    if not weights[visited].any():
+        raise ValueError(f"class_weight={quote(class_weight)} gives every row weight 0; give some class more.")
+    return weights

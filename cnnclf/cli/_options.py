@@ -1,0 +1,198 @@
+"""What several commands share: options, completion, and failing with one sentence."""
+
+import shlex
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from glob import escape, glob
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import typer
+from numpy.typing import NDArray
+
+from cnnclf._utils.text import cut, quote
+from cnnclf.classifier._recipes import RECIPES
+
+if TYPE_CHECKING:
+    from cnnclf.classifier._classifier import CNNClassifier
+    from cnnclf.onnx._classifier import ONNXClassifier
+
+COMPARED = "compact,lenet5,keras_mnist"  # by --profile full
+Images = NDArray[Any]
+Labels = NDArray[Any]
+Classifier: TypeAlias = "CNNClassifier | ONNXClassifier"
+
+
+# By name, as completing a line must not wait for torch, which the table of architectures needs.
+ARCHITECTURES = (
+    "compact",
+    "accurate",
+    "tiny",
+    "lenet5",
+    "keras_mnist",
+    "pytorch_mnist",
+    "pool3_head1",
+    "pool3_head3",
+    "pool2_conv3",
+)
+
+
+def complete_architecture(typed: str) -> list[str]:
+    """Offer the architectures that begin so."""
+    return [name for name in ARCHITECTURES if name.startswith(typed)]
+
+
+def complete_architectures(typed: str) -> list[str]:
+    """Offer those that are not yet in a comma-separated list, for its last place."""
+    *before, last = typed.split(",")
+    return [",".join([*before, name]) for name in complete_architecture(last) if name not in before]
+
+
+def complete_recipe(typed: str) -> list[str]:
+    """Offer the recipes that begin so."""
+    return [name for name in RECIPES if name.startswith(typed)]
+
+
+def complete_dataset(typed: str) -> list[str]:
+    """Offer the datasets that have a name, and folders."""
+    names = [name for name in ("auto", "mnist", "digits") if name.startswith(typed)]
+    found = sorted(glob(f"{escape(typed)}*"))  # noqa: PTH207 - Path.glob changes how the beginning is written
+    return names + [f"{path}/" for path in found if Path(path).is_dir()]
+
+
+def complete_labelled(typed: str) -> list[str]:
+    """Offer the datasets that are asked for by name."""
+    return [name for name in complete_dataset(typed) if name != "auto"]
+
+
+class Profile(StrEnum):
+    """How much of a report is made."""
+
+    quick = "quick"
+    full = "full"
+
+
+class BadUsageError(Exception):
+    """The command line asks for something that there is not."""
+
+
+DATASET = typer.Option(
+    autocompletion=complete_dataset,
+    metavar="auto|mnist|digits|PATH",
+    help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images a class. auto is MNIST "
+    "where it can be had, else the digits.",
+)
+EPOCHS = typer.Option(min=1, metavar="N", help="Passes over the training images.", show_default="the estimator's own")
+SEED = typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of every random choice.")
+JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one a core.")
+
+
+MODEL = typer.Argument(metavar="MODEL", help="File of CNNClassifier.save (.cnn).", show_default=False)
+EITHER_MODEL = typer.Argument(metavar="MODEL", help="File of to_onnx (.onnx) or of save (.cnn).", show_default=False)
+JSON = typer.Option("--json", help="Print JSON.")
+LABELLED = typer.Option(
+    autocompletion=complete_labelled,
+    metavar="mnist|digits|DIR",
+    help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a folder with one "
+    "sub-folder of images a class.",
+    show_default="mnist or digits, if the network learnt from it",
+)
+
+
+@contextmanager
+def clear_errors(nothing: str) -> Iterator[None]:
+    """Turn what a user can cause into one sentence on stderr and an exit code, and warnings into one each."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
+            yield
+    except BadUsageError as error:
+        fail(str(error), 2)
+    except typer.Exit:  # which is a RuntimeError
+        raise
+    except OSError as error:  # the system's own have the path apart, of any length
+        fail(str(error) if error.filename is None else f"{cut(str(error.filename), 200)}: {error.strerror}", 1)
+    except (ValueError, RuntimeError) as error:
+        fail(str(error), 1)
+    except KeyboardInterrupt:
+        fail(f"interrupted; {nothing}", 130)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Say what went wrong and leave."""
+    typer.echo(f"error: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder and see that it can be written to, before anything costly is done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise BadUsageError(
+            f"--out must be a folder that can be written to; {folder} is not ({error.strerror})"
+        ) from error
+
+
+def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> None:
+    """Refuse what is neither a known dataset nor a folder."""
+    if dataset not in names and not Path(dataset).is_dir():
+        raise BadUsageError(
+            f"{option} must be {', '.join(names)} or a folder with one sub-folder of images a class; "
+            f"{quote(dataset)} is none of these"
+        )
+
+
+def check_jobs(jobs: int) -> None:
+    """Refuse to do nothing at the same time."""
+    if jobs == 0:
+        raise BadUsageError("--jobs must be 1 or more, or -1 for one a core; got 0")
+
+
+def check_names(architectures: str) -> list[str]:
+    """Take a comma-separated list of architectures apart, and refuse unknown ones."""
+    from cnnclf.architectures._table import find_architecture
+
+    names = [name.strip() for name in architectures.split(",") if name.strip()]
+    try:
+        for name in names:
+            find_architecture(name)
+    except ValueError as error:
+        raise BadUsageError(str(error)) from error
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise BadUsageError(
+            f"--architectures needs two or more different names, such as {COMPARED}; got {quote(architectures)}"
+        )
+    return names
+
+
+def command_line(command: str, options: Mapping[str, Any]) -> str:
+    """Write the command that does the same again, whatever the defaults will then be."""
+    return shlex.join(
+        ["cnnclf", command, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+    )
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: aligned on a terminal, elsewhere with tabs, for other programs."""
+    if not sys.stdout.isatty():
+        for row in (head, *rows):
+            typer.echo("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for name, column in zip(head, zip(*rows, strict=True), strict=True):
+        whole_numbers = all(cell.replace(",", "").isdecimal() for cell in column)
+        table.add_column(name, justify="right" if whole_numbers else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)

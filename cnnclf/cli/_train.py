@@ -1,0 +1,139 @@
+"""The commands `report` and `compare`."""
+
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from cnnclf.classifier._recipes import find_recipe
+from cnnclf.cli._options import BadUsageError, command_line
+
+if TYPE_CHECKING:
+    from cnnclf.classifier._classifier import CNNClassifier
+    from cnnclf.evaluation._evaluation import Evaluation
+    from cnnclf.model_selection._comparison import Comparison
+
+
+def make_classifier(
+    architecture: str | None, epochs: int | None, seed: int, recipe: str | None = None
+) -> "CNNClassifier":
+    """Make the classifier, with its own defaults for what neither the recipe says nor was asked for."""
+    from cnnclf.architectures._table import find_architecture
+    from cnnclf.classifier._classifier import CNNClassifier
+
+    clf = CNNClassifier(random_state=seed, verbose=1)
+    try:
+        if recipe is not None:
+            clf.set_params(**find_recipe(recipe))
+        if architecture is not None:
+            find_architecture(architecture)
+            clf.set_params(architecture=architecture)
+    except ValueError as error:
+        raise BadUsageError(str(error)) from error
+    if epochs is not None:
+        clf.set_params(max_epochs=epochs)
+    return clf
+
+
+def study(
+    clf: "CNNClassifier",
+    dataset: str,
+    seed: int,
+    out: Path,
+    names: list[str],
+    folds: int,
+    jobs: int,
+    *,
+    choose: bool,
+    recipe: str | None,
+) -> str:
+    """Do all that the report tells of, write it, and sum it up."""
+    from cnnclf.datasets._splits import load
+    from cnnclf.report._records import Reproduction
+    from cnnclf.report._study import carry_out
+    from cnnclf.report._write import write
+
+    data = load(dataset, seed)
+    options: dict[str, Any] = {"dataset": data.argument}
+    if names:
+        options |= {"profile": "full", "architectures": ",".join(names), "folds": folds}
+    if recipe is not None:
+        options["recipe"] = recipe
+    elif not choose:
+        options["architecture"] = clf.architecture
+    options |= {"epochs": clf.max_epochs, "seed": seed}
+    records = carry_out(
+        clf,
+        data,
+        out,
+        reproduction=Reproduction.here(command_line("report", options), seed),
+        architectures=names,
+        n_folds=folds,
+        n_jobs=jobs,
+        choose=choose,
+    )
+    page = write(records, out)
+    lines = [str(page), f"test {in_short(records.evaluation, data.name)}"]
+    if records.comparison is not None:
+        lines = [records.comparison.to_text().rstrip(), "", f"trained: {clf.architecture}", *lines]
+    return "\n".join(lines)
+
+
+def judge_predictions(file: Path, dataset: str, out: Path) -> str:
+    """Write the judging part of a report on saved predictions, and sum it up."""
+    from cnnclf.datasets._splits import load_part
+    from cnnclf.evaluation._predictions import read_predictions
+    from cnnclf.report._records import Report, Reproduction
+    from cnnclf.report._study import match_labels
+    from cnnclf.report._write import write
+
+    evaluation = read_predictions(file)
+    name, X, options = f"“{file.name}”", None, {"from-predictions": str(file)}
+    if dataset != "auto":
+        test, images, y, _ = load_part(dataset, training=False)
+        name, X, options = f"{name} on {test}", match_labels(evaluation, images, y), options | {"dataset": dataset}
+    records = Report.of_predictions(name, evaluation, Reproduction.here(command_line("report", options), None), X)
+    return f"{write(records, out)}\n{in_short(evaluation, name)}"
+
+
+def compare_and_draw(
+    clf: "CNNClassifier", dataset: str, seed: int, out: Path, names: list[str], folds: int, jobs: int
+) -> "tuple[Comparison, str]":
+    """Compare architectures, write figures and numbers, and make a table of it."""
+    from cnnclf._utils.files import write_atomically
+    from cnnclf.datasets._splits import load
+    from cnnclf.model_selection._compare import compare_architectures
+    from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
+    from cnnclf.report._render import standalone, to_svg
+
+    data = load(dataset, seed)
+    X, y = (np.concatenate([getattr(part, name) for part in (data.training, data.validation)]) for name in "Xy")
+    typer.echo(f"{data.name}: {len(y):,} training images, {folds} folds", err=True)
+    clf.set_params(verbose=0)  # each fit says one line; bars of several would mix
+    comparison = compare_architectures(
+        X, y, names, cv=folds, estimator=clf, n_jobs=jobs, checkpoint=out / "folds", verbose=1
+    )
+    drawn = {
+        "fold_curves": FoldCurvesDisplay.from_comparison(comparison).figure_,
+        "folds": FoldBoxDisplay.from_comparison(comparison).figure_,
+        "accuracy_parameters": AccuracyCostDisplay.from_comparison(comparison, cost="parameters").figure_,
+        "accuracy_multiply_adds": AccuracyCostDisplay.from_comparison(comparison, cost="multiply_adds").figure_,
+    }
+    for name, figure in drawn.items():
+        write_atomically(out / f"{name}.svg", standalone(to_svg(figure, name)).encode())
+    record = dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
+    write_atomically(out / "comparison.json", record.encode())
+    return comparison, f"{comparison.to_text().rstrip()}\n\nnumbers and figures: {out}"
+
+
+def in_short(evaluation: "Evaluation", name: str) -> str:
+    """Sum up a judgement in one line."""
+    from cnnclf._utils.text import percent
+
+    low, high = (percent(bound) for bound in evaluation.accuracy_interval)
+    return (
+        f"accuracy {percent(evaluation.accuracy)} (95 % interval {low} to {high}) "
+        f"on {evaluation.n_samples:,} images of {name}"
+    )

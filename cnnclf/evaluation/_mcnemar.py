@@ -1,0 +1,114 @@
+"""McNemar's test: two classifiers compared on the same images."""
+
+import html
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+from cnnclf._utils.text import points, quote
+from cnnclf.evaluation._evaluation import Evaluation
+
+LEVEL = 0.05  # a difference that chance makes more seldom than this is evidence
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's test of whether two classifiers, a and b, are equally accurate on the images that both have judged.
+
+    Attributes
+    ----------
+    n_images : int
+        Images that both have judged.
+    only_a_right, only_b_right : int
+        Images on which one is right and the other wrong.
+    p_value : float
+        How often, 0..1, two equally accurate classifiers would differ as much or more by chance.
+    """
+
+    n_images: int
+    only_a_right: int
+    only_b_right: int
+    p_value: float
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of a less that of b, -1..1."""
+        return (self.only_a_right - self.only_b_right) / self.n_images
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.sentence)}</p>"
+
+    @property
+    def sentence(self) -> str:
+        """The result in words, for a reader."""
+        found = (
+            f"a is right where b is wrong on {self.only_a_right:,} of {self.n_images:,} images, "
+            f"the other way round on {self.only_b_right:,}"
+        )
+        test = f"McNemar's exact test, p {'< 0.0001' if self.p_value < 1e-4 else f'= {self.p_value:.2g}'}"
+        if self.p_value > LEVEL:
+            return f"{found}: no evidence of a difference, which is no proof that there is none ({test})."
+        better = "a" if self.difference > 0 else "b"
+        return (
+            f"{found}: {better} is more accurate by {points(abs(self.difference))}, more than chance explains ({test})."
+        )
+
+
+def compare(a: Evaluation, b: Evaluation) -> McNemar:
+    """Test whether two classifiers differ in accuracy, on the same images (McNemar's exact test, two-sided).
+
+    Only images on which one is right and the other wrong count: were the two equally accurate, each would be the right
+    one as often as a coin shows heads. Dietterich recommends the test where each was trained once.
+
+    Parameters
+    ----------
+    a, b : Evaluation
+        Of two classifiers on the same images in the same order.
+
+    Returns
+    -------
+    McNemar
+        The counts and the p value, which is 1 where no image tells the two apart.
+
+    Raises
+    ------
+    ValueError
+        When the true labels differ, so that the images cannot be the same.
+
+    References
+    ----------
+    McNemar 1947, Psychometrika 12, 153-157; Dietterich 1998, "Approximate statistical tests for comparing supervised
+    classification learning algorithms", Neural Computation 10, section 3.1.
+
+    Examples
+    --------
+    >>> from cnnclf.evaluation._evaluation import Evaluation, compare
+    >>> a = Evaluation.from_labels([0, 1, 0, 1], [0, 1, 0, 0])
+    >>> b = Evaluation.from_labels([0, 1, 0, 1], [1, 1, 1, 0])
+    >>> compare(a, b)
+    McNemar(n_images=4, only_a_right=2, only_b_right=0, p_value=0.5)
+    """
+    check_same_images(a, b)
+    right_a, right_b = a.y_true == a.y_pred, b.y_true == b.y_pred
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemar(a.n_samples, only_a, only_b, p_value)
+
+
+def check_same_images(a: Evaluation, b: Evaluation) -> None:
+    """Refuse to compare evaluations whose true labels differ."""
+    if a.n_samples != b.n_samples:
+        raise ValueError(
+            f"Expected two evaluations of the same images, got {a.n_samples:,} and {b.n_samples:,} images; "
+            "judge both classifiers on the same data."
+        )
+    pairs = zip(a.y_true.tolist(), b.y_true.tolist(), strict=True)
+    for row, (of_a, of_b) in enumerate(pairs):
+        if of_a != of_b:
+            raise ValueError(
+                f"Expected two evaluations of the same images, got {quote(of_a)} and {quote(of_b)} as the true labels "
+                f"of row {row}; judge both classifiers on the same data in the same order."
+            )

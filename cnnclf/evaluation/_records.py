@@ -1,0 +1,116 @@
+"""What an evaluation gives: scores, misclassified images, confused pairs and bins of reliability."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Precision, recall and F1, each in 0..1, of one class or of a mean over the classes.
+
+    Attributes
+    ----------
+    precision : float
+        Of the images called this class, the share that was.
+    recall : float
+        Of this class's images, the share that was found.
+    f1 : float
+        Harmonic mean of the two.
+    support : int
+        Images that truly belong here.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One image that was called something else.
+
+    Attributes
+    ----------
+    index : int
+        Its row in the data that was judged.
+    true, predicted : label
+        What it is, and what the classifier said.
+    confidence : float or None
+        The probability, 0..1, the classifier gave to what it said; None where it gives no probabilities.
+    """
+
+    index: int
+    true: Any
+    predicted: Any
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """One class that was called another.
+
+    Attributes
+    ----------
+    true, predicted : label
+        What the images are, and what the classifier said.
+    count : int
+        How many.
+    share : float
+        How many of the true class's images, 0..1.
+    """
+
+    true: Any
+    predicted: Any
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose predicted class has a probability within ``(lower, upper]``.
+
+    Attributes
+    ----------
+    lower, upper : float
+        Bounds of the probability, 0..1.
+    n_images : int
+        How many, one or more.
+    confidence : float
+        Mean probability of the predicted class.
+    accuracy : float
+        Share of them that are what was predicted; as large as `confidence` where probabilities can be trusted.
+    """
+
+    lower: float
+    upper: float
+    n_images: int
+    confidence: float
+    accuracy: float
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Bound a proportion at 95 % (Wilson 1927, JASA 22, 209-212).
+
+    Parameters
+    ----------
+    successes, n : int
+        How often it happened, out of how many.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound, 0..1.
+
+    Examples
+    --------
+    >>> from cnnclf.evaluation._records import wilson_interval
+    >>> "{:.4f} {:.4f}".format(*wilson_interval(9921, 10_000))
+    '0.9902 0.9937'
+    """
+    p, z2 = successes / n, Z_95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * (p * (1 - p) / n + z2 / (4 * n * n)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,204 @@
+"""A comparison of architectures: its folds, results and tables."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from cnnclf._utils.tables import Summarised, Summary, aligned
+from cnnclf._utils.text import mean_and_deviation, percent
+from cnnclf.architectures._summary import LayerSummary
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fold(Summarised):
+    """One fit of one architecture: learnt from all other folds, judged on this one.
+
+    Attributes
+    ----------
+    number : int
+        Which fold was held out, from 1.
+    n_train, n_test : int
+        Images learnt from and images held out.
+    accuracy : float
+        Share of the held-out images called what they are, 0..1, by the network as ``fit`` left it.
+    history : tuple of mapping
+        The estimator's ``history_``, one an epoch; ``valid_loss`` and ``valid_accuracy`` are of the held-out images.
+    fit_seconds : float
+        CPU seconds of ``fit``, with what is measured after each epoch.
+    predict_seconds : float
+        CPU seconds of ``predict_proba`` an image.
+    """
+
+    number: int
+    n_train: int
+    n_test: int
+    accuracy: float
+    history: tuple[Mapping[str, Any], ...]
+    fit_seconds: float
+    predict_seconds: float
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"fold {self.number}: {percent(self.accuracy)} of {self.n_test:,} images, learnt from {self.n_train:,} in "
+            f"{len(self.history)} {'epoch' if len(self.history) == 1 else 'epochs'}, {self.fit_seconds:.2f} CPU s"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ArchitectureResult(Summarised):
+    """One architecture: what it is, and what every fold says of it.
+
+    Attributes
+    ----------
+    name : str
+        What it was called in the comparison.
+    source : str
+        Where it comes from; empty for a function.
+    layers : tuple of LayerSummary
+        The fitted network, from raw pixels to logits, as the first fold has it.
+    n_parameters : int
+        Trainable parameters.
+    n_multiply_adds : int
+        Multiply-adds of one image, as :func:`cnnclf.architectures.count_multiply_adds` counts them.
+    folds : tuple of Fold
+        In the order of the splitter.
+    """
+
+    name: str
+    source: str
+    layers: tuple[LayerSummary, ...]
+    n_parameters: int
+    n_multiply_adds: int
+    folds: tuple[Fold, ...]
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"{self.name}: {self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds an image",
+            "rrrrr",
+            ("fold", "accuracy", "learnt from", "held out", "CPU s a fit"),
+            tuple(
+                (
+                    str(fold.number),
+                    percent(fold.accuracy),
+                    f"{fold.n_train:,}",
+                    f"{fold.n_test:,}",
+                    f"{fold.fit_seconds:.2f}",
+                )
+                for fold in self.folds
+            ),
+        )
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Accuracy on each held-out fold, 0..1."""
+        return tuple(fold.accuracy for fold in self.folds)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean accuracy of the folds, 0..1."""
+        return fmean(self.accuracies)  # of equal folds in any order the same bits
+
+    @property
+    def std_accuracy(self) -> float:
+        """Sample standard deviation (n − 1) of the accuracy of the folds."""
+        return stdev(self.accuracies)
+
+    @property
+    def fit_seconds(self) -> float:
+        """Mean CPU seconds of a fit."""
+        return fmean(fold.fit_seconds for fold in self.folds)
+
+    @property
+    def predict_seconds(self) -> float:
+        """Mean CPU seconds of a prediction an image."""
+        return fmean(fold.predict_seconds for fold in self.folds)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Summarised):
+    """Several architectures, judged on the same folds by :func:`compare_architectures`.
+
+    Attributes
+    ----------
+    results : tuple of ArchitectureResult
+        In the order asked for.
+    n_folds : int
+        Fits of each architecture.
+    """
+
+    results: tuple[ArchitectureResult, ...]
+    n_folds: int
+
+    @property
+    def best(self) -> ArchitectureResult:
+        """The one of the highest mean accuracy; of equals the one of fewer parameters."""
+        return max(self.results, key=lambda result: (result.mean_accuracy, -result.n_parameters))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything, the means included, in dicts, lists, text and numbers, as JSON knows them.
+
+        Returns
+        -------
+        dict
+            ``n_folds``, and ``results`` with the attributes and properties of each :class:`ArchitectureResult`.
+        """
+        figures = ("mean_accuracy", "std_accuracy", "fit_seconds", "predict_seconds")
+        return {
+            "n_folds": self.n_folds,
+            "results": [
+                {**to_json(result), **{name: getattr(result, name) for name in figures}} for result in self.results
+            ],
+        }
+
+    def to_text(self) -> str:
+        """Write the figures as a table for a terminal.
+
+        Returns
+        -------
+        str
+            A line of headings and a line for each architecture: accuracy as mean ± standard deviation of the folds,
+            parameters, multiply-adds of an image, CPU seconds of a fit, CPU microseconds of a prediction an image.
+        """
+        summary = self._summary()
+        return "\n".join(aligned(summary.align, (summary.head, *summary.rows)))
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"{len(self.results)} {'architecture' if len(self.results) == 1 else 'architectures'}, the highest mean: "
+            f"{self.best.name}",
+            "lrrrrr",
+            (
+                "architecture",
+                f"accuracy, {self.n_folds} folds",
+                "parameters",
+                "multiply-adds",
+                "CPU s a fit",
+                "µs an image",
+            ),
+            tuple(
+                (
+                    result.name,
+                    mean_and_deviation(result.mean_accuracy, result.std_accuracy),
+                    f"{result.n_parameters:,}",
+                    f"{result.n_multiply_adds:,}",
+                    f"{result.fit_seconds:.2f}",
+                    f"{1e6 * result.predict_seconds:.1f}",
+                )
+                for result in self.results
+            ),
+        )
+
+
+def to_json(result: ArchitectureResult) -> dict[str, Any]:
+    """Turn a result into dicts, lists, text and numbers."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(result)))
+    return plain
+
+
+def from_json(plain: Mapping[str, Any]) -> ArchitectureResult:
+    """Turn what :func:`to_json` gives back into the result."""
+    layers = (LayerSummary(**{**layer, "output_shape": tuple(layer["output_shape"])}) for layer in plain["layers"])
+    folds = (Fold(**{**fold, "history": tuple(fold["history"])}) for fold in plain["folds"])
+    return ArchitectureResult(**{**plain, "layers": tuple(layers), "folds": tuple(folds)})

@@ -1,0 +1,193 @@
+"""skorch callbacks of the training: progress, early stopping, weight averaging, remembered epochs."""
+
+import sys
+from typing import Any, Protocol
+
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.history import History
+from skorch.utils import noop
+from torch import nn
+from tqdm import tqdm
+
+from cnnclf._utils.text import percent
+
+# Epochs that are remembered when training goes on and that are saved, so that partial fits can go on for ever.
+KEPT_EPOCHS = 10_000
+
+
+def is_followed(stream: Any) -> bool:
+    """Tell whether somebody sees at once what is written: in a terminal or below a notebook's cell, not in a log."""
+    below_a_cell = type(stream).__module__.partition(".")[0] == "ipykernel"
+    return below_a_cell or (stream is not None and stream.isatty())
+
+
+class Progress(Callback):  # type: ignore[misc]
+    """A progress bar with epoch, loss, accuracy and time left; silent where nobody follows stderr."""
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open the bar."""
+        self.bar_ = tqdm(
+            total=net.n_steps_,
+            initial=net.step_,
+            disable=not is_followed(sys.stderr),
+            file=sys.stderr,
+            unit="batch",
+            dynamic_ncols=True,
+        )
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Name the epoch."""
+        self.bar_.set_description(f"epoch {net.history[-1]['epoch']}", refresh=False)
+
+    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Move on by a step."""
+        if training:
+            self.bar_.update()
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Show where the loss and the accuracy stand."""
+        last = net.history[-1]
+        kind = "valid" if "valid_loss" in last else "train"
+        self.bar_.set_postfix_str(
+            f"{kind} loss {last[f'{kind}_loss']:.4f}, accuracy {percent(last[f'{kind}_accuracy'])}"
+        )
+
+    def close(self) -> None:
+        """Leave the last line standing."""
+        bar = self.__dict__.pop("bar_", None)
+        if bar is not None:
+            bar.close()
+
+
+class StopEarly(EarlyStopping):  # type: ignore[misc]
+    """skorch's early stopping on the validation loss, best weights restored, where there is validation data."""
+
+    def __init__(self, patience: int) -> None:
+        super().__init__(monitor="valid_loss", patience=patience, load_best=True, sink=noop)
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Start counting, unless a checkpoint said where counting stood."""
+        if not net.step_:
+            super().on_train_begin(net, **kwargs)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Count epochs without improvement."""
+        if "valid_loss" in net.history[-1]:
+            super().on_epoch_end(net, **kwargs)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Restore the best weights, unless training was interrupted before its first epoch."""
+        if net.history:
+            super().on_train_end(net, **kwargs)
+
+
+class Epochs(History):  # type: ignore[misc]
+    """skorch's history, where to look at one epoch costs the same however many there were."""
+
+    def __getitem__(self, i: Any) -> Any:
+        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
+
+
+class TellEpochs(Callback):  # type: ignore[misc]
+    """Tell the callbacks of scikit-learn of every epoch.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        In training.
+    task : sklearn.callback.CallbackContext
+        Its fit, of which an epoch is a subtask.
+    given : dict
+        What the fit was given.
+    """
+
+    def __init__(self, estimator: Any, task: Any, given: dict[str, Any]) -> None:
+        self.estimator = estimator
+        self.task = task
+        self.given = given
+        self.epoch: Any = None
+        self.stopped = False
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Begin a subtask."""
+        self.epoch = self.task.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.given)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """End it, and the training where a callback asks for that."""
+        if self._end():
+            self.stopped = True
+            raise KeyboardInterrupt  # as skorch's EarlyStopping does
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """End the last subtask where another callback has ended the training before this one heard of it."""
+        if self.epoch is not None and "dur" in net.history[-1]:
+            self._end()
+
+    def _end(self) -> bool:
+        epoch, self.epoch = self.epoch, None
+        stop: bool = epoch.call_on_fit_task_end(
+            estimator=self.estimator, **self.given, reconstruction_attributes=self.estimator._snapshot
+        )
+        return stop
+
+
+class WeightAverage:
+    """Exponential moving average of a network's floating-point state, batch-norm statistics included.
+
+    Source: Polyak & Juditsky 1992, “Acceleration of stochastic approximation by averaging”; the decay warms up
+    as min(decay, (1 + t) / (10 + t)).
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network in training; it shows either its live weights or their average.
+    decay : float
+        Weight of the past in each update, once warmed up.
+    """
+
+    def __init__(self, network: nn.Module, decay: float = 0.998) -> None:
+        self.decay = decay
+        self.n_updates = 0
+        self.other = [tensor.clone() for tensor in self._state(network)]
+        self.average_is_shown = False
+
+    @staticmethod
+    def _state(network: nn.Module) -> list[torch.Tensor]:
+        return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+
+    def update(self, network: nn.Module) -> None:
+        """Take one step's weights in."""
+        self.n_updates += 1
+        decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
+        for average, live in zip(self.other, self._state(network), strict=True):
+            average.lerp_(live, 1 - decay)
+
+    def show(self, network: nn.Module, *, average: bool) -> None:
+        """Put the average, or the live weights, into the network."""
+        if average == self.average_is_shown:
+            return
+        for shown, other in zip(self._state(network), self.other, strict=True):
+            kept = shown.clone()
+            shown.copy_(other)
+            other.copy_(kept)
+        self.average_is_shown = average
+
+
+class Keeper(Protocol):
+    """Where training is kept, as :class:`cnnclf.checkpoint.Checkpoint` does it."""
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that are done."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+
+    def restore(self, net: Any) -> None:
+        """Put a new net where training stood."""
+
+    def write(self, net: Any) -> None:
+        """Keep where a net stands between two epochs."""

@@ -1,0 +1,158 @@
+"""What a fit runs on: device, precision, threads, random numbers and the switches of torch."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from cnnclf._utils.text import quote
+
+# Held while random numbers are drawn: torch has one generator for all threads of a process.
+ONE_SEED_AT_A_TIME = threading.RLock()
+
+# For each Python thread in a session, torch's number of threads that it had outside.
+THREADS_OUTSIDE: dict[int, int] = {}
+THREADS_LOCK = threading.Lock()
+
+
+def choose_device(device: str) -> str:
+    """Resolve ``"auto"``: a CUDA GPU when there is one, else the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # what torch says depends on its build
+        raise ValueError(f"device={quote(device)} is not available here. Pass device='auto' or 'cpu'.") from error
+    return device
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """Resolve ``"auto"``: bfloat16 where the processor multiplies it natively, else float32.
+
+    Emulated bfloat16 is slower than float32, so torch's own "supported" is not asked but the instruction set.
+    """
+    if precision != "auto":
+        return precision
+    match torch.device(device).type:
+        case "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        case "cpu":
+            capabilities = torch.cpu.get_capabilities()
+            native = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+        case _:
+            native = False
+    return "bfloat16" if native else "float32"
+
+
+# torch's switches for a whole process: how each is read and written, and what it has to be. Determinism is not among
+# them: whoever asks for it on a GPU wants it here, too, and on a CPU it changes no bit.
+SWITCHES: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = [
+    (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    *(
+        (partial(getattr, part, "fp32_precision"), partial(setattr, part, "fp32_precision"), "ieee")
+        for part in (getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv"))
+    ),
+]
+
+
+class OwnSwitches:
+    """Set torch's switches to the needed values; the last of several threads inside restores the caller's."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_inside = 0
+        self.before: list[Any] = []
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.n_inside:
+                self.before = [read() for read, _, _ in SWITCHES]
+                self.write([needed for _, _, needed in SWITCHES])
+            self.n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.n_inside -= 1
+            if not self.n_inside:
+                self.write(self.before)
+
+    @staticmethod
+    def write(values: list[Any]) -> None:
+        """Write those that have another value: some take long."""
+        for (read, write, _), value in zip(SWITCHES, values, strict=True):
+            if read() != value:
+                write(value)
+
+
+OWN_SWITCHES = OwnSwitches()
+
+
+@contextmanager
+def own_modes(device: str) -> Iterator[None]:
+    """Keep out what the caller set torch to: default type and device, gradients, autocast, precision."""
+    kind = torch.device(device).type
+    with OWN_SWITCHES, torch.inference_mode(False), torch.autocast(kind, enabled=False), ExitStack() as default_device:
+        if torch.get_default_device().type != "cpu":  # otherwise it would cost time in each of torch's functions
+            default_device.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
+def threads_of_torch(n_threads: int) -> Iterator[None]:
+    """Set torch's number of threads; give back what this Python thread had, and what later ones begin with.
+
+    ``torch.set_num_threads`` is for the Python thread that calls it, and for all that ask torch for the first time
+    later on. So one that asks while another is in here finds that one's number, and gets what the first had outside.
+    """
+    me, n_before = threading.get_ident(), None
+    outermost = me not in THREADS_OUTSIDE
+    try:
+        with THREADS_LOCK:
+            n_before = torch.get_num_threads()
+            if outermost:
+                if n_before == n_threads and THREADS_OUTSIDE:
+                    n_before = next(iter(THREADS_OUTSIDE.values()))
+                THREADS_OUTSIDE[me] = n_before
+            torch.set_num_threads(n_threads)
+        yield
+    finally:
+        if n_before is not None:
+            with THREADS_LOCK:
+                torch.set_num_threads(n_before)
+                if outermost:
+                    THREADS_OUTSIDE.pop(me, None)
+
+
+@contextmanager
+def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
+    """Run torch with its own random numbers, modes and a fixed number of threads; leave the caller's as they were.
+
+    One thread, as scikit-learn's own estimators: ``n_jobs`` is the way to use more cores, results are the same
+    bits inside and outside of it, and spinning threads on a busy machine cost more than they bring.
+    The environment variable ``CNNCLF_NUM_THREADS`` sets another number; the same bits hold for the same number.
+    Seeded sessions of several Python threads take turns; within one of them another one may be opened. Once the last
+    one has ended, threads that are started later begin with the number that there was before the first.
+
+    Parameters
+    ----------
+    device : str
+        Where torch runs.
+    seed : sequence of int, optional
+        Seeds torch; without it random numbers are not drawn.
+    """
+    n_threads = int(os.environ.get("CNNCLF_NUM_THREADS", "1"))
+    devices = [torch.cuda.current_device()] if torch.device(device).type == "cuda" else []
+    with (
+        nullcontext() if seed is None else ONE_SEED_AT_A_TIME,
+        threads_of_torch(n_threads),
+        own_modes(device),
+        torch.random.fork_rng(devices, enabled=seed is not None),
+    ):
+        if seed is not None:
+            torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1))
+        yield
