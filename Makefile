@@ -75,7 +75,7 @@ $(READY_AT_LOWEST): pyproject.toml constraints-lowest.txt
 	$(LOWEST)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
-# The servers of docs/serving.md, Ray and the libraries of docs/works_with.md are more than a gigabyte, which only the
+# MLflow of docs/serving.md, Ray and the libraries of docs/works_with.md are more than a gigabyte, which only the
 # acceptance tests need.
 $(READY_TO_SERVE): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,tracking,cluster,neighbours]'
