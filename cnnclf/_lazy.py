@@ -20,7 +20,10 @@ def attach(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     def load(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        from cnnclf._utils.extras import needed_by  # when a name is used, as the package alone loads nothing
+
+        with needed_by(name):
+            value = getattr(import_module(f"{package}.{modules[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
 

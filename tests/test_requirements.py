@@ -8,10 +8,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from cnnclf._utils.extras import LIBRARIES
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-AT_LOWEST = [*PROJECT["dependencies"], *EXTRAS["skl2onnx"], *EXTRAS["xlsx"], *EXTRAS["test"]]
+OF_USERS = ("cli", "data", "report", "skl2onnx", "xlsx")  # the extras that `all` brings together
+AT_LOWEST = [*PROJECT["dependencies"], *(line for extra in (*OF_USERS, "test") for line in EXTRAS[extra])]
 
 
 def requirements(lines):
@@ -36,6 +39,18 @@ def lowest(requirement):
 def not_at_lowest(lines, pins):
     """Say which packages are pinned at something else than their lowest version."""
     return {r.name: str(lowest(r)) for r in requirements(lines) if pins.get(canonicalize_name(r.name)) != lowest(r)}
+
+
+def test_all_brings_every_extra_of_users_and_tests_and_documentation_have_it():
+    assert EXTRAS["all"] == [f"cnnclf[{','.join(OF_USERS)}]"]
+    assert all("cnnclf[all]" in EXTRAS[extra] for extra in ("test", "docs"))
+
+
+def test_the_errors_name_the_extra_that_brings_a_library():
+    brought = {extra: {r.name for r in requirements(EXTRAS[extra])} for extra in OF_USERS}
+    assert all(distribution in brought[extra] for distribution, extra in LIBRARIES.values())
+    assert {extra for _, extra in LIBRARIES.values()} == set(OF_USERS)
+    assert set().union(*brought.values()) == {distribution for distribution, _ in LIBRARIES.values()}
 
 
 def test_the_lowest_versions_that_are_tested_are_those_that_are_allowed():

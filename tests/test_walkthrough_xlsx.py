@@ -461,7 +461,10 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
 
 def test_without_xlsxwriter_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "xlsxwriter", None)
-    sentence = "Expected XlsxWriter, which writes workbooks; it is not installed. Run: pip install XlsxWriter"
+    sentence = (
+        "Expected xlsxwriter to be installed, which to_xlsx needs; got none. "
+        "Install it with pip install 'cnnclf[xlsx]'."
+    )
     with pytest.raises(ImportError, match=say(sentence)):
         write(brighter_side(), tmp_path / "net.xlsx")
 

@@ -3,7 +3,10 @@
 import base64
 import hashlib
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from cnnclf._utils.extras import needed_by
+
+with needed_by("a page"):
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def load_from(package: str) -> ChoiceLoader:

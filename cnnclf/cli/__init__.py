@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.cli._main import app, main
+    from cnnclf.cli._entry import main
+    from cnnclf.cli._main import app
 
 __all__ = [
     "app",
@@ -16,6 +17,6 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "app": "_main",
-        "main": "_main",
+        "main": "_entry",
     },
 )

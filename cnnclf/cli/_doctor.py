@@ -27,6 +27,9 @@ NEEDED = {
 
 # Extras for users, and what they are for; the others are for those who work on cnnclf itself.
 EXTRAS = {
+    "cli": "the cnnclf command",
+    "data": "MNIST and picture files",
+    "report": "figures, reports and pages",
     "xlsx": "walkthroughs as workbooks",
     "skl2onnx": "pipelines as ONNX files",
     "serve": "MLflow as a server",
@@ -149,8 +152,12 @@ def look_at_threads(asked: str | None) -> Finding:
 
 def look_at_data() -> Iterator[Finding]:
     """See whether MNIST is there and whole."""
-    import pooch
-
+    try:
+        import pooch
+    except ImportError:
+        yield Finding("data", "MNIST", "not looked for without pooch", advice="pip install pooch requests pillow")
+        yield Finding("data", "digits", "come with scikit-learn")
+        return
     places = [Path(place).expanduser() for place in (os.environ.get("CNNCLF_DATA"), pooch.os_cache("cnnclf")) if place]
     try:
         for split in ("train", "test"):

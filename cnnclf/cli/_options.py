@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import typer
 from numpy.typing import NDArray
 
+from cnnclf._utils.extras import needed_by
 from cnnclf._utils.text import cut, quote
 from cnnclf.classifier._recipes import RECIPES
 
@@ -107,7 +108,7 @@ LABELLED = typer.Option(
 def clear_errors(nothing: str) -> Iterator[None]:
     """Turn what a user can cause into one sentence on stderr and an exit code, and warnings into one each."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), needed_by("this command"):
             warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
             yield
     except BadUsageError as error:
@@ -116,7 +117,7 @@ def clear_errors(nothing: str) -> Iterator[None]:
         raise
     except OSError as error:  # the system's own have the path apart, of any length
         fail(str(error) if error.filename is None else f"{cut(str(error.filename), 200)}: {error.strerror}", 1)
-    except (ValueError, RuntimeError) as error:
+    except (ImportError, ValueError, RuntimeError) as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
         fail(f"interrupted; {nothing}", 130)

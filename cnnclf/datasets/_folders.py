@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import most_unpacked
 from cnnclf._utils.text import quote_all
 
@@ -118,8 +119,9 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
     ValueError
         If it is not laid out so, or has a link that leads out of it.
     """
-    from cnnclf.images._decode import is_litter
-    from cnnclf.images._pictures import refuse_pictures
+    with needed_by("load_image_folder"):
+        from cnnclf.images._decode import is_litter
+        from cnnclf.images._pictures import refuse_pictures
 
     folder = Path(path)
     if not folder.is_dir():

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf._utils.extras import needed_by
 from cnnclf._utils.text import quote
 from cnnclf.datasets._idx import decode_idx, read_idx_content
 
@@ -116,7 +117,7 @@ def load_mnist(
     >>> X.ndim, X.dtype, y.dtype
     (3, dtype('uint8'), dtype('int64'))
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), needed_by("load_mnist"):
         warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in notebooks without ipywidgets
         import pooch
 
@@ -136,7 +137,8 @@ def load_mnist_file(file: MnistFile, places: Sequence[Path], home: Path | None) 
             return read_mnist(candidate, str(candidate), file)
     failures = []
     if home is not None:
-        import requests  # what pooch downloads with
+        with needed_by("load_mnist"):
+            import requests  # what pooch downloads with
 
         for mirror in MIRRORS:
             try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.text import percent, quote_all
 
@@ -193,7 +194,7 @@ def write(trace: "Trace", path: str | os.PathLike[str], layers: Collection[str] 
     Raises
     ------
     ImportError
-        Without XlsxWriter, which ``pip install XlsxWriter`` brings.
+        Without XlsxWriter, which the extra ``xlsx`` brings.
     ValueError
         For more than 100,000 numbers, layers without a formula, names that no layer has, and numbers that are not
         finite.
@@ -209,12 +210,8 @@ def write(trace: "Trace", path: str | os.PathLike[str], layers: Collection[str] 
     >>> write(clf.trace(X[5]), Path(tempfile.mkdtemp()) / "five.xlsx").name
     'five.xlsx'
     """
-    try:
+    with needed_by("to_xlsx"):
         import xlsxwriter
-    except ImportError as error:
-        raise ImportError(
-            "Expected XlsxWriter, which writes workbooks; it is not installed. Run: pip install XlsxWriter"
-        ) from error
     sheets = lay_out(trace, layers)
     buffer = io.BytesIO()
     with xlsxwriter.Workbook(buffer, {"in_memory": True}) as book:
