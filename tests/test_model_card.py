@@ -17,8 +17,9 @@ from cnnclf.architectures._summary import LayerSummary, summarize
 from cnnclf.classifier._parameters import explain
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._robustness import Probe, Robustness
+from cnnclf.report._data import DataRecord, Split
 from cnnclf.report._model_card import model_card, quoted
-from cnnclf.report._records import DataRecord, ModelRecord, Report, Reproduction, Run, Split
+from cnnclf.report._records import ModelRecord, Report, Reproduction, Run
 
 CLASSES = ("ant", "bee", "cow")
 Y_TRUE = ["ant", "ant", "ant", "bee", "bee", "cow"]

@@ -14,18 +14,9 @@ from cnnclf.classifier._parameters import explain
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import diagnose
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
+from cnnclf.report._data import DataRecord, Split
 from cnnclf.report._pictures import CELL_PIXELS, IMAGES_A_CELL, behind_cells
-from cnnclf.report._records import (
-    Cost,
-    DataRecord,
-    Example,
-    ModelRecord,
-    Report,
-    Reproduction,
-    Run,
-    Split,
-    processor_name,
-)
+from cnnclf.report._records import Cost, Example, ModelRecord, Report, Reproduction, Run, processor_name
 
 RANGE = (0.0, 255.0)
 REPRODUCTION = Reproduction("cnnclf report", 0, {"Python": "3.99"})

@@ -24,8 +24,9 @@ from cnnclf.evaluation._robustness import Probe, Robustness
 from cnnclf.inspection._narrative import Arithmetic, Beside, Matrix, Paragraph, tell
 from cnnclf.inspection._trace import Trace
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
+from cnnclf.report._data import DataRecord
 from cnnclf.report._model_card import model_card
-from cnnclf.report._records import Cost, DataRecord, Example, ModelRecord, Report, Reproduction, Run
+from cnnclf.report._records import Cost, Example, ModelRecord, Report, Reproduction, Run
 from cnnclf.report._render import data_uri
 from cnnclf.report._write import figures, metrics, picture_grids, to_html, to_markdown, write
 

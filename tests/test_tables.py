@@ -10,7 +10,8 @@ from cnnclf import CNNClassifier, Evaluation, compare_architectures
 from cnnclf._utils.tables import MOST_ROWS, aligned
 from cnnclf.evaluation._mcnemar import compare
 from cnnclf.evaluation._overfitting import diagnose
-from cnnclf.report._records import DataRecord, ModelRecord, Report, Reproduction
+from cnnclf.report._data import DataRecord
+from cnnclf.report._records import ModelRecord, Report, Reproduction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,7 +18,8 @@ from cnnclf.evaluation._robustness import probe
 from cnnclf.images._arrays import check_images
 from cnnclf.model_selection._compare import compare_architectures, fit_to_the_end
 from cnnclf.model_selection._comparison import Comparison
-from cnnclf.report._records import DataRecord, Example, ModelRecord, Report, Reproduction, Run
+from cnnclf.report._data import DataRecord
+from cnnclf.report._records import Example, ModelRecord, Report, Reproduction, Run
 
 MODEL_FILE = "model.cnn"
 FOLDS_FOLDER = "folds"
