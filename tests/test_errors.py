@@ -31,7 +31,7 @@ from cnnclf import (
 from cnnclf.cli._main import app
 from cnnclf.evaluation._mcnemar import compare
 from cnnclf.evaluation._predictions import read_predictions
-from cnnclf.plots._evaluation import ConfusionMatrixDisplay, KernelsDisplay, ReliabilityDisplay
+from cnnclf.plots import ConfusionMatrixDisplay, KernelsDisplay, ReliabilityDisplay
 
 MOST_LETTERS = 300
 

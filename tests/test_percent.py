@@ -15,8 +15,8 @@ from cnnclf.architectures._modules import Standardise
 from cnnclf.cli import _models
 from cnnclf.inspection._trace import Trace
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
+from cnnclf.plots import ClassScoresDisplay
 from cnnclf.plots._data import ImageGridDisplay
-from cnnclf.plots._evaluation import ClassScoresDisplay
 from cnnclf.report._records import Report, Reproduction
 from cnnclf.report._write import to_html, to_markdown
 

@@ -1,6 +1,7 @@
 """What every figure promises: the data it was given, drawn without pyplot, readable on any page."""
 
 import io
+import re
 import subprocess
 import sys
 from itertools import combinations, pairwise
@@ -22,9 +23,7 @@ from torch import nn
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._records import Mistake, ReliabilityBin, Scores, wilson_interval
 from cnnclf.inspection._trace import Trace
-from cnnclf.plots import _evaluation as plots
-from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
-from cnnclf.plots._evaluation import (
+from cnnclf.plots import (
     AccuracyCostDisplay,
     ClassScoresDisplay,
     ConfusionMatrixDisplay,
@@ -35,8 +34,10 @@ from cnnclf.plots._evaluation import (
     PerClassDisplay,
     ReliabilityDisplay,
     TraceDisplay,
-    confusion_colours,
 )
+from cnnclf.plots import _evaluation as plots
+from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
+from cnnclf.plots._evaluation import confusion_colours
 from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
 from cnnclf.plots._trace import as_pictures
 from cnnclf.plots._training import TrainingCurvesDisplay
@@ -329,9 +330,25 @@ def test_equal_shares_of_classes_of_different_size_look_the_same():
 
 
 def test_cells_are_normalised_over_something_that_is_there():
-    sentence = r"\AExpected normalize to be 'true', 'pred', 'all' or None, got 'row'\.\Z"
+    sentence = r"\AExpected normalize to be 'true', 'pred', 'all' or None; got 'row'\.\Z"
     with pytest.raises(ValueError, match=sentence):
         ConfusionMatrixDisplay(MATRIX, ["ant", "bee", "cow"], "row")
+
+
+def test_a_confusion_matrix_takes_the_arguments_of_scikit_learns():
+    display = ConfusionMatrixDisplay(MATRIX, display_labels=["ant", "bee", "cow"]).plot(values_format="05d")
+    assert {text.get_text() for text in display.ax_.texts} == {f"{count:05d}" for count in MATRIX.ravel() if count}
+    assert not ConfusionMatrixDisplay(MATRIX).plot(include_values=False).ax_.texts
+    ticks = ConfusionMatrixDisplay(MATRIX).plot().ax_.get_yticklabels()
+    assert [tick.get_text() for tick in ticks] == ["0", "1", "2"]
+    shown = ConfusionMatrixDisplay.from_predictions(
+        [0, 1], [0, 0], display_labels=["no", "yes"], normalize="true", values_format=".2g"
+    )
+    assert [text.get_text() for text in shown.ax_.texts] == ["1", "1"]
+    assert [tick.get_text() for tick in shown.ax_.get_xticklabels()] == ["no", "yes"]
+    sentence = "Expected 3 display_labels, one per row of the confusion matrix; got 2."
+    with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
+        ConfusionMatrixDisplay(MATRIX, ["ant", "bee"])
 
 
 def test_scores_of_classes_are_scikit_learns_whichever_way_they_come():

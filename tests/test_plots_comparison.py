@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from scipy.stats import tstd
 
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
-from cnnclf.plots._evaluation import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
+from cnnclf.plots import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
 from cnnclf.plots._style import COLOURS, MARKERS
 
 CURVES = {"tiny": [[0.90, 0.96, 0.98], [0.92, 0.97, 0.99]], "lenet5": [[0.2, 0.94, 0.96], [0.5, 0.95, 0.97]]}

@@ -108,7 +108,7 @@ def load(dataset: str, seed: int) -> Data:
 
     Examples
     --------
-    >>> from cnnclf.datasets._splits import load
+    >>> from cnnclf.datasets import load
     >>> {name: len(part.y) for name, part in load("digits", seed=0).parts.items()}
     {'training': 1293, 'validation': 144, 'test': 360}
     """

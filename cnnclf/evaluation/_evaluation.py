@@ -44,7 +44,7 @@ class Evaluation(Summarised):
 
     Examples
     --------
-    >>> from cnnclf.evaluation._evaluation import Evaluation
+    >>> from cnnclf import Evaluation
     >>> proba = [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]
     >>> evaluation = Evaluation.from_predictions(["cat", "dog", "cat", "dog"], proba, ["cat", "dog"])
     >>> evaluation.accuracy
@@ -151,7 +151,7 @@ class Evaluation(Summarised):
 
         Examples
         --------
-        >>> from cnnclf.evaluation._evaluation import Evaluation
+        >>> from cnnclf import Evaluation
         >>> evaluation = Evaluation.from_labels(["cat", "dog", "cat"], ["cat", "cat", "cat"])
         >>> evaluation.mistakes(1)
         (Mistake(index=1, true='dog', predicted='cat', confidence=None),)
@@ -289,7 +289,7 @@ class Evaluation(Summarised):
 
         Examples
         --------
-        >>> from cnnclf.evaluation._evaluation import Evaluation
+        >>> from cnnclf import Evaluation
         >>> Evaluation.from_labels([3, 3, 3, 3, 8], [3, 8, 8, 5, 8]).confused_pairs(1)
         (ConfusedPair(true=3, predicted=8, count=2, share=0.5),)
         """
@@ -324,7 +324,7 @@ class Evaluation(Summarised):
 
         Examples
         --------
-        >>> from cnnclf.evaluation._evaluation import Evaluation
+        >>> from cnnclf import Evaluation
         >>> proba = [[0.8, 0.2], [0.3, 0.7], [0.4, 0.6]]
         >>> Evaluation.from_predictions(["cat", "dog", "cat"], proba, ["cat", "dog"]).reliability(4)[1]
         ReliabilityBin(lower=0.75, upper=1.0, n_images=1, confidence=0.8, accuracy=1.0)
@@ -359,7 +359,7 @@ class Evaluation(Summarised):
 
         Examples
         --------
-        >>> from cnnclf.evaluation._evaluation import Evaluation
+        >>> from cnnclf import Evaluation
         >>> figures = Evaluation.from_labels(["cat", "dog"], ["cat", "cat"]).to_dict()
         >>> figures["accuracy"], figures["confusion_matrix"]
         (0.5, [[1, 0], [1, 0]])

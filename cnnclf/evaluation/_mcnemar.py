@@ -85,7 +85,7 @@ def compare(a: Evaluation, b: Evaluation) -> McNemar:
 
     Examples
     --------
-    >>> from cnnclf.evaluation._evaluation import Evaluation, compare
+    >>> from cnnclf.evaluation import Evaluation, compare
     >>> a = Evaluation.from_labels([0, 1, 0, 1], [0, 1, 0, 0])
     >>> b = Evaluation.from_labels([0, 1, 0, 1], [1, 1, 1, 0])
     >>> compare(a, b)

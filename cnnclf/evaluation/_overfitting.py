@@ -122,7 +122,7 @@ def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
 
     Examples
     --------
-    >>> from cnnclf.evaluation._overfitting import diagnose
+    >>> from cnnclf.evaluation import diagnose
     >>> epoch = {"epoch": 1, "train_loss": 0.04, "train_accuracy": 1.0, "valid_loss": 0.35, "valid_accuracy": 0.9}
     >>> verdict = diagnose([epoch])
     >>> verdict.kind, verdict.gap

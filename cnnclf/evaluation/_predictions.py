@@ -69,7 +69,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Evaluation:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from cnnclf.evaluation._predictions import read_predictions
+    >>> from cnnclf.evaluation import read_predictions
     >>> path = Path(tempfile.mkdtemp()) / "predictions.csv"
     >>> _ = path.write_text("true,cat,dog\ncat,0.9,0.1\ndog,0.6,0.4\n")
     >>> read_predictions(path).mistakes(1)

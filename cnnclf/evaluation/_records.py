@@ -106,7 +106,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
     Examples
     --------
-    >>> from cnnclf.evaluation._records import wilson_interval
+    >>> from cnnclf.evaluation import wilson_interval
     >>> "{:.4f} {:.4f}".format(*wilson_interval(9921, 10_000))
     '0.9902 0.9937'
     """

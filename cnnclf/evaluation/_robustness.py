@@ -71,7 +71,7 @@ def probe(clf: Any, X: Images, y: NDArray[Any], pixel_range: tuple[float, float]
     >>> from sklearn.dummy import DummyClassifier
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import FunctionTransformer
-    >>> from cnnclf.evaluation._robustness import probe
+    >>> from cnnclf.evaluation import probe
     >>> X, y = np.zeros((4, 8, 8)), np.array([0, 0, 0, 1])
     >>> clf = make_pipeline(FunctionTransformer(lambda X: X.reshape(len(X), -1)), DummyClassifier()).fit(X, y)
     >>> probe(clf, X, y, (0, 16)).probes[0]

@@ -43,7 +43,7 @@ def limit_memory(n_bytes: int) -> None:
 
     Examples
     --------
-    >>> from cnnclf.onnx._file import limit_memory
+    >>> from cnnclf.onnx import limit_memory
     >>> limit_memory(1)
     Traceback (most recent call last):
         ...

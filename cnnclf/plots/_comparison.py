@@ -62,7 +62,7 @@ class FoldCurvesDisplay(Drawn):
 
     Examples
     --------
-    >>> from cnnclf.plots._evaluation import FoldCurvesDisplay
+    >>> from cnnclf.plots import FoldCurvesDisplay
     >>> display = FoldCurvesDisplay({"tiny": [[0.91, 0.97], [0.93, 0.98]]}).plot()
     >>> mean = display.axes_[0].lines[-1]
     >>> mean.get_xdata().tolist(), mean.get_ydata().round(3).tolist()
@@ -143,7 +143,7 @@ class FoldBoxDisplay(Display):
 
     Examples
     --------
-    >>> from cnnclf.plots._evaluation import FoldBoxDisplay
+    >>> from cnnclf.plots import FoldBoxDisplay
     >>> display = FoldBoxDisplay({"tiny": [0.97, 0.98, 0.99], "compact": [0.98, 0.98, 0.98]}).plot()
     >>> [text.get_text() for text in display.ax_.texts]
     ['98.00 ± 1.00 %', '98.00 ± 0.00 %']
@@ -212,7 +212,7 @@ class AccuracyCostDisplay(Display):
 
     Examples
     --------
-    >>> from cnnclf.plots._evaluation import AccuracyCostDisplay
+    >>> from cnnclf.plots import AccuracyCostDisplay
     >>> display = AccuracyCostDisplay({"tiny": 9_000, "lenet5": 61_706}, {"tiny": [0.97], "lenet5": [0.98]}).plot()
     >>> display.ax_.get_xlabel(), [text.get_text() for text in display.ax_.texts]
     ('parameters', ['tiny', 'lenet5'])

@@ -49,7 +49,7 @@ class ClassDistributionDisplay(Display):
 
     Examples
     --------
-    >>> from cnnclf.plots._data import ClassDistributionDisplay
+    >>> from cnnclf.plots import ClassDistributionDisplay
     >>> display = ClassDistributionDisplay.from_labels({"training": ["cat", "dog", "dog"], "test": ["cat"]})
     >>> display.classes, display.counts
     (['cat', 'dog'], {'training': [1, 2], 'test': [1, 0]})
@@ -109,7 +109,7 @@ class ImageGridDisplay(Display):
     Examples
     --------
     >>> import numpy as np
-    >>> from cnnclf.plots._data import ImageGridDisplay
+    >>> from cnnclf.plots import ImageGridDisplay
     >>> ImageGridDisplay(np.zeros((3, 8, 8)), ["a", "b", "c"], n_columns=2).shape
     (2, 2)
     """

@@ -5,8 +5,8 @@ displays of traces and of comparisons have modules of their own; all are importe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,10 +58,10 @@ class ConfusionMatrixDisplay(Display):
     ----------
     confusion_matrix : ndarray of shape (n_classes, n_classes), int
         Counts, rows true and columns predicted.
-    classes : sequence of label
-        The labels, in the order of the rows.
+    display_labels : sequence of label, optional
+        Names of the rows and columns, in their order; 0, 1, … by default.
     normalize : {"true", "pred", "all"}, optional
-        Write per cent of the row's sum, of the column's or of all, as scikit-learn's display does, instead of counts.
+        Write percentages of the row's sum, of the column's or of all images instead of counts.
 
     Attributes
     ----------
@@ -71,11 +71,11 @@ class ConfusionMatrixDisplay(Display):
     Raises
     ------
     ValueError
-        If `normalize` is none of these.
+        If `normalize` is none of these, or the labels are not as many as the rows.
 
     Examples
     --------
-    >>> from cnnclf.plots._evaluation import ConfusionMatrixDisplay
+    >>> from cnnclf.plots import ConfusionMatrixDisplay
     >>> display = ConfusionMatrixDisplay.from_predictions(["cat", "dog"], ["cat", "cat"], normalize="pred")
     >>> display.confusion_matrix
     array([[1, 0],
@@ -85,43 +85,115 @@ class ConfusionMatrixDisplay(Display):
     """
 
     confusion_matrix: NDArray[np.integer[Any]]
-    classes: Sequence[Any]
+    display_labels: Sequence[Any] | None = None
     normalize: Normalize | None = None
+    include_values: bool | None = field(init=False, default=None, repr=False)
+    values_format: str | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.normalize is not None and self.normalize not in NORMALISED:
-            raise ValueError(f"Expected normalize to be 'true', 'pred', 'all' or None, got {quote(self.normalize)}.")
+            raise ValueError(f"Expected normalize to be 'true', 'pred', 'all' or None; got {quote(self.normalize)}.")
+        if self.display_labels is None:
+            self.display_labels = range(len(self.confusion_matrix))
+        if len(self.display_labels) != len(self.confusion_matrix):
+            raise ValueError(
+                f"Expected {len(self.confusion_matrix)} display_labels, one per row of the confusion matrix; "
+                f"got {len(self.display_labels)}."
+            )
+
+    def plot(
+        self, ax: Axes | None = None, *, include_values: bool | None = None, values_format: str | None = None
+    ) -> Self:
+        """Draw on the axes, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw.
+        include_values : bool, optional
+            Whether to write the numbers into the cells; by default up to 30 classes.
+        values_format : str, optional
+            Format specification of the numbers, such as ``"d"`` for counts or ``".2g"`` for shares from 0 to 1; by
+            default short counts, or percentages.
+
+        Returns
+        -------
+        ConfusionMatrixDisplay
+            This display.
+        """
+        self.include_values, self.values_format = include_values, values_format
+        return super().plot(ax)
 
     @classmethod
     def from_evaluation(
-        cls, evaluation: Evaluation, *, normalize: Normalize | None = None, ax: Axes | None = None
+        cls,
+        evaluation: Evaluation,
+        *,
+        normalize: Normalize | None = None,
+        display_labels: Sequence[Any] | None = None,
+        include_values: bool | None = None,
+        values_format: str | None = None,
+        ax: Axes | None = None,
     ) -> "ConfusionMatrixDisplay":
-        """Draw the confusion matrix of an evaluation."""
-        return cls(evaluation.confusion_matrix, evaluation.classes.tolist(), normalize).plot(ax)
+        """Draw the confusion matrix of an evaluation; see `plot` for the arguments."""
+        labels = evaluation.classes.tolist() if display_labels is None else display_labels
+        display = cls(evaluation.confusion_matrix, labels, normalize)
+        return display.plot(ax, include_values=include_values, values_format=values_format)
 
     @classmethod
     def from_estimator(
-        cls, clf: Any, X: Any, y: ArrayLike, *, normalize: Normalize | None = None, ax: Axes | None = None
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        normalize: Normalize | None = None,
+        display_labels: Sequence[Any] | None = None,
+        include_values: bool | None = None,
+        values_format: str | None = None,
+        ax: Axes | None = None,
     ) -> "ConfusionMatrixDisplay":
-        """Judge a fitted classifier on labelled data and draw its confusion matrix."""
-        return cls.from_evaluation(Evaluation.from_estimator(clf, X, y), normalize=normalize, ax=ax)
+        """Evaluate a fitted classifier on labelled data and draw its confusion matrix; see `plot` for the arguments."""
+        return cls.from_evaluation(
+            Evaluation.from_estimator(estimator, X, y),
+            normalize=normalize,
+            display_labels=display_labels,
+            include_values=include_values,
+            values_format=values_format,
+            ax=ax,
+        )
 
     @classmethod
     def from_predictions(
-        cls, y_true: ArrayLike, y_pred: ArrayLike, *, normalize: Normalize | None = None, ax: Axes | None = None
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        normalize: Normalize | None = None,
+        display_labels: Sequence[Any] | None = None,
+        include_values: bool | None = None,
+        values_format: str | None = None,
+        ax: Axes | None = None,
     ) -> "ConfusionMatrixDisplay":
-        """Draw the confusion matrix of predicted labels."""
-        return cls.from_evaluation(Evaluation.from_labels(y_true, y_pred), normalize=normalize, ax=ax)
+        """Draw the confusion matrix of predicted labels; see `plot` for the arguments."""
+        return cls.from_evaluation(
+            Evaluation.from_labels(y_true, y_pred),
+            normalize=normalize,
+            display_labels=display_labels,
+            include_values=include_values,
+            values_format=values_format,
+            ax=ax,
+        )
 
     def _inches(self) -> tuple[float, float]:
-        n, longest = len(self.classes), max(len(str(label)) for label in self.classes)
+        n, longest = len(self.confusion_matrix), max(len(str(label)) for label in self.display_labels or ())
         side = 1.5 + min(longest, LONGEST_LABEL) / LETTERS + (0.36 if n <= MOST_NUMBERED else 0.15) * n
         return max(side, 3.0), max(side, 3.0)
 
     def _draw(self, ax: Axes) -> None:
-        n = len(self.classes)
-        numbered = n <= MOST_NUMBERED
-        names = [cut(str(label), LONGEST_LABEL) for label in self.classes]
+        n = len(self.confusion_matrix)
+        numbered = n <= MOST_NUMBERED if self.include_values is None else self.include_values
+        names = [cut(str(label), LONGEST_LABEL) for label in self.display_labels or ()]
         long = max(map(len, names)) > (3 if numbered else 1)
         sums = sums_for(self.confusion_matrix, self.normalize)
         shares = self.confusion_matrix / sums
@@ -133,7 +205,7 @@ class ConfusionMatrixDisplay(Display):
             ax.text(
                 column,
                 row,
-                in_cell(number),
+                in_cell(number) if self.values_format is None else format(number, self.values_format),
                 ha="center",
                 va="center",
                 fontsize=SMALL if self.normalize is None and self.confusion_matrix.max() < 1000 else SMALL - 1,
@@ -176,7 +248,7 @@ class PerClassDisplay(Display):
 
     Examples
     --------
-    >>> from cnnclf.plots._evaluation import PerClassDisplay
+    >>> from cnnclf.plots import PerClassDisplay
     >>> display = PerClassDisplay.from_predictions([0, 0, 1, 1], [0, 0, 1, 0])
     >>> [text.get_text() for text in display.ax_.texts], display.ax_.get_xlabel()
     (['80.0 %', '66.7 %'], 'score, axis from 50 %')
@@ -253,7 +325,7 @@ class ReliabilityDisplay(Display):
 
     Examples
     --------
-    >>> from cnnclf.plots._evaluation import ReliabilityDisplay
+    >>> from cnnclf.plots import ReliabilityDisplay
     >>> display = ReliabilityDisplay.from_predictions([0, 1], [[0.9, 0.1], [0.7, 0.3]], [0, 1])
     >>> display.ax_.get_title(loc="left")
     'expected calibration error 40.00 %'

@@ -57,7 +57,7 @@ class FeatureMapsDisplay(Display):
     Examples
     --------
     >>> import numpy as np
-    >>> from cnnclf.plots._evaluation import FeatureMapsDisplay
+    >>> from cnnclf.plots import FeatureMapsDisplay
     >>> display = FeatureMapsDisplay(np.linspace(-1, 2, 12).reshape(3, 2, 2), "conv1").plot()
     >>> display.ax_.get_title(loc="left")
     'conv1: −1 (blue) … 0 … 2 (orange)'
@@ -109,7 +109,7 @@ class KernelsDisplay(Display):
     Examples
     --------
     >>> import numpy as np
-    >>> from cnnclf.plots._evaluation import KernelsDisplay
+    >>> from cnnclf.plots import KernelsDisplay
     >>> display = KernelsDisplay(np.ones((64, 32, 3, 3)), "conv2").plot()
     >>> display.ax_.get_xlabel(), display.ax_.get_ylabel()
     ('output channel (16 of 64)', 'input channel (16 of 32)')
@@ -177,7 +177,7 @@ class ClassScoresDisplay(Display):
 
     Examples
     --------
-    >>> from cnnclf.plots._evaluation import ClassScoresDisplay
+    >>> from cnnclf.plots import ClassScoresDisplay
     >>> display = ClassScoresDisplay(["cat", "dog"], [0.02, 0.98]).plot()
     >>> [text.get_text() for text in display.ax_.texts]
     ['2.00 %', '98.00 %']
@@ -236,7 +236,7 @@ class TraceDisplay(Display):
     Examples
     --------
     >>> from cnnclf import CNNClassifier, load_digits
-    >>> from cnnclf.plots._evaluation import TraceDisplay
+    >>> from cnnclf.plots import TraceDisplay
     >>> X, y = load_digits()
     >>> clf = CNNClassifier("lenet5", max_epochs=1, random_state=0).fit(X, y)
     >>> display = TraceDisplay.from_trace(clf.trace(X[5]))

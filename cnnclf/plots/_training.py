@@ -46,7 +46,7 @@ class TrainingCurvesDisplay(Drawn):
 
     Examples
     --------
-    >>> from cnnclf.plots._training import TrainingCurvesDisplay
+    >>> from cnnclf.plots import TrainingCurvesDisplay
     >>> history = [{"epoch": 1, "train_loss": 0.9, "train_accuracy": 0.7}]
     >>> display = TrainingCurvesDisplay(history).plot()
     >>> [ax.get_ylabel() for ax in display.axes_]

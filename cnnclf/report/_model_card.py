@@ -83,7 +83,7 @@ def find_weakest(evaluation: Evaluation) -> ClassRecall:
 
     Examples
     --------
-    >>> from cnnclf.evaluation._evaluation import Evaluation
+    >>> from cnnclf import Evaluation
     >>> proba = [[0.9, 0.1], [0.7, 0.3], [0.4, 0.6]]
     >>> weakest = find_weakest(Evaluation.from_predictions(["cat", "dog", "dog"], proba, ["cat", "dog"]))
     >>> weakest.label, weakest.recall, weakest.support
