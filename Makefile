@@ -12,12 +12,14 @@ BENCHMARKS := time_to_accuracy accuracy float32 overhead scaling other_data allo
 FUZZ_SECONDS ?= 60
 # To compute as a processor with AVX2 and no more, and the tests in which it would be seen: those that train.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
-TESTS_THAT_TRAIN := sklearn_checks classifier cli comparison onnx_export test_time training
+TESTS_THAT_TRAIN := classifier/test_sklearn_checks classifier/test_classifier cli/test_main model_selection/test_compare \
+	onnx/test_export classifier/test_test_time training/test_net
 # The tests with the lowest versions that pyproject.toml allows: of what trains, exports, reports, and runs commands.
 LOWEST := .venv-lowest/bin
 READY_AT_LOWEST := .venv-lowest/.ready
-TESTS_AT_LOWEST := classifier cli cli_completion datasets onnx_classifier onnx_export persistence pictures plots \
-	predictions report walkthrough_xlsx
+TESTS_AT_LOWEST := classifier/test_classifier cli/test_main cli/test_completion datasets/test_mnist onnx/test_classifier \
+	onnx/test_export classifier/test_persistence images/test_pictures plots/test_evaluation evaluation/test_predictions \
+	report/test_write inspection/test_xlsx
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
@@ -30,10 +32,10 @@ test: $(READY)
 	$(BIN)/pytest -n auto
 
 test-avx2: $(READY)
-	$(AVX2) $(BIN)/pytest -n auto $(TESTS_THAT_TRAIN:%=tests/test_%.py)
+	$(AVX2) $(BIN)/pytest -n auto $(TESTS_THAT_TRAIN:%=tests/%.py)
 
 test-lowest: $(READY_AT_LOWEST)
-	$(LOWEST)/pytest -n auto $(TESTS_AT_LOWEST:%=tests/test_%.py)
+	$(LOWEST)/pytest -n auto $(TESTS_AT_LOWEST:%=tests/%.py)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -17,7 +17,7 @@ from cnnclf import load_digits
 
 
 def pytest_addoption(parser):
-    parser.addoption("--rewrite-golden", action="store_true", help="write the files in tests/golden anew")
+    parser.addoption("--rewrite-golden", action="store_true", help="write the files in tests/inspection/golden anew")
 
 
 def read_only(*arrays):

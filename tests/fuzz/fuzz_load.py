@@ -10,7 +10,6 @@ from fuzzing import fuzz, instrumented
 
 with instrumented():
     import hostile
-
     from cnnclf import CNNClassifier as CNNClassifier
 
 

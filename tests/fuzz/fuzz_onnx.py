@@ -10,7 +10,6 @@ from fuzzing import fuzz, instrumented
 
 with instrumented():
     import hostile
-
     from cnnclf.onnx._digest import read_entries, seal
     from cnnclf.onnx._file import limit_memory
 

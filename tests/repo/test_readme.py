@@ -1,6 +1,6 @@
 """Every Python block of the README runs, in order, in one namespace.
 
-Those from a clone to the page to draw on are programs of their own: `test_acceptance_newcomer.py` runs them.
+Those from a clone to the page to draw on are programs of their own: `acceptance/test_newcomer.py` runs them.
 """
 
 import ast
@@ -16,7 +16,7 @@ import cnnclf
 from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.cli import _main as cli
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 HEADING = "## From a clone to a page that reads your handwriting\n"
 ELSEWHERE = README[README.index(HEADING) :].partition("\n## ")[0]
 BLOCKS = re.findall(r"```python\n(.*?)```", README.replace(ELSEWHERE, ""), flags=re.DOTALL)
@@ -49,12 +49,12 @@ SHORTER = {
     "compare --architectures compact,lenet5,tiny --folds 5": "--dataset digits --epochs 1 --folds 2 --jobs 1",
     "report --from-predictions svm.csv": "",
 }
-RUN_ELSEWHERE = ("make report", "make test", "cnnclf app")  # test_acceptance_newcomer.py, CI, test_app.py
+RUN_ELSEWHERE = ("make report", "make test", "cnnclf app")  # acceptance/test_newcomer.py, CI, cli/test_app.py
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command that is shown runs, those of the five steps in `test_acceptance_newcomer.py`."""
+    """Every command that is shown runs, those of the five steps in `acceptance/test_newcomer.py`."""
     monkeypatch.chdir(tmp_path)
     Path("svm.csv").write_text("true,predicted\n1,1\n7,1\n7,7\n", encoding="utf-8")
     lines = "".join(re.findall(r"```console\n(.*?)```", README.replace(ELSEWHERE, ""), flags=re.DOTALL)).splitlines()

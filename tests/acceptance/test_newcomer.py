@@ -7,12 +7,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_acceptance_serving import ENVIRONMENT, free_ports, run_python, serving
-from test_readme import ELSEWHERE
+
+from tests.acceptance.test_serving import ENVIRONMENT, free_ports, run_python, serving
+from tests.repo.test_readme import ELSEWHERE
 
 pytestmark = pytest.mark.acceptance
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STEPS = re.split(r"^\*\*\d\. ", ELSEWHERE, flags=re.MULTILINE)[1:]
 
 
@@ -37,7 +38,7 @@ def run(command: str, folder: Path) -> str:
 
 
 def test_a_report_comes_first() -> None:
-    """What `make report` runs is `test_acceptance.py`'s; here, that it is this, in an environment of its own."""
+    """What `make report` runs is `test_mnist.py`'s; here, that it is this, in an environment of its own."""
     clone, enter, report, activate = commands(1)
     assert clone == "git clone https://github.com/cnnclf/cnnclf"
     assert enter == "cd cnnclf"
@@ -69,7 +70,7 @@ def test_the_onnx_file_predicts_without_torch(folder: Path) -> None:
 
 
 def test_the_page_opens(folder: Path) -> None:
-    """What it does in a browser is `test_acceptance_app.py`'s."""
+    """What it does in a browser is `test_app.py`'s."""
     (command,) = commands(5)
     (port,) = free_ports(1)
     command = [*shlex.split(command), "--no-browser", "--port", str(port)]

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from test_layout import MAY_IMPORT, PACKAGE
 from typer.testing import CliRunner
 
 import cnnclf
 from cnnclf.cli import _main as cli
 from cnnclf.plots import _evaluation as plots
+from tests.repo.test_layout import MAY_IMPORT, PACKAGE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 
 # Pages whose blocks another test runs, as they need servers or clusters.
 RUN_ELSEWHERE = {
-    "clusters.md": "test_clusters.py",
-    "serving.md": "test_acceptance_serving.py",
-    "tracking.md": "test_tracking.py",
+    "clusters.md": "repo/test_clusters.py",
+    "serving.md": "acceptance/test_serving.py",
+    "tracking.md": "repo/test_tracking.py",
 }
-# Commands that change the machine they run on, and one that runs until Ctrl-C, in tests/test_app.py.
+# Commands that change the machine they run on, and one that runs until Ctrl-C, in tests/cli/test_app.py.
 NOT_RUN = ("python -m venv", "source ", "pip install", "cnnclf app")
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
-from test_faults import FIT_AND_HASH, untimed
 
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
+from tests.repo.test_faults import FIT_AND_HASH, untimed
 
 pytestmark = pytest.mark.acceptance
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def run_a_browser_test(folder, *programs, ci):
     """Run a test that asks for the browser, with no programs on the path but the ones named."""
-    shutil.copy(Path(__file__).with_name("conftest.py"), folder)
+    shutil.copy(Path(__file__).parents[1] / "conftest.py", folder)
     (folder / "test_page.py").write_text("def test_page(chromium):\n    pass\n")
     for name in programs:
         (folder / name).write_text("#!/bin/sh\n")
@@ -18,7 +18,7 @@ def run_a_browser_test(folder, *programs, ci):
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", f"--rootdir={folder}", "test_page.py"],
         cwd=folder,
-        env=environment | {"PATH": str(folder), "PYTHONPATH": str(Path(__file__).parents[1])} | ci,
+        env=environment | {"PATH": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])} | ci,
         capture_output=True,
         text=True,
     )

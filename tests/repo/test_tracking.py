@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from skorch.callbacks import Callback
-from test_acceptance_serving import need, run_python
 
 from cnnclf import CNNClassifier
+from tests.acceptance.test_serving import need, run_python
 
-PAGE = (Path(__file__).parent.parent / "docs" / "tracking.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "tracking.md").read_text(encoding="utf-8")
 SECTIONS = {text.partition("\n")[0]: text for text in PAGE.split("\n## ")[1:]}
 
 

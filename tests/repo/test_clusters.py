@@ -20,7 +20,7 @@ from cnnclf import CNNClassifier
 
 distributed = pytest.importorskip("distributed", reason="needs Dask's workers: pip install distributed")
 
-PAGE = (Path(__file__).parent.parent / "docs" / "clusters.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 

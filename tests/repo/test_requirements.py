@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from cnnclf._utils.extras import LIBRARIES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 OF_USERS = ("cli", "data", "report", "skl2onnx", "xlsx")  # the extras that `all` brings together

@@ -23,7 +23,7 @@ from cnnclf import CNNClassifier, ONNXClassifier
 
 pytestmark = pytest.mark.acceptance
 
-PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 SECTIONS = {text.partition("\n")[0]: text for text in PAGE.split("\n## ")[1:]}
 WORDS = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 

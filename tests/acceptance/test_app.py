@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from selenium import webdriver
-from test_app import MNIST, Page, drawing, drawings, online, put, reader_of, serving
 
 from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, load_mnist
+from tests.cli.test_app import MNIST, Page, drawing, drawings, online, put, reader_of, serving
 
 pytestmark = pytest.mark.acceptance
 

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hostile
 import numpy as np
 import pytest
-from hostile import HOSTILE, MARK, place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import hostile
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
+from hostile import HOSTILE, MARK, place
 
 PACKAGE = Path(hostile.digest.__file__).parent.parent
 SCRIPT = hostile.__file__
@@ -219,9 +219,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 def test_what_a_graph_asks_for_when_it_predicts_can_be_bounded(tmp_path):
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "large.onnx")]
-    run = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=ONE_THREAD | {"PYTHONPATH": str(Path(SCRIPT).parent)}
-    )
+    path = os.pathsep.join([str(Path(SCRIPT).parent), str(PACKAGE.parent)])
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=ONE_THREAD | {"PYTHONPATH": path})
     refused, within, refused_too, megabytes = run.stdout.splitlines()
     assert refused.startswith(f"{tmp_path / 'large.onnx'}: ONNX Runtime cannot run it")
     assert within == "predicted"
@@ -269,7 +268,7 @@ def test_whatever_the_metadata_of_a_sealed_export_says_is_refused_or_harmless(go
 
 
 def test_no_module_can_run_what_it_reads():
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         source = path.read_text(encoding="utf-8")
         for call in ("torch.load(", "pickle.load", "joblib.load", "allow_pickle=True", "eval(", "exec(", "__import__("):
             assert call not in source.replace(".eval(", "").replace("literal_eval(", ""), f"{path.name}: {call}"

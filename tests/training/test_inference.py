@@ -92,11 +92,10 @@ def test_a_row_is_answered_alike_at_every_place_of_every_batch(name):
 
 def run(program, **environment):
     """Run a program in another process, since libraries look at their variables when they are loaded."""
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent)])
+    root = Path(__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
     )
@@ -106,7 +105,7 @@ def run(program, **environment):
 
 @pytest.mark.parametrize("variables", [AVX2, {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}], ids=["all of AVX2", "MKL alone"])
 def test_a_row_is_answered_alike_on_an_avx2_processor(variables):
-    program = "import test_inference as t\nfor name in t.NETWORKS: t.check(name)"
+    program = "import tests.training.test_inference as t\nfor name in t.NETWORKS: t.check(name)"
     run(program, **variables)
 
 
@@ -114,7 +113,7 @@ def test_scikit_learns_check_of_the_order_of_rows_on_an_avx2_processor():
     program = """
 from sklearn.utils.estimator_checks import check_methods_sample_order_invariance, check_methods_subset_invariance
 from cnnclf import TestTimeAugmentation
-from test_sklearn_checks import CONFIGURATIONS
+from tests.classifier.test_sklearn_checks import CONFIGURATIONS
 for estimator in [*CONFIGURATIONS, TestTimeAugmentation(CONFIGURATIONS[0])]:
     check_methods_sample_order_invariance(type(estimator).__name__, estimator)
     check_methods_subset_invariance(type(estimator).__name__, estimator)

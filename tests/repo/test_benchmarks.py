@@ -15,7 +15,7 @@ from cnnclf.architectures._network import build_module
 from cnnclf.training._data import Rows, arrange, as_tensor, measure
 from cnnclf.training._runtime import session
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # inference.py needs OpenVINO, keras_convnet.py Keras.
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("inference", "keras_convnet"))
 MACHINE = {"cpu": "Zen", "cores": 2, "versions": {"python": "3.11.7"}}

@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.acceptance
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import sys
