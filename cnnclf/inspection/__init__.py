@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.inspection._explain import Exact, Explanation, Term
+    from cnnclf.inspection._arithmetic import Exact, Explanation, Term
     from cnnclf.inspection._trace import Contribution, Evidence, ReceptiveField, Step, StepDiff, Trace
     from cnnclf.inspection._verify import LayerCheck, Verification
 
@@ -28,13 +28,13 @@ __getattr__, __dir__ = attach(
     {
         "Contribution": "_trace",
         "Evidence": "_trace",
-        "Exact": "_explain",
-        "Explanation": "_explain",
+        "Exact": "_arithmetic",
+        "Explanation": "_arithmetic",
         "LayerCheck": "_verify",
         "ReceptiveField": "_trace",
         "Step": "_trace",
         "StepDiff": "_trace",
-        "Term": "_explain",
+        "Term": "_arithmetic",
         "Trace": "_trace",
         "Verification": "_verify",
     },

@@ -19,7 +19,7 @@ from cnnclf._utils.tables import aligned
 from cnnclf._utils.text import percent, share_of
 
 if TYPE_CHECKING:
-    from cnnclf.inspection._explain import Explanation
+    from cnnclf.inspection._arithmetic import Explanation
     from cnnclf.inspection._trace import Step, Trace
 
 DECIMALS = 4  # of worked arithmetic

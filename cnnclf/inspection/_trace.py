@@ -20,10 +20,10 @@ from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import percent, quote, quote_all, share_of
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._summary import MultiplyAdds, count_parameters, describe
-from cnnclf.inspection._explain import Cell, Explanation, check_cell, explain, unravel
+from cnnclf.inspection._arithmetic import Cell, Explanation, check_cell, explain, unravel
 from cnnclf.inspection._recompute import Recomputed, recompute
+from cnnclf.inspection._record import How, Pass, fold_to_softmax, in_order, is_forward_of
 from cnnclf.inspection._verify import Verification, same_bits, verify
-from cnnclf.inspection._walk import How, Pass, fold_to_softmax, in_order, is_forward_of
 from cnnclf.training._inference import rows_alike, rows_at_once
 from cnnclf.training._runtime import session
 
@@ -654,7 +654,7 @@ class Trace(Summarised, ReadOnly):
         ValueError
             For a network that is too large for a workbook, or has an unknown layer.
         """
-        from cnnclf.inspection._xlsx import write
+        from cnnclf.inspection._xlsx_sheets import write
 
         return write(self, path, layers)
 

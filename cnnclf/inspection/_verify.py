@@ -13,7 +13,7 @@ from torch import nn
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import percent
 from cnnclf.inspection._recompute import Doubles
-from cnnclf.inspection._walk import fold_to_softmax, in_order
+from cnnclf.inspection._record import fold_to_softmax, in_order
 from cnnclf.training._runtime import session
 
 if TYPE_CHECKING:

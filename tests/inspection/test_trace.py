@@ -23,7 +23,7 @@ from torch.nn.utils.parametrizations import orthogonal, weight_norm
 from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._table import ARCHITECTURES
-from cnnclf.inspection._explain import Exact, Term
+from cnnclf.inspection._arithmetic import Exact, Term
 from cnnclf.inspection._recompute import RECOMPUTE, gamma
 from cnnclf.inspection._trace import KINDS, Contribution, ReceptiveField, StepDiff, Trace
 from cnnclf.inspection._verify import LayerCheck, Verification
