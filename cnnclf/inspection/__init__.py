@@ -6,7 +6,10 @@ from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
     from cnnclf.inspection._arithmetic import Exact, Explanation, Term
-    from cnnclf.inspection._trace import Contribution, Evidence, ReceptiveField, Step, StepDiff, Trace
+    from cnnclf.inspection._evidence import Contribution, Evidence
+    from cnnclf.inspection._geometry import ReceptiveField
+    from cnnclf.inspection._records import StepDiff
+    from cnnclf.inspection._trace import Step, Trace
     from cnnclf.inspection._verify import LayerCheck, Verification
 
 __all__ = [
@@ -26,14 +29,14 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "Contribution": "_trace",
-        "Evidence": "_trace",
+        "Contribution": "_evidence",
+        "Evidence": "_evidence",
         "Exact": "_arithmetic",
         "Explanation": "_arithmetic",
         "LayerCheck": "_verify",
-        "ReceptiveField": "_trace",
+        "ReceptiveField": "_geometry",
         "Step": "_trace",
-        "StepDiff": "_trace",
+        "StepDiff": "_records",
         "Term": "_arithmetic",
         "Trace": "_trace",
         "Verification": "_verify",

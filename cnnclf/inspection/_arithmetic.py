@@ -1,27 +1,17 @@
 """The arithmetic behind one number of a layer's output: every product, written down so that it adds up on paper."""
 
 import decimal
-import itertools
 import math
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from cnnclf._utils.frozen import ReadOnly
 from cnnclf._utils.tables import Summarised, Summary
-from cnnclf._utils.text import decimals_apart, quote
-from cnnclf.inspection._recompute import norm_parts, summands
-
-if TYPE_CHECKING:
-    from cnnclf.inspection._trace import Step
-
-Cell = tuple[int, ...]
+from cnnclf._utils.text import decimals_apart
+from cnnclf.inspection._records import Cell
 
 TERMS_A_LINE = 8  # of a sum that has no rows
 MOST_LINES = 12  # of arithmetic in a summary
@@ -156,168 +146,6 @@ class Explanation(Summarised, ReadOnly):
         with decimal.localcontext(prec=100 + 4 * decimals):  # float32 reaches from 1e-45 to 1e38
             return tuple(LINES[self.kind](self, decimals))
 
-
-def explain(step: "Step", cell: tuple[Any, ...]) -> Explanation:
-    """Take one number of a layer's output apart; a block's is that of the last layer inside."""
-    cell = check_cell(step.name, step.output.shape, cell)
-    if step.kind == "block":
-        return explain(step.steps[-1], cell)
-    recomputed = step.recomputed
-    if recomputed is None:
-        raise ValueError(
-            f"Layer {step.name!r} ({step.description}) is shown but not recomputed, so there is no arithmetic to "
-            "explain. Look at its input and output instead."
-        )
-    terms, shape, parts = EXPLAIN[step.kind](step, cell)
-    bias = step.weights["bias"][cell[0]].item() if step.kind in ("conv", "dense") and "bias" in step.weights else None
-    value = step.output[cell].item()
-    exact = Exact(value, recomputed.value[cell].item(), recomputed.bound[cell].item())
-    return Explanation(step.name, step.kind, cell, value, bias, tuple(terms), shape, parts, exact)
-
-
-# The terms of one cell, their layout, and what else its formula needs.
-
-Facts = tuple[Sequence[Term], tuple[int, ...], dict[str, Any]]
-
-
-def explain_conv(step: "Step", cell: Cell) -> Facts:
-    """List all products of a kernel with the patch it is laid on."""
-    s, weight = step.settings, step.weights["weight"]
-    kernel = weight[cell[0]]
-    # Each group of output channels sees its own group of as many input channels as a kernel has.
-    first = cell[0] // (len(weight) // s["groups"]) * len(kernel)
-    corner = find_corner(step, cell)
-    terms = []
-    for (channel, *tap), w in np.ndenumerate(kernel):
-        place = [c + i * d for c, i, d in zip(corner, tap, s["dilation"], strict=True)]
-        inside = all(0 <= p < size for p, size in zip(place, step.input.shape[1:], strict=True))
-        terms.append(multiply(w, step.input, (first + channel, *place) if inside else None))
-    return terms, kernel.shape, {}
-
-
-def explain_dense(step: "Step", cell: Cell) -> Facts:
-    """List the products of all features with their weights."""
-    terms = [multiply(w, step.input, (i,)) for i, w in enumerate(step.weights["weight"][cell[0]])]
-    return terms, (len(terms),), {}
-
-
-def explain_standardise(step: "Step", cell: Cell) -> Facts:
-    """Show the pixel, and its channel's mean and standard deviation."""
-    mean, std = (step.weights[name][cell[0], 0, 0].item() for name in ("mean", "std"))
-    return [pick(step.input, cell)], (1,), {"x": step.input[cell].item(), "mean": mean, "std": std}
-
-
-def explain_norm(step: "Step", cell: Cell) -> Facts:
-    """Show the number that came in and what batch norm does to its channel, also as part of the convolution before."""
-    channel = {name: values[cell[0]].item() for name, values in norm_parts(step).items()}
-    parts = {"x": step.input[cell].item(), "eps": step.settings["eps"], **channel}
-    if step.conv is not None:
-        kernel, bias = step.conv.weights["weight"], step.conv.weights.get("bias", np.zeros(len(step.output)))
-        parts["kernel"] = channel["scale"] * kernel[cell[0]].astype(np.float64)
-        parts["kernel_bias"] = channel["scale"] * bias[cell[0]].item() + channel["shift"]
-    return [pick(step.input, cell)], (1,), parts
-
-
-def explain_one(step: "Step", cell: Cell) -> Facts:
-    """Show the one number in the same place."""
-    return [pick(step.input, cell)], (1,), {}
-
-
-def explain_flatten(step: "Step", cell: Cell) -> Facts:
-    """Show where a feature stood in the maps."""
-    return [pick(step.input, unravel(cell[0], step.input.shape))], (1,), {}
-
-
-def explain_pool(step: "Step", cell: Cell) -> Facts:
-    """Show the window, without the padding, and which of a maximum's numbers won."""
-    corner = find_corner(step, cell)
-    places = [
-        range(max(c, 0), min(c + size, end))
-        for c, size, end in zip(corner, step.settings["window"], step.input.shape[1:], strict=True)
-    ]
-    terms = [pick(step.input, (cell[0], *place)) for place in itertools.product(*places)]
-    parts = {"winner": int(np.argmax([term.value for term in terms]))} if step.kind == "max_pool" else {}
-    return terms, tuple(map(len, places)), parts
-
-
-def explain_global_avg_pool(step: "Step", cell: Cell) -> Facts:
-    """Show the whole map."""
-    shape = step.input.shape[1:]
-    return [pick(step.input, (cell[0], *place)) for place in np.ndindex(shape)], shape, {}
-
-
-def explain_residual(step: "Step", cell: Cell) -> Facts:
-    """Show the two summands, the long way's first."""
-    return [pick(summand, cell) for summand in summands(step)], (2,), {}
-
-
-def explain_softmax(step: "Step", cell: Cell) -> Facts:
-    """Show all logits, the exponentials of what they are less than the largest, and the sum of these."""
-    logits = step.input.astype(np.float64)
-    exponentials = np.exp(logits - logits.max())
-    parts = {
-        "max": logits.max().item(),
-        "exponentials": tuple(exponentials.tolist()),
-        "sum": math.fsum(exponentials),
-    }
-    return [pick(step.input, (i,)) for i in range(len(logits))], logits.shape, parts
-
-
-EXPLAIN: dict[str, Callable[["Step", Cell], Facts]] = {
-    "standardise": explain_standardise,
-    "conv": explain_conv,
-    "norm": explain_norm,
-    "relu": explain_one,
-    "max_pool": explain_pool,
-    "avg_pool": explain_pool,
-    "global_avg_pool": explain_global_avg_pool,
-    "dropout": explain_one,
-    "flatten": explain_flatten,
-    "dense": explain_dense,
-    "softmax": explain_softmax,
-    "residual": explain_residual,
-}
-
-
-def find_corner(step: "Step", cell: Cell) -> list[int]:
-    """Find the row and column where a window begins, perhaps in the padding."""
-    s = step.settings
-    return [i * stride - padding for i, stride, padding in zip(cell[1:], s["stride"], s["padding"], strict=True)]
-
-
-def multiply(weight: np.float32, x: NDArray[Any], source: Cell | None) -> Term:
-    """Multiply a weight by one number, or by the 0 of padding."""
-    value = 0.0 if source is None else float(x[source])
-    return Term(float(weight), value, float(weight) * value, source)
-
-
-def pick(x: NDArray[Any], source: Cell) -> Term:
-    """Take one number as it is."""
-    return multiply(np.float32(1), x, source)
-
-
-def check_cell(name: str, shape: tuple[int, ...], cell: tuple[Any, ...]) -> Cell:
-    """Check that there is one index an axis, and that each is within it."""
-    words = AXES.get(len(shape), tuple(f"index {i}" for i in range(len(shape))))
-    expected = ", ".join(f"{word} 0 to {size - 1}" for word, size in zip(words, shape, strict=True))
-    try:
-        indices = tuple(operator.index(i) for i in cell)
-    except TypeError:
-        indices = ()
-    if len(indices) != len(shape) or not all(0 <= i < size for i, size in zip(indices, shape, strict=True)):
-        raise ValueError(f"Expected whole numbers that name a cell of layer {name!r}: {expected}; got {quote(cell)}.")
-    return indices
-
-
-def unravel(feature: int, shape: tuple[int, ...]) -> Cell:
-    """Find where a feature stood before maps were flattened."""
-    return tuple(map(int, np.unravel_index(feature, shape)))
-
-
-AXES = {1: ("feature",), 2: ("row", "column"), 3: ("channel", "row", "column")}
-
-
-# Writing arithmetic down: numbers are rounded first, and then everything is exact, in decimal.
 
 Item = tuple[str, Decimal]  # a summand as it is printed, and what that is
 

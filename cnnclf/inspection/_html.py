@@ -8,23 +8,21 @@ number a cell, so that every sum stays whole.
 import base64
 import os
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.jinja import digest, page_templates, read_as_is
 from cnnclf._utils.text import percent
+from cnnclf.inspection._geometry import Window
 from cnnclf.inspection._narrative import caveat
-
-if TYPE_CHECKING:
-    from cnnclf.inspection._trace import Step, Trace
+from cnnclf.inspection._records import StepRecord, TraceRecord, follow
 
 TEMPLATES = page_templates("cnnclf.inspection")
 
@@ -37,12 +35,12 @@ WITH_OWN_CHANNELS = ("image", "conv", "dense", "unknown")
 WITHOUT_ROUNDING = ("relu", "max_pool", "dropout", "flatten", "block")
 
 
-def write(trace: "Trace", path: str | os.PathLike[str]) -> Path:
+def write(trace: TraceRecord, path: str | os.PathLike[str]) -> Path:
     """Write the page.
 
     Parameters
     ----------
-    trace : Trace
+    trace : TraceRecord
         What to show.
     path : path-like
         Replaced, if it exists, whole or not at all.
@@ -73,12 +71,12 @@ def write(trace: "Trace", path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def render(trace: "Trace") -> str:
+def render(trace: TraceRecord) -> str:
     """Make the page, of at most 2 MB where leaving out channels can bring it there.
 
     Parameters
     ----------
-    trace : Trace
+    trace : TraceRecord
         What to show.
 
     Returns
@@ -91,10 +89,10 @@ def render(trace: "Trace") -> str:
     A cell has an address: ``#conv1/3/4/5`` behind the page's is channel 3, row 4, column 5 of ``conv1``, and
     ``#output/7`` is feature 7 of ``output``, all counted from 0.
     """
-    nodes = lay_out(trace)
+    nodes = list_nodes(trace)
     # Image and classes are always there as a whole.
     fewest = max(len(trace.classes), len(nodes[0].output))
-    widest = max(len(node.output) for node in nodes if node.kind in WITH_OWN_CHANNELS)
+    widest = max(len(node.output) for node in nodes if node.step.kind in WITH_OWN_CHANNELS)
     page = fill_in(trace, nodes, widest)
     if len(page.encode()) <= BUDGET:
         return page
@@ -105,68 +103,44 @@ def render(trace: "Trace") -> str:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A step as a place in the flow of data.
+    """A step in the flow of data.
 
     Attributes
     ----------
-    name, kind, description, weights, settings, n_parameters, n_multiply_adds
-        As those of the step.
+    step : StepRecord
+        The layer; the first node has the image instead.
     output : ndarray of shape (channels, height, width)
-        What leaves it; a row of features has height and width 1.
-    is_row : bool
-        Whether it is a row of features.
+        The step's output; a row of features has height and width 1.
     inputs : tuple of int
-        The nodes that it takes its numbers from.
-    inside : str
-        The block that it is a part of; empty for none.
+        The positions of the nodes that it takes its numbers from.
     """
 
-    name: str
-    kind: str
-    description: str
+    step: StepRecord
     output: NDArray[Any]
-    is_row: bool
     inputs: tuple[int, ...] = ()
-    inside: str = ""
-    weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    n_parameters: int = 0
-    n_multiply_adds: int = 0
+
+    @property
+    def is_row(self) -> bool:
+        """Whether the output is a row of features."""
+        return self.step.output.ndim not in (2, 3)
+
+    @property
+    def inside(self) -> str:
+        """The block that the step is a part of; empty for none."""
+        return self.step.name.rpartition(".")[0]
 
 
-def lay_out(trace: "Trace") -> list[Node]:
-    """List image and steps in the order of the flow: what is inside a block before the block."""
-    nodes = [Node("image", "image", "raw pixels", trace.image, is_row=False)]
-    follow(trace.steps, 0, "", nodes)
+def list_nodes(trace: TraceRecord) -> list[Node]:
+    """Return the image and all steps in the order of computation: a block after what is inside it."""
+    image = StepRecord("image", "image", "raw pixels", trace.image, trace.image, {}, {}, 0, 0)
+    nodes = [Node(image, trace.image)]
+
+    def append(step: StepRecord, inputs: tuple[int, ...]) -> int:
+        nodes.append(Node(step, as_maps(step.output), inputs))
+        return len(nodes) - 1
+
+    follow(trace.steps, 0, append)
     return nodes
-
-
-def follow(steps: "Sequence[Step]", source: int, inside: str, nodes: list[Node]) -> int:
-    """Append steps that stand behind each other, the first of them behind ``source``; give the place of the last."""
-    for step in steps:
-        inputs: tuple[int, ...] = (source,)
-        if step.kind == "residual":
-            *body, shortcut = step.steps
-            inputs = follow(body, source, step.name, nodes), follow([shortcut], source, step.name, nodes)
-        elif step.kind == "block":
-            inputs = (follow(step.steps, source, step.name, nodes),)
-        nodes.append(
-            Node(
-                step.name,
-                step.kind,
-                step.description,
-                as_maps(step.output),
-                step.output.ndim not in (2, 3),
-                inputs,
-                inside,
-                step.weights,
-                step.settings,
-                step.n_parameters,
-                step.n_multiply_adds,
-            )
-        )
-        source = len(nodes) - 1
-    return source
 
 
 def as_maps(output: NDArray[Any]) -> NDArray[Any]:
@@ -203,7 +177,7 @@ class Numbers:
         return base64.b64encode(np.concatenate(self.parts).astype("<f4").tobytes()).decode()
 
 
-def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
+def fill_in(trace: TraceRecord, nodes: list[Node], limit: int) -> str:
     """Render the page with at most ``limit`` channels of a layer that has channels of its own."""
     numbers = Numbers()
     shown: list[NDArray[np.intp]] = []
@@ -213,18 +187,18 @@ def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
         shown.append(channels)
         layers.append(
             {
-                "name": node.name,
-                "kind": node.kind,
-                "description": node.description,
+                "name": node.step.name,
+                "kind": node.step.kind,
+                "description": node.step.description,
                 "shape": node.output.shape,
                 "is_row": node.is_row,
                 "channels": as_ranges(channels),
                 "inputs": node.inputs,
                 "inside": node.inside,
-                "settings": dict(node.settings),
-                "n_parameters": node.n_parameters,
-                "n_multiply_adds": node.n_multiply_adds,
-                "values": None if node.kind in WITHOUT_ROUNDING else numbers.add(node.output[channels]),
+                "settings": dict(node.step.settings),
+                "n_parameters": node.step.n_parameters,
+                "n_multiply_adds": node.step.n_multiply_adds,
+                "values": None if node.step.kind in WITHOUT_ROUNDING else numbers.add(node.output[channels]),
                 **add_weights(node, nodes, shown, numbers),
             }
         )
@@ -241,9 +215,9 @@ def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
         n_parameters=sum(step.n_parameters for step in trace.steps),
         n_multiply_adds=sum(step.n_multiply_adds for step in trace.steps),
         sampled=[
-            (node.name, "features" if node.is_row else "channels", len(channels), len(node.output))
+            (node.step.name, "features" if node.is_row else "channels", len(channels), len(node.output))
             for node, channels in zip(nodes, shown, strict=True)
-            if node.kind in WITH_OWN_CHANNELS and len(channels) < len(node.output)
+            if node.step.kind in WITH_OWN_CHANNELS and len(channels) < len(node.output)
         ],
         net={"classes": [str(label) for label in trace.classes.tolist()], "layers": layers},
         numbers=Markup(numbers.to_base64()),
@@ -255,10 +229,10 @@ def fill_in(trace: "Trace", nodes: list[Node], limit: int) -> str:
 def choose_channels(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]], limit: int) -> NDArray[np.intp]:
     """Choose the channels of a node that the page holds, given those of all nodes before it."""
     n_channels = len(node.output)
-    if node.kind in WITH_OWN_CHANNELS:
+    if node.step.kind in WITH_OWN_CHANNELS:
         # Evenly spaced, and the same for any two layers of as many channels, so that a sum of two maps finds both.
         return np.arange(n_channels) if n_channels <= limit else np.arange(limit) * n_channels // limit
-    if node.kind == "flatten":
+    if node.step.kind == "flatten":
         (source,) = node.inputs
         places = np.arange(n_channels).reshape(len(nodes[source].output), -1)
         return places[shown[source]].ravel()
@@ -287,15 +261,15 @@ def add_weights(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]]
     that are in the page. If that is not all of them, "rest" is what the others add to each cell.
     """
     channels = shown[-1]
-    if node.kind not in ("conv", "dense"):
-        known = node.weights if node.kind in ("standardise", "norm") else {}
+    if node.step.kind not in ("conv", "dense"):
+        known = node.step.weights if node.step.kind in ("standardise", "norm") else {}
         return {"weights": {name: numbers.add(array.ravel()[channels]) for name, array in known.items()}, "rest": None}
     (source,) = node.inputs
-    weight = node.weights["weight"].reshape(len(node.output), -1, *node.settings.get("kernel", (1, 1)))
+    weight = node.step.weights["weight"].reshape(len(node.output), -1, *node.step.settings.get("kernel", (1, 1)))
     there = np.isin(np.arange(len(nodes[source].output)), shown[source])
-    windows = None if there.all() else lay_windows(nodes[source].output, node.settings)
+    windows = None if there.all() else Window.of(node.step.settings).view(nodes[source].output.astype(np.float64))
     kernels, rest = [], []
-    n_groups = node.settings.get("groups", 1)
+    n_groups = node.step.settings.get("groups", 1)
     for group, seen in enumerate(np.split(np.arange(len(there)), n_groups)):
         own = weight[channels[channels // (len(weight) // n_groups) == group]]
         kernels.append(own[:, there[seen]])
@@ -303,18 +277,6 @@ def add_weights(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]]
             missing = own[:, ~there[seen]].astype(np.float64)
             rest.append(np.tensordot(missing, windows[seen[~there[seen]]], ((1, 2, 3), (0, 3, 4))))
     weights = {"weight": numbers.add(np.concatenate(kernels, axis=None))}
-    if "bias" in node.weights:
-        weights["bias"] = numbers.add(node.weights["bias"][channels])
+    if "bias" in node.step.weights:
+        weights["bias"] = numbers.add(node.step.weights["bias"][channels])
     return {"weights": weights, "rest": numbers.add(np.concatenate(rest)) if rest else None}
-
-
-def lay_windows(x: NDArray[np.float32], settings: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Give what lies under a convolution's window at each place; a dense layer's window is the one cell of a feature.
-
-    Returns an array of shape (channels, places down, places across, kernel height, kernel width).
-    """
-    (p_h, p_w), (d_h, d_w) = settings.get("padding", (0, 0)), settings.get("dilation", (1, 1))
-    (k_h, k_w), (s_h, s_w) = settings.get("kernel", (1, 1)), settings.get("stride", (1, 1))
-    padded = np.pad(x.astype(np.float64), ((0, 0), (p_h, p_h), (p_w, p_w)))
-    windows = sliding_window_view(padded, ((k_h - 1) * d_h + 1, (k_w - 1) * d_w + 1), axis=(1, 2))
-    return windows[:, ::s_h, ::s_w, ::d_h, ::d_w]

@@ -7,16 +7,13 @@ quotients and roots. What float64 itself rounds is smaller than the slack of γ�
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from cnnclf.inspection._trace import Step
-
-Doubles = NDArray[np.float64]
+from cnnclf.inspection._geometry import Doubles, Window
+from cnnclf.inspection._records import StepRecord, residual_summands
 
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 TINY = 2.0**-126  # smallest normal float32: what a product that underflows can lose
@@ -33,7 +30,7 @@ class Recomputed:
         return f"Recomputed of shape {self.value.shape}, within {self.bound.max(initial=0):.2g} of float32"
 
 
-def recompute(step: "Step") -> Recomputed | None:
+def recompute(step: StepRecord) -> Recomputed | None:
     """Compute a step's output from its input; None for an unknown layer."""
     return Recomputed(*RECOMPUTE[step.kind](step)) if step.kind in RECOMPUTE else None
 
@@ -48,20 +45,19 @@ def exactly(value: NDArray[Any]) -> tuple[Doubles, Doubles]:
     return value.astype(np.float64), np.zeros(value.shape)
 
 
-def recompute_standardise(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_standardise(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Compute (x − mean) / std, one subtraction and one division: two roundings; 0 of a channel that never varied."""
     mean, std = (step.weights[name].astype(np.float64) for name in ("mean", "std"))
     value = (step.input - mean) / np.where(std > 0, std, np.inf)
     return value, gamma(2) * np.abs(value) + TINY
 
 
-def recompute_conv(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_conv(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Correlate every patch with every kernel: sums of n products, in any order, are within γₙ·Σ|w·x|."""
-    s = step.settings
-    weight = step.weights["weight"].astype(np.float64)
-    patches = windows(step.input.astype(np.float64), s["kernel"], s["stride"], s["padding"], s["dilation"])
+    weight, n_groups = step.weights["weight"].astype(np.float64), step.settings["groups"]
+    patches = Window.of(step.settings).view(step.input.astype(np.float64))
     groups = list(
-        zip(np.split(patches, s["groups"]), np.split(weight, s["groups"]), strict=True)
+        zip(np.split(patches, n_groups), np.split(weight, n_groups), strict=True)
     )  # (channels, height, width, *kernel) and (channels out, channels, *kernel)
     value, size = (
         np.concatenate([np.moveaxis(np.tensordot(f(x), f(w), ((0, 3, 4), (1, 2, 3))), -1, 0) for x, w in groups])
@@ -70,13 +66,13 @@ def recompute_conv(step: "Step") -> tuple[Doubles, Doubles]:
     return add_bias(step, value, size, math.prod(weight.shape[1:]))
 
 
-def recompute_dense(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_dense(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Multiply by the weight matrix: sums of n products, in any order, are within γₙ·Σ|w·x|."""
     weight, x = step.weights["weight"].astype(np.float64), step.input.astype(np.float64)
     return add_bias(step, weight @ x, np.abs(weight) @ np.abs(x), len(x))
 
 
-def add_bias(step: "Step", value: Doubles, size: Doubles, n: int) -> tuple[Doubles, Doubles]:
+def add_bias(step: StepRecord, value: Doubles, size: Doubles, n: int) -> tuple[Doubles, Doubles]:
     """Add the bias, if there is one, as one more term to sums of n products of the size Σ|w·x|."""
     if "bias" in step.weights:
         bias = step.weights["bias"].astype(np.float64).reshape(-1, *(1,) * (value.ndim - 1))
@@ -84,7 +80,7 @@ def add_bias(step: "Step", value: Doubles, size: Doubles, n: int) -> tuple[Doubl
     return value, gamma(n) * size + n * TINY
 
 
-def recompute_norm(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_norm(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Compute x·a + (β − μ·a) with a = γ / √(σ² + ε), in whatever order.
 
     No term goes through more than eight roundings: ε, its sum with σ², the root, its reciprocal, the products with γ
@@ -97,7 +93,7 @@ def recompute_norm(step: "Step") -> tuple[Doubles, Doubles]:
     return (x - mean) * a + beta, gamma(8) * size + TINY * (1 + np.abs(x) + np.abs(mean))
 
 
-def norm_parts(step: "Step") -> dict[str, Doubles]:
+def norm_parts(step: StepRecord) -> dict[str, Doubles]:
     """Give what a batch norm does to each channel, in float64: as learnt, and as one scale and one shift."""
     w = {name: array.astype(np.float64) for name, array in step.weights.items()}
     mean, variance = w["running_mean"], w["running_var"]
@@ -113,21 +109,17 @@ def norm_parts(step: "Step") -> dict[str, Doubles]:
     }
 
 
-def recompute_max_pool(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_max_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Take the largest of every window; padding never is."""
-    s = step.settings
-    return exactly(
-        windows(step.input.astype(np.float64), s["window"], s["stride"], s["padding"], fill=-np.inf).max(axis=(3, 4))
-    )
+    return exactly(Window.of(step.settings).view(step.input.astype(np.float64), fill=-np.inf).max(axis=(3, 4)))
 
 
-def recompute_avg_pool(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_avg_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Average every window."""
-    s = step.settings
-    return average(windows(step.input.astype(np.float64), s["window"], s["stride"]), (3, 4))
+    return average(Window.of(step.settings).view(step.input.astype(np.float64)), (3, 4))
 
 
-def recompute_global_avg_pool(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_global_avg_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Average every map."""
     value, bound = average(step.input.astype(np.float64), (1, 2))
     return value.reshape(step.output.shape), bound.reshape(step.output.shape)
@@ -139,20 +131,14 @@ def average(x: Doubles, over: tuple[int, ...]) -> tuple[Doubles, Doubles]:
     return x.mean(axis=over), gamma(n + 1) * np.abs(x).mean(axis=over) + TINY
 
 
-def recompute_residual(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_residual(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Add the long way and the short one: one rounding."""
-    body, shortcut = summands(step)
+    body, shortcut = residual_summands(step)
     value = body.astype(np.float64) + shortcut
     return value, gamma(1) * np.abs(value)
 
 
-def summands(step: "Step") -> tuple[NDArray[Any], NDArray[Any]]:
-    """Give what a residual block adds up: what leaves its last layer, and what came by the short way."""
-    *body, shortcut = step.steps
-    return body[-1].output if body else step.input, shortcut.output
-
-
-def recompute_softmax(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_softmax(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Compute exp(xᵢ − max) / Σⱼ exp(xⱼ − max).
 
     The difference dᵢ = xᵢ − max is rounded once, which makes a factor exp(dᵢ·δ), |δ| ≤ u, hence as good as |dᵢ|
@@ -166,27 +152,27 @@ def recompute_softmax(step: "Step") -> tuple[Doubles, Doubles]:
     return value, gamma(n) * value + (len(d) + 2) * TINY
 
 
-def recompute_relu(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_relu(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Cut off what is negative."""
     return exactly(np.maximum(step.input, 0))
 
 
-def recompute_flatten(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_flatten(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Write maps in one row, channel by channel, row by row."""
     return exactly(step.input.reshape(-1))
 
 
-def recompute_dropout(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_dropout(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Change nothing: numbers are dropped in training only."""
     return exactly(step.input)
 
 
-def recompute_block(step: "Step") -> tuple[Doubles, Doubles]:
+def recompute_block(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Take what leaves the last layer inside."""
     return exactly(step.steps[-1].output)
 
 
-RECOMPUTE: dict[str, Callable[["Step"], tuple[Doubles, Doubles]]] = {
+RECOMPUTE: dict[str, Callable[[StepRecord], tuple[Doubles, Doubles]]] = {
     "standardise": recompute_standardise,
     "conv": recompute_conv,
     "norm": recompute_norm,
@@ -201,19 +187,3 @@ RECOMPUTE: dict[str, Callable[["Step"], tuple[Doubles, Doubles]]] = {
     "block": recompute_block,
     "residual": recompute_residual,
 }
-
-
-def windows(
-    x: Doubles,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int] = (0, 0),
-    dilation: tuple[int, int] = (1, 1),
-    fill: float = 0.0,
-) -> Doubles:
-    """View maps (channels, height, width) as the windows (channels, height, width, *kernel) that a layer looks at."""
-    padded = np.pad(x, ((0, 0), *((p, p) for p in padding)), constant_values=fill)
-    spans = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
-    steps = (slice(None, None, s) for s in (*stride, *dilation))
-    view: Doubles = sliding_window_view(padded, spans, axis=(1, 2))[:, *steps]
-    return view

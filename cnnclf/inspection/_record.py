@@ -1,17 +1,34 @@
 """A batch of images on its way through an ``nn.Sequential``, in torch alone: recorded and exported is the same fold."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from cnnclf.architectures._modules import Residual
-from cnnclf.architectures._summary import list_layers
+from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.architectures._summary import MultiplyAdds, count_parameters, describe, list_layers
+from cnnclf.inspection._records import Array, S
+from cnnclf.training._inference import rows_alike
+from cnnclf.training._runtime import session
 
-if TYPE_CHECKING:
-    from cnnclf.inspection._trace import Step
+
+def record_steps(module: nn.Module, image: NDArray[Any], record: type[S]) -> tuple[S, ...]:
+    """Send one image (channels, height, width) through a network and keep every layer's numbers."""
+    with session("cpu"), torch.inference_mode():
+        # As prediction does, to the bit; what is counted are the products of the layers as they stand.
+        passes = fold_to_softmax(module, as_batch(image), How(apply=lambda layer, x: rows_alike(layer)(x)))
+        with MultiplyAdds() as counter:
+            counted = fold_to_softmax(module, as_batch(image), How(count=lambda: counter.total))
+        return to_steps(passes, counted, record)
+
+
+def as_batch(image: NDArray[Any]) -> torch.Tensor:
+    """Make a batch of one, laid out as for prediction."""
+    return torch.from_numpy(np.array(image)[np.newaxis]).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +41,6 @@ class Pass:
     output: torch.Tensor
     steps: tuple["Pass", ...] = ()
     n_multiply_adds: int = 0
-
-
-S = TypeVar("S", "Step", Pass)
 
 
 @dataclass(frozen=True)
@@ -96,8 +110,121 @@ def unused(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def in_order(steps: tuple[S, ...]) -> Iterator[S]:
-    """Give every step in the order of computation, a block after what is inside it."""
-    for step in steps:
-        yield from in_order(step.steps)
-        yield step
+def to_steps(passes: tuple[Pass, ...], counted: tuple[Pass, ...], record: type[S]) -> tuple[S, ...]:
+    """Take tensors out of torch; show each batch norm the convolution before it."""
+    steps: list[S] = []
+    conv: S | None = None
+    for each, count in zip(passes, counted, strict=True):
+        step = to_step(each, count, conv, record)
+        if step.kind == "conv":
+            conv = step
+        elif step.kind not in ("max_pool", "avg_pool", "global_avg_pool", "dropout"):  # what a kernel folds through
+            conv = None
+        steps.append(step)
+    return tuple(steps)
+
+
+def to_step(each: Pass, counted: Pass, conv: S | None, record: type[S]) -> S:
+    """Take one layer's tensors out of torch."""
+    kind, settings = recognise(each.layer, each.input)
+    inner = to_steps(each.steps, counted.steps, record)
+    weights = {} if inner else read_weights(each.layer, kind)
+    return record(
+        each.name,
+        kind,
+        describe(each.layer),
+        each.input[0].numpy(),
+        each.output[0].numpy(),
+        weights,
+        settings,
+        count_parameters(each.layer),
+        counted.n_multiply_adds,
+        inner,
+        conv if kind == "norm" else None,
+    )
+
+
+RECOGNISED = (
+    *(Standardise, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Softmax),
+    *(nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten, nn.Linear, Residual, nn.Sequential),
+)
+
+
+def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
+    """Tell what kind of layer this is, and its settings; "unknown" for whatever we could not recompute."""
+    if not any(isinstance(layer, kind) and is_forward_of(layer, kind) for kind in RECOGNISED):
+        return "unknown", {}
+    match layer:
+        case Standardise():
+            return "standardise", {}
+        case nn.Conv2d() if layer.padding_mode == "zeros" and (padding := conv_padding(layer)) is not None:
+            return "conv", {
+                "kernel": layer.kernel_size,
+                "stride": layer.stride,
+                "padding": padding,
+                "dilation": layer.dilation,
+                "groups": layer.groups,
+            }
+        case nn.BatchNorm2d() | nn.BatchNorm1d() if layer.running_mean is not None:
+            return "norm", {"eps": layer.eps}
+        case nn.ReLU():
+            return "relu", {}
+        case nn.MaxPool2d() if pair(layer.dilation) == (1, 1) and not layer.ceil_mode and not layer.return_indices:
+            return "max_pool", pooling_settings(layer)
+        case nn.AvgPool2d() if not layer.ceil_mode and layer.divisor_override is None and pair(layer.padding) == (0, 0):
+            return "avg_pool", pooling_settings(layer)
+        case nn.AdaptiveAvgPool2d() if pair(layer.output_size) == (1, 1):
+            return "global_avg_pool", {}
+        case nn.Dropout() | nn.Dropout2d() | nn.Identity():
+            return "dropout", {}
+        case nn.Flatten() if layer.start_dim == 1 and layer.end_dim == -1:
+            return "flatten", {}
+        case nn.Linear() if x.ndim == 2:
+            return "dense", {}
+        case nn.Softmax() if x.ndim == 2 and layer.dim in (1, -1):
+            return "softmax", {}
+        case Residual():
+            return "residual", {}
+        case nn.Sequential():
+            return ("block" if len(layer) else "dropout"), {}  # an empty one changes nothing
+    return "unknown", {}
+
+
+def conv_padding(layer: nn.Conv2d) -> tuple[int, int] | None:
+    """Resolve a convolution's padding to (vertical, horizontal); None where the two ends differ."""
+    if layer.padding == "valid":
+        return 0, 0
+    if layer.padding == "same":
+        total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        return None if any(t % 2 for t in total) else (total[0] // 2, total[1] // 2)
+    assert not isinstance(layer.padding, str)
+    return pair(layer.padding)
+
+
+def pooling_settings(layer: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
+    """Give a pooling layer's window, stride and padding as pairs."""
+    return {name: pair(getattr(layer, attribute)) for name, attribute in POOLING_SETTINGS}
+
+
+POOLING_SETTINGS = (("window", "kernel_size"), ("stride", "stride"), ("padding", "padding"))
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Give a setting that torch lets one number or two stand for as two."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+WEIGHTS = ("weight", "bias", "running_mean", "running_var", "mean", "std")
+
+
+def read_weights(layer: nn.Module, kind: str) -> dict[str, Array]:
+    """Take a layer's numbers out of torch, those that a parametrisation computes included."""
+    if kind == "unknown":
+        tensors: dict[str, Any] = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+    else:
+        tensors = {name: getattr(layer, name, None) for name in WEIGHTS}
+    return {
+        name: tensor.detach().numpy()
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    }

@@ -12,14 +12,14 @@ from torch import nn
 
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import percent
-from cnnclf.inspection._recompute import Doubles
-from cnnclf.inspection._record import fold_to_softmax, in_order
+from cnnclf.inspection._geometry import Doubles
+from cnnclf.inspection._recompute import recompute
+from cnnclf.inspection._record import fold_to_softmax, record_steps
+from cnnclf.inspection._records import StepRecord, TraceRecord, same_bits, walk
 from cnnclf.training._runtime import session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-    from cnnclf.inspection._trace import Step
 
 TOLERANCE = 1e-5  # between torch and onnxruntime, relative to a layer's largest value
 
@@ -124,13 +124,12 @@ class Verification(Summarised):
         )
 
 
-def verify(
-    steps: tuple["Step", ...], again: tuple["Step", ...], module: nn.Module, image: NDArray[Any]
-) -> Verification:
+def verify(trace: TraceRecord, module: nn.Module) -> Verification:
     """Compare recorded steps with those recorded again, and with what NumPy and onnxruntime compute."""
-    recorded = list(in_order(steps))
+    recorded = list(walk(trace.steps, inside_first=True))
+    again = walk(record_steps(module, trace.image, StepRecord), inside_first=True)
     try:
-        onnx = run_exported(module, image)
+        onnx = run_exported(module, trace.image)
     except torch.onnx.OnnxExporterError as error:
         unknown = ", ".join(f"{step.name!r} ({step.description})" for step in recorded if step.kind == "unknown")
         raise RuntimeError(
@@ -138,13 +137,13 @@ def verify(
             f"cannot, most likely because of {unknown or 'the way its weights are computed'}. Build it of operations "
             "that torch.onnx.export knows, or compare the output of each step with its recomputed value yourself."
         ) from error
-    layers = zip(recorded, in_order(again), onnx, strict=True)
+    layers = zip(recorded, again, onnx, strict=True)
     return Verification(tuple(check_layer(*each) for each in layers))
 
 
-def check_layer(recorded: "Step", again: "Step", onnx: NDArray[Any]) -> LayerCheck:
+def check_layer(recorded: StepRecord, again: StepRecord, onnx: NDArray[Any]) -> LayerCheck:
     """Compare one recorded layer with what each of the three engines makes of it."""
-    recomputed = recorded.recomputed
+    recomputed = recompute(recorded)
     numpy = None if recomputed is None else share(recorded.output - recomputed.value, recomputed.bound)
     tolerance = TOLERANCE * max(1.0, np.abs(recorded.output).max(initial=0).item())
     return LayerCheck(
@@ -163,7 +162,7 @@ def share(error: Doubles, bound: Doubles | np.float64) -> float:
         return float(np.where(error == 0, 0.0, np.abs(error) / bound).max(initial=0))
 
 
-def same_step(a: "Step", b: "Step") -> bool:
+def same_step(a: StepRecord, b: StepRecord) -> bool:
     """Tell whether two steps hold the same bits and settings."""
     return (
         (a.name, a.kind) == (b.name, b.kind)
@@ -175,11 +174,6 @@ def same_step(a: "Step", b: "Step") -> bool:
     )
 
 
-def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Compare bit for bit, NaN and −0 included."""
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
 class EveryOutput(nn.Module):
     """A network that gives what leaves each of its layers, those inside blocks and the softmax included."""
 
@@ -189,7 +183,7 @@ class EveryOutput(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Fold as for recording."""
-        return tuple(each.output for each in in_order(fold_to_softmax(self.network, x)))
+        return tuple(each.output for each in walk(fold_to_softmax(self.network, x), inside_first=True))
 
 
 def run_exported(module: nn.Module, image: NDArray[Any]) -> list[NDArray[Any]]:
@@ -218,7 +212,7 @@ def export_every_output(
 
     example = torch.from_numpy(np.zeros((2, *shape), dtype))
     with session("cpu"), torch.inference_mode():
-        names = [f"output{i}" for i, _ in enumerate(in_order(fold_to_softmax(module, example)))]
+        names = [f"output{i}" for i, _ in enumerate(walk(fold_to_softmax(module, example), inside_first=True))]
     with session("cpu"):
         graph = to_graph(EveryOutput(module), example, names)
     options = onnxruntime.SessionOptions()

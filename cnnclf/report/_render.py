@@ -19,7 +19,8 @@ from PIL import Image
 
 from cnnclf._utils.jinja import load_from
 from cnnclf._utils.text import mean_and_deviation, percent
-from cnnclf.inspection._narrative import Beside, Matrix, Paragraph, Picture, hold
+from cnnclf.inspection._items import Beside, Matrix, Paragraph, Picture
+from cnnclf.inspection._text import hold
 from cnnclf.plots._style import INK, as_maps, signed_colours
 
 LARGEST_PICTURE = 96  # pixels; a larger one is shrunk, so that the page stays small
@@ -96,7 +97,7 @@ def strengths(matrix: Matrix) -> tuple[tuple[float, ...], ...]:
     Examples
     --------
     >>> from cnnclf.report._render import strengths
-    >>> from cnnclf.inspection._narrative import Matrix
+    >>> from cnnclf.inspection._items import Matrix
     >>> strengths(Matrix("", (("·", "-0.50", "2.00"),), ("0",), ("0", "1", "2")))
     ((0.0, -0.25, 1.0),)
     """

@@ -163,7 +163,7 @@ def test_every_sum_in_the_page_is_whole_however_many_channels_it_holds(trace, li
 
 
 def page_size(trace, limit):
-    nodes = walkthrough_html.lay_out(trace)
+    nodes = walkthrough_html.list_nodes(trace)
     return len(walkthrough_html.fill_in(trace, nodes, limit).encode())
 
 

@@ -14,19 +14,10 @@ from torch import nn
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
-from cnnclf.inspection._narrative import (
-    Arithmetic,
-    Matrix,
-    latex_equation,
-    shade,
-    sum_up,
-    tell,
-    text_item,
-    text_matrix,
-    to_latex,
-    to_markdown,
-    to_text,
-)
+from cnnclf.inspection._items import Arithmetic, Matrix
+from cnnclf.inspection._latex import latex_equation, to_latex
+from cnnclf.inspection._narrative import sum_up, tell
+from cnnclf.inspection._text import shade, text_item, text_matrix, to_markdown, to_text
 from cnnclf.inspection._trace import Trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -446,7 +437,7 @@ def test_one_character_draws_two_pixels(top, bottom, drawn):
 
 def test_is_loaded_without_torch():
     program = (
-        "import cnnclf.inspection._narrative, sys; "
+        "import cnnclf.inspection._text, cnnclf.inspection._latex, sys; "
         "sys.exit('torch' in sys.modules or 'cnnclf.inspection._trace' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -6,10 +6,8 @@ import itertools
 import math
 import pickle
 import re
-import sys
 from collections import OrderedDict
 from decimal import Decimal, localcontext
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,8 +22,11 @@ from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.inspection._arithmetic import Exact, Term
+from cnnclf.inspection._evidence import Contribution
+from cnnclf.inspection._geometry import ReceptiveField
 from cnnclf.inspection._recompute import RECOMPUTE, gamma
-from cnnclf.inspection._trace import KINDS, Contribution, ReceptiveField, StepDiff, Trace
+from cnnclf.inspection._records import KINDS, StepDiff
+from cnnclf.inspection._trace import Trace
 from cnnclf.inspection._verify import LayerCheck, Verification
 from cnnclf.training._inference import rows_alike
 
@@ -1343,14 +1344,10 @@ def test_the_gradient_against_central_differences(digit):
 
 
 def test_renderings_are_made_elsewhere(digit, monkeypatch, tmp_path):
-    text = SimpleNamespace(
-        to_text=lambda trace: ("text", trace),
-        to_markdown=lambda trace: ("markdown", trace),
-        to_latex=lambda trace: ("latex", trace),
-    )
-    monkeypatch.setitem(sys.modules, "cnnclf.inspection._narrative", text)
-    for name in ("walkthrough_html", "walkthrough_xlsx"):
-        monkeypatch.setitem(sys.modules, f"cnnclf.{name}", SimpleNamespace(write=lambda *call: call))
+    for module, name in (("_text", "text"), ("_text", "markdown"), ("_latex", "latex")):
+        monkeypatch.setattr(f"cnnclf.inspection.{module}.to_{name}", lambda trace, name=name: (name, trace))
+    for module in ("_html", "_xlsx"):
+        monkeypatch.setattr(f"cnnclf.inspection.{module}.write", lambda *call: call)
     assert digit.to_text() == ("text", digit)
     assert digit.to_markdown() == ("markdown", digit)
     assert digit.to_latex() == ("latex", digit)

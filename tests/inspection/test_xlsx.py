@@ -15,7 +15,7 @@ from torch import nn
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._table import find_architecture
 from cnnclf.inspection._trace import Trace
-from cnnclf.inspection._xlsx_sheets import write
+from cnnclf.inspection._xlsx import write
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import cnnclf
 from cnnclf import CNNClassifier, Evaluation
 from cnnclf.cli import _main as cli
-from cnnclf.inspection._narrative import Matrix
+from cnnclf.inspection._items import Matrix
 from cnnclf.report._records import Report, Reproduction
 from cnnclf.report._render import templates
 from cnnclf.report._write import to_html

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cnnclf.inspection._narrative import Matrix, Picture
+from cnnclf.inspection._items import Matrix, Picture
 from cnnclf.plots._evaluation import INK
 from cnnclf.report._pictures import CellImages
 from cnnclf.report._render import (

@@ -21,7 +21,8 @@ from cnnclf.classifier._parameters import Setting
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import RULE
 from cnnclf.evaluation._robustness import Probe, Robustness
-from cnnclf.inspection._narrative import Arithmetic, Beside, Matrix, Paragraph, tell
+from cnnclf.inspection._items import Arithmetic, Beside, Matrix, Paragraph
+from cnnclf.inspection._narrative import tell
 from cnnclf.inspection._trace import Trace
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.report._data import DataRecord

@@ -1,0 +1,163 @@
+"""The terms behind one number of a layer's output, their layout, and what else its formula needs."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnclf.inspection._arithmetic import Exact, Explanation, Term
+from cnnclf.inspection._geometry import Window, check_cell, look_back, unit_region, unravel
+from cnnclf.inspection._recompute import Recomputed, norm_parts
+from cnnclf.inspection._records import Cell, S, StepRecord, residual_summands
+
+
+def explain(step: StepRecord, cell: tuple[Any, ...], recomputed: Recomputed | None) -> Explanation:
+    """Return the arithmetic behind one number of a layer's output; a block's is that of the last layer inside.
+
+    Parameters
+    ----------
+    step : StepRecord
+        The layer.
+    cell : tuple of int
+        (channel, row, column) or (feature,).
+    recomputed : Recomputed or None
+        The output of :func:`last_layer` of the step, in float64.
+
+    Returns
+    -------
+    Explanation
+        Every product, bias and sum.
+    """
+    cell = check_cell(step.name, step.output.shape, cell)
+    step = last_layer(step)
+    if recomputed is None:
+        raise ValueError(
+            f"Layer {step.name!r} ({step.description}) is shown but not recomputed, so there is no arithmetic to "
+            "explain. Look at its input and output instead."
+        )
+    terms, shape, parts = EXPLAIN[step.kind](step, cell)
+    bias = step.weights["bias"][cell[0]].item() if step.kind in ("conv", "dense") and "bias" in step.weights else None
+    value = step.output[cell].item()
+    exact = Exact(value, recomputed.value[cell].item(), recomputed.bound[cell].item())
+    return Explanation(step.name, step.kind, cell, value, bias, tuple(terms), shape, parts, exact)
+
+
+def last_layer(step: S) -> S:
+    """Return the layer that computes a step's output: the last one inside a block, else the step itself."""
+    while step.kind == "block":
+        step = step.steps[-1]  # type: ignore[assignment]  # mypy does not see that Self is S
+    return step
+
+
+# The terms of one cell, their layout, and what else its formula needs.
+
+Facts = tuple[Sequence[Term], tuple[int, ...], dict[str, Any]]
+
+
+def explain_conv(step: StepRecord, cell: Cell) -> Facts:
+    """List all products of a kernel with the patch it is laid on."""
+    s, weight = step.settings, step.weights["weight"]
+    kernel = weight[cell[0]]
+    # Each group of output channels sees its own group of as many input channels as a kernel has.
+    first = cell[0] // (len(weight) // s["groups"]) * len(kernel)
+    corner = Window.of(s).corner(cell[1:])
+    terms = []
+    for (channel, *tap), w in np.ndenumerate(kernel):
+        place = [c + i * d for c, i, d in zip(corner, tap, s["dilation"], strict=True)]
+        inside = all(0 <= p < size for p, size in zip(place, step.input.shape[1:], strict=True))
+        terms.append(multiply(w, step.input, (first + channel, *place) if inside else None))
+    return terms, kernel.shape, {}
+
+
+def explain_dense(step: StepRecord, cell: Cell) -> Facts:
+    """List the products of all features with their weights."""
+    terms = [multiply(w, step.input, (i,)) for i, w in enumerate(step.weights["weight"][cell[0]])]
+    return terms, (len(terms),), {}
+
+
+def explain_standardise(step: StepRecord, cell: Cell) -> Facts:
+    """Show the pixel, and its channel's mean and standard deviation."""
+    mean, std = (step.weights[name][cell[0], 0, 0].item() for name in ("mean", "std"))
+    return [pick(step.input, cell)], (1,), {"x": step.input[cell].item(), "mean": mean, "std": std}
+
+
+def explain_norm(step: StepRecord, cell: Cell) -> Facts:
+    """Show the number that came in and what batch norm does to its channel, also as part of the convolution before."""
+    channel = {name: values[cell[0]].item() for name, values in norm_parts(step).items()}
+    parts = {"x": step.input[cell].item(), "eps": step.settings["eps"], **channel}
+    if step.conv is not None:
+        kernel, bias = step.conv.weights["weight"], step.conv.weights.get("bias", np.zeros(len(step.output)))
+        parts["kernel"] = channel["scale"] * kernel[cell[0]].astype(np.float64)
+        parts["kernel_bias"] = channel["scale"] * bias[cell[0]].item() + channel["shift"]
+    return [pick(step.input, cell)], (1,), parts
+
+
+def explain_one(step: StepRecord, cell: Cell) -> Facts:
+    """Show the one number in the same place."""
+    return [pick(step.input, cell)], (1,), {}
+
+
+def explain_flatten(step: StepRecord, cell: Cell) -> Facts:
+    """Show where a feature stood in the maps."""
+    return [pick(step.input, unravel(cell[0], step.input.shape))], (1,), {}
+
+
+def explain_pool(step: StepRecord, cell: Cell) -> Facts:
+    """Show the window, without the padding, and which of a maximum's numbers won."""
+    places = [range(*interval) for interval in look_back(step, unit_region(cell[1:]))]
+    terms = [pick(step.input, (cell[0], *place)) for place in itertools.product(*places)]
+    parts = {"winner": int(np.argmax([term.value for term in terms]))} if step.kind == "max_pool" else {}
+    return terms, tuple(map(len, places)), parts
+
+
+def explain_global_avg_pool(step: StepRecord, cell: Cell) -> Facts:
+    """Show the whole map."""
+    shape = step.input.shape[1:]
+    return [pick(step.input, (cell[0], *place)) for place in np.ndindex(shape)], shape, {}
+
+
+def explain_residual(step: StepRecord, cell: Cell) -> Facts:
+    """Show the two summands, the long way's first."""
+    return [pick(summand, cell) for summand in residual_summands(step)], (2,), {}
+
+
+def explain_softmax(step: StepRecord, cell: Cell) -> Facts:
+    """Show all logits, the exponentials of what they are less than the largest, and the sum of these."""
+    logits = step.input.astype(np.float64)
+    exponentials = np.exp(logits - logits.max())
+    parts = {
+        "max": logits.max().item(),
+        "exponentials": tuple(exponentials.tolist()),
+        "sum": math.fsum(exponentials),
+    }
+    return [pick(step.input, (i,)) for i in range(len(logits))], logits.shape, parts
+
+
+EXPLAIN: dict[str, Callable[[StepRecord, Cell], Facts]] = {
+    "standardise": explain_standardise,
+    "conv": explain_conv,
+    "norm": explain_norm,
+    "relu": explain_one,
+    "max_pool": explain_pool,
+    "avg_pool": explain_pool,
+    "global_avg_pool": explain_global_avg_pool,
+    "dropout": explain_one,
+    "flatten": explain_flatten,
+    "dense": explain_dense,
+    "softmax": explain_softmax,
+    "residual": explain_residual,
+}
+
+
+def multiply(weight: np.float32, x: NDArray[Any], source: Cell | None) -> Term:
+    """Multiply a weight by one number, or by the 0 of padding."""
+    value = 0.0 if source is None else float(x[source])
+    return Term(float(weight), value, float(weight) * value, source)
+
+
+def pick(x: NDArray[Any], source: Cell) -> Term:
+    """Take one number as it is."""
+    return multiply(np.float32(1), x, source)

@@ -1,0 +1,194 @@
+"""What a walkthrough is made of: paragraphs, equations, tables, matrices and pictures, whatever they are written in."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnclf.inspection._geometry import unravel
+
+DECIMALS = 4  # of worked arithmetic
+MATRIX_DECIMALS = 2  # of maps that are not whole numbers
+LARGEST_MAP = (12, 12)  # rows and columns of a map that are written out, around its largest value
+LARGEST_IMAGE = (32, 32)  # the same for the image and for kernels
+MATRIX_WIDTH = 98  # characters
+PICTURE_WIDTH = 28  # pixels
+N_PICTURES = 4  # channels shown beside each other
+LABEL = 40  # characters of a label or name
+GAP = 3  # characters between what stands side by side
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A few sentences."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Equations, each true as printed."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; ``align`` has one of l and r for each column."""
+
+    align: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Numbers as printed, with the names of rows and columns where they are not all there, and perhaps one marked."""
+
+    caption: str
+    cells: tuple[tuple[str, ...], ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    marked: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels, each between 0, blank, and 1, full ink."""
+
+    caption: str
+    ink: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Matrices and pictures side by side."""
+
+    blocks: tuple[Matrix | Picture, ...]
+
+
+Item = Paragraph | Arithmetic | Table | Beside
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; ``depth`` counts the blocks it is inside."""
+
+    heading: str
+    items: tuple[Item, ...]
+    depth: int = 0
+
+
+def maps(values: NDArray[Any], limits: tuple[int, int]) -> list[Item]:
+    """Write out the most active channel, or as much of it as fits around its largest value."""
+    cell = peak(values)
+    one_each = values.ndim < 3 or values[0].size == 1  # one number a channel
+    chosen = values.ravel() if one_each else values[cell[0]]
+    decimals = 0 if (chosen == np.round(chosen)).all() else MATRIX_DECIMALS
+    if chosen.ndim == 2 and 1 not in chosen.shape:
+        cells = numbers(chosen, decimals)
+        rows, columns = map(range, chosen.shape)
+        marked = (cell[1], cell[2])
+    else:  # a long row, broken into rows of ten
+        (written,) = numbers(chosen.reshape(1, -1), decimals)
+        n = min(10, len(written))
+        cells = tuple((*ten, *[""] * (n - len(ten))) for ten in batched(written, 10))
+        rows, columns = range(0, len(written), 10), range(n)
+        marked, limits = divmod(int(chosen.argmax()), 10), (limits[0] // 2, 10)
+    shown = matrix("", cells, rows, columns, marked, limits)
+    which = (
+        f"Channel {cell[0]} of {len(values)}, the most active" if not one_each and len(values) > 1 else "Its numbers"
+    )
+    precision = f", to {decimals} decimals" * (decimals > 0)
+    return [Paragraph(f"{which}{precision}{left_out(shown, len(cells), len(cells[0]))}:"), Beside((shown,))]
+
+
+def left_out(shown: Matrix, n_rows: int, n_columns: int) -> str:
+    """Say how much of a matrix is shown, where that is not all."""
+    rows, columns = len(shown.rows), len(shown.columns)
+    if (rows, columns) == (n_rows, n_columns):
+        return ""
+    return f"; {rows} of {n_rows} rows and {columns} of {n_columns} columns are shown"
+
+
+def matrix(
+    caption: str,
+    cells: tuple[tuple[str, ...], ...],
+    rows: Sequence[int],
+    columns: Sequence[int],
+    marked: tuple[int, int] | None = None,
+    limits: tuple[int, int] = LARGEST_MAP,
+) -> Matrix:
+    """Keep as much of a matrix, around its marked cell, as there is room for."""
+    row, column = marked or (0, 0)
+    top, bottom = window(len(cells), row, limits[0])
+    for n in range(min(limits[1], len(cells[0])), 0, -1):
+        left, right = window(len(cells[0]), column, n)
+        kept = tuple(line[left:right] for line in cells[top:bottom])
+        if sum(1 + max(map(len, each)) for each in zip(*kept, strict=True)) <= MATRIX_WIDTH:
+            break
+    return Matrix(
+        caption,
+        kept,
+        tuple(map(str, rows[top:bottom])),
+        tuple(map(str, columns[left:right])),
+        (row - top, column - left) if marked else None,
+    )
+
+
+def window(length: int, centre: int, size: int) -> tuple[int, int]:
+    """Place a window of at most ``size`` within ``length`` so that ``centre`` is as near to its middle as can be."""
+    start = max(0, min(centre - size // 2, length - size))
+    return start, min(length, start + size)
+
+
+def draw(values: NDArray[Any]) -> list[Item]:
+    """Draw the most active channels, as many as stand beside each other, from their smallest to their largest value."""
+    if values.ndim != 3 or min(values.shape[1:]) == 1:
+        return []
+    _, height, width = values.shape
+    f = math.ceil(max(width / PICTURE_WIDTH, height / (2 * PICTURE_WIDTH)))  # one pixel drawn for f×f of them
+    n = min(N_PICTURES, (MATRIX_WIDTH + GAP) // (math.ceil(width / f) + GAP))
+    order = np.argsort(-values.max(axis=(1, 2)).astype(np.float64), kind="stable")[:n]
+    drawn = values[order].astype(np.float64)
+    scale = drawn.max() - drawn.min()
+    ink = (drawn - drawn.min()) / (scale if scale > 0 else 1)
+    padded = np.pad(ink, ((0, 0), (0, -height % f), (0, -width % f)), mode="edge")
+    means = padded.reshape(len(order), padded.shape[1] // f, f, padded.shape[2] // f, f).mean(axis=(2, 4))
+    return [
+        Beside(
+            tuple(
+                Picture(f"channel {channel}" if len(values) > 1 else "", tuple(map(tuple, picture.tolist())))
+                for channel, picture in zip(order, means, strict=True)
+            )
+        )
+    ]
+
+
+def peak(values: NDArray[Any]) -> tuple[int, ...]:
+    """Find the largest value."""
+    return unravel(int(values.argmax()), values.shape)
+
+
+def batched(row: Sequence[Any], n: int) -> list[Any]:
+    """Cut a row into pieces of ``n``."""
+    return [row[i : i + n] for i in range(0, len(row), n)]
+
+
+def numbers(values: NDArray[Any], decimals: int) -> tuple[tuple[str, ...], ...]:
+    """Print a matrix; a dot stands for exactly 0."""
+    return tuple(tuple("·" if v == 0 else fixed(v, decimals) for v in row) for row in values.tolist())
+
+
+def fixed(value: float, decimals: int = DECIMALS) -> str:
+    """Print a number to a fixed number of decimals, never as -0."""
+    return f"{value:z.{decimals}f}"
+
+
+def plain(label: Any) -> str:
+    """Print a label or name on one line, without what a terminal would obey."""
+    printable = "".join(c if c.isprintable() else "�" for c in " ".join(str(label).split()))
+    return printable if len(printable) <= LABEL else f"{printable[: LABEL - 1]}…"

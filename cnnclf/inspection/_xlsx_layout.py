@@ -1,0 +1,212 @@
+"""A workbook as sheets: which layers are on one, in which order, and the cover."""
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from cnnclf._utils.text import percent, quote_all
+from cnnclf.inspection._records import StepRecord, TraceRecord, follow, shape_of, walk
+from cnnclf.inspection._xlsx_sheets import (
+    ABOUT,
+    COVER,
+    LABEL,
+    N_COLUMNS,
+    N_ROWS,
+    SHARE,
+    Block,
+    Sheet,
+    Text,
+    cell,
+    decimals_apart,
+    lay_out_cells,
+    lay_out_conv,
+    lay_out_dense,
+    lay_out_input,
+    lay_out_softmax,
+    quote,
+)
+
+LARGEST = 100_000  # numbers in a workbook: all of lenet5, and a spreadsheet still answers a changed pixel at once
+N_LETTERS_OF_NAME = 31  # of a sheet: Excel's own limit
+
+
+def lay_out(trace: TraceRecord, layers: Collection[str] | None) -> tuple[Sheet, ...]:
+    """Lay the chosen layers out on sheets, the cover first, and check that a spreadsheet can hold them."""
+    names = [step.name for step in walk(trace.steps)]
+    if layers is not None and not (layers and set(layers) <= set(names)):
+        wrong = sorted(set(layers) - set(names), key=str)
+        raise ValueError(f"Expected the names of layers, out of {quote_all(names)}; got {quote_all(wrong)}.")
+    chosen = tuple(
+        step for step in walk(trace.steps) if layers is None or any(is_within(step.name, layer) for layer in layers)
+    )
+    check_formulas(chosen)
+    layout = Layout(trace, chosen)
+    follow(trace.steps, None, layout.add)
+    check_size(layout.sheets)
+    answer = find_answer(layout.sheets[-1]) if trace.steps[-1] in chosen else None
+    sheets = (with_answer(sheet, trace, answer) for sheet in layout.sheets)
+    return (lay_out_cover(trace, layout.sheets, answer), *sheets)
+
+
+def is_within(name: str, block: str) -> bool:
+    """Check whether a name is that of a block or of a layer inside it."""
+    return f"{name}.".startswith(f"{block}.")
+
+
+def check_formulas(steps: tuple[StepRecord, ...]) -> None:
+    """Refuse layers that no formula can stand for, and numbers that no cell can hold."""
+    for i, step in enumerate(steps):
+        if step.kind != "block" and (step.kind not in ABOUT or step.output.ndim not in (1, 3)):
+            raise ValueError(
+                f"Expected layers that formulas can compute; {step.name!r} ({step.description}) is not one. "
+                f"{instead(s for s in steps[:i] if not s.steps)}"
+            )
+        if not all(np.isfinite(array).all() for array in (step.input, step.output, *step.weights.values())):
+            raise ValueError(
+                f"Expected finite numbers, which are all that a spreadsheet knows; layer {step.name!r} has others. "
+                "Fit the network anew, with a lower learning rate."
+            )
+
+
+def check_size(sheets: list[Sheet]) -> None:
+    """Refuse what a spreadsheet could not compute at once, or not hold at all."""
+    total = sum(sheet.size for sheet in sheets)
+    if total > LARGEST:
+        largest = max(sheets, key=lambda sheet: sheet.size)
+        room = np.cumsum([sheet.size for sheet in sheets]) <= LARGEST
+        fitting = (sheet.step for sheet, fits in zip(sheets, room, strict=True) if fits and sheet.step is not None)
+        raise ValueError(
+            f"Expected at most {LARGEST:,} pixels, weights and values, so that a spreadsheet computes them at once; "
+            f"got {total:,}, of them {largest.size:,} on sheet {largest.name!r}. {instead(fitting)}"
+        )
+    for sheet in sheets:
+        n_rows = max(block.row + block.numbers.shape[0] for block in sheet.blocks)
+        n_columns = max(block.column + block.numbers.shape[1] for block in sheet.blocks)
+        if n_rows > N_ROWS or n_columns > N_COLUMNS:
+            raise ValueError(
+                f"Expected at most {N_ROWS:,} rows and {N_COLUMNS:,} columns, which is what Excel holds; "
+                f"sheet {sheet.name!r} needs {n_rows:,} and {n_columns:,}. {instead(())}"
+            )
+
+
+def instead(steps: Iterable[StepRecord]) -> str:
+    """Say what can be written, at the command line, too; in Python, layers that would do where there are some."""
+    names = tuple(step.name for step in steps)
+    return f"Write .html instead{f', or in Python to_xlsx(path, layers={names})' if names else ''}."
+
+
+class Layout:
+    """Lays steps out on one sheet after the other, each with references to those before it."""
+
+    def __init__(self, trace: TraceRecord, chosen: tuple[StepRecord, ...]) -> None:
+        self.trace = trace
+        self.chosen = chosen
+        self.sheets: list[Sheet] = []
+        self.inputs: dict[str, Sheet] = {}  # of layers whose input is on no other sheet
+        self.layouts: dict[str, Callable[[StepRecord, str, list[Sheet]], Sheet]] = {
+            "conv": lay_out_conv,
+            "dense": lay_out_dense,
+            "softmax": partial(lay_out_softmax, trace),
+        }
+
+    def add(self, step: StepRecord, sources: tuple[Sheet | None, ...]) -> Sheet | None:
+        """Lay out one step; return the sheet that its output is on, None if it is on no sheet."""
+        if step.kind == "block":
+            return sources[0]
+        if step not in self.chosen:
+            return None
+        layout = self.layouts.get(step.kind, lay_out_cells)
+        known = [source or self.input_of(step) for source in sources]
+        sheet = layout(step, self.unused(step.name), known)
+        self.sheets.append(sheet)
+        return sheet
+
+    def input_of(self, step: StepRecord) -> Sheet:
+        """Lay out the input of the outermost chosen block that a step is in, once for all layers that take it."""
+        outermost = next(each for each in self.chosen if is_within(step.name, each.name))
+        if outermost.name not in self.inputs:
+            name = "image" if outermost is self.trace.steps[0] else f"input of {outermost.name}"
+            sheet = self.inputs[outermost.name] = lay_out_input(outermost, self.unused(name))
+            self.sheets.append(sheet)
+        return self.inputs[outermost.name]
+
+    def unused(self, name: str) -> str:
+        """Turn a layer's name into that of a sheet: allowed, at most 31 letters, and not taken in any case."""
+        # Apostrophes would have to be doubled, and XlsxWriter takes what is before a parenthesis for a function.
+        allowed = re.sub(r"[\[\]:*?/\\'(\x00-\x1f]", "_", name)
+        taken = {sheet.name.lower() for sheet in self.sheets} | {COVER, "history"}
+        suffixes = ("", *(f" ({n})" for n in range(2, len(taken) + 2)))
+        candidates = (allowed[: N_LETTERS_OF_NAME - len(suffix)] + suffix for suffix in suffixes)
+        return next(candidate for candidate in candidates if candidate.lower() not in taken)
+
+
+def lay_out_cover(trace: TraceRecord, sheets: list[Sheet], answer: tuple[str, str] | None) -> Sheet:
+    """Lay out the first sheet: what this is, the prediction, how to use it, and the layers."""
+    texts = [
+        Text(0, 0, "From numbers to a prediction, in live formulas", "heading"),
+        Text(
+            1, 0, "Each layer of a fitted network has a sheet; its cells are computed from those of the layer before."
+        ),
+    ]
+    blocks = []
+    row = 3
+    if answer is not None:
+        label, share = answer
+        probability = trace.probabilities.max().reshape(1, 1)
+        texts += [
+            *(Text(row, 1 + at, title, "header") for at, title in enumerate(("now", "as traced"))),
+            *(Text(row + 1 + at, 0, title) for at, title in enumerate(("prediction", "probability"))),
+            Text(row + 1, 1, str(trace.label), "answer", f"={label}"),
+            Text(row + 1, 2, str(trace.label), "answer"),
+        ]
+        blocks += [
+            Block(row + 2, 1, probability, "percent", lambda *_: f"={share}"),
+            Block(row + 2, 2, probability, "percent"),
+        ]
+        row += 4
+    inputs = " or ".join(f"“{sheet.name}”" for sheet in sheets if sheet.step is None)
+    texts.append(Text(row, 0, "How to use it", "subheading"))
+    texts += [Text(row + 1 + i, 0, line.format(inputs=inputs)) for i, line in enumerate(HOW_TO)]
+    row += len(HOW_TO) + 2
+    texts.append(Text(row, 0, "Sheets", "subheading"))
+    titles = ("sheet", "what leaves it", "parameters", "multiply-adds", "layer")
+    texts += [Text(row + 1, at, title, "header") for at, title in enumerate(titles)]
+    row += 2
+    for i, sheet in enumerate(sheets):
+        step = sheet.step
+        texts += [
+            Text(row + i, 0, sheet.name, "link", link=sheet.name),
+            Text(row + i, 1, shape_of(sheet.output), "label"),
+            Text(row + i, 4, step.description if step else "numbers to change"),
+        ]
+        if step:
+            blocks.append(Block(row + i, 2, np.array([[step.n_parameters, step.n_multiply_adds]]), "amount"))
+    widths = {0: 20.0, 1: 18.0, 2: 18.0, 3: 18.0, 4: 44.0}
+    return Sheet(COVER, tuple(blocks), tuple(texts), None, trace.image, (), frozen=(0, 0), widths=widths)
+
+
+HOW_TO = (
+    "1. Go to the sheet {inputs} and type another number into a cell.",
+    "2. All that follows from it is computed anew, to the prediction. If not, allow editing and automatic calculation.",
+    "3. Select a cell of a layer and press F2: its formula, and in colours the cells that it looks at.",
+    "Channels, features, rows and columns are counted from 0, as in Python. Weights are the network's own, to the last",
+    "digit. The network computes with 7 digits and a spreadsheet with 15, so the last digits shown may differ.",
+)
+
+
+def find_answer(softmax: Sheet) -> tuple[str, str]:
+    """Refer to the predicted label and to its probability."""
+    return f"{quote(softmax.name)}!{cell(*LABEL)}", f"{quote(softmax.name)}!{cell(*SHARE)}"
+
+
+def with_answer(sheet: Sheet, trace: TraceRecord, answer: tuple[str, str] | None) -> Sheet:
+    """Write above numbers that are there to be changed what the network makes of them."""
+    if sheet.step is not None or answer is None:
+        return sheet
+    label, share = answer
+    text = f"Prediction: {trace.label} ({percent(trace.share)})"
+    formula = f'="Prediction: "&{label}&" ("&FIXED(100*{share},{decimals_apart(share)},TRUE)&" %)"'
+    return replace(sheet, texts=(*sheet.texts, Text(2, 4, text, "subheading", formula)))
