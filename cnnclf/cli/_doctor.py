@@ -13,7 +13,7 @@ from typing import Any
 from cnnclf import __version__
 from cnnclf._utils.text import quote
 from cnnclf.datasets._mnist import MNIST_FILES, find_candidates, load_mnist
-from cnnclf.training._allocator import keep_freed_memory
+from cnnclf.training._allocator import can_keep_freed_memory
 
 # Distribution and module: what a first fit and a first export need.
 NEEDED = {
@@ -128,7 +128,7 @@ def look_at_training() -> Iterator[Finding]:
     yield Finding("training", "device", device)
     yield Finding("training", "precision", choose_precision("auto", device))
     yield look_at_threads(os.environ.get("CNNCLF_NUM_THREADS"))
-    kept = "keeps freed memory, which is faster" if keep_freed_memory() else "left as it is"
+    kept = "keeps freed memory during fit, which is faster" if can_keep_freed_memory() else "left as it is"
     yield Finding("training", "allocator", kept)
 
 

@@ -15,15 +15,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cnnclf.training._allocator import keep_freed_memory
+from cnnclf.training._allocator import KEPT_MEMORY
 from cnnclf.training._augmentation import Augmentation
 from cnnclf.training._callbacks import KEPT_EPOCHS, Epochs, Keeper, Progress, StopEarly, TellEpochs, WeightAverage
 from cnnclf.training._data import Batch, Batches, Rows
 from cnnclf.training._inference import rows_alike, rows_at_once
 from cnnclf.training._network import cheapest_order
 from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
-
-keep_freed_memory()
 
 # Images on which batch normalisation is measured after an epoch of changed ones: 2 % of a deviation, at the worst.
 STATISTICS_ROWS = 2048
@@ -169,7 +167,9 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if watcher is not None:
             self.callbacks_.append(("epochs", watcher))
         try:
-            self.partial_fit(rows.to(self.device), epochs=epochs - (0 if checkpoint is None else checkpoint.n_epochs))
+            with KEPT_MEMORY:
+                rows = rows.to(self.device)
+                self.partial_fit(rows, epochs=epochs - (0 if checkpoint is None else checkpoint.n_epochs))
         finally:
             self.train_split = None  # would carry the validation images into every pickle
             self.checkpoint_ = None

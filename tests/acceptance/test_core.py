@@ -26,7 +26,8 @@ clf.to_onnx("small.onnx", quantize="int8", calibration=X[:300])
 print("onnx", (ONNXClassifier("digits.onnx").predict(X[1400:]) == clf.predict(X[1400:])).all())
 trace = clf.trace(X[0])
 print("trace", trace.verify().passed, len(trace.to_text()) > 100)
-print("compare", len(compare_architectures(X[:60], y[:60], ["tiny"], cv=2, estimator=CNNClassifier(max_epochs=1)).results))
+few = CNNClassifier(max_epochs=1)
+print("compare", len(compare_architectures(X[:60], y[:60], ["tiny"], cv=2, estimator=few).results))
 
 def of_plots():
     from cnnclf.plots import ConfusionMatrixDisplay
