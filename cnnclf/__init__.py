@@ -4,7 +4,6 @@ Every public name is importable from here and loaded on first use (PEP 562), so 
 ``from cnnclf import load_mnist`` costs NumPy and ``from cnnclf import CNNClassifier`` costs torch.
 """
 
-import os
 from typing import TYPE_CHECKING
 
 from cnnclf._lazy import attach
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from cnnclf.onnx._classifier import ONNXClassifier
 
 __version__ = "0.1.0"
-
-# From 1.29 on, ONNX Runtime reports to its makers when it is loaded, and keeps a device's number on disk for it; set
-# before, this turns it off, and a value of the user's own stands: https://github.com/microsoft/onnxruntime/pull/27379
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "RECIPES",

@@ -122,7 +122,8 @@ class ExportedNetwork:
 
     def __init__(self, clf: "ONNXClassifier") -> None:
         import onnx
-        import onnxruntime
+
+        from cnnclf.onnx._runtime import onnxruntime
 
         self.clf = clf
         self.labels = [str(label) for label in clf.classes_.tolist()]

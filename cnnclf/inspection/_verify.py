@@ -1,9 +1,9 @@
 """Three engines over every recorded number: torch again, NumPy in float64, and onnxruntime."""
 
-import functools
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 TOLERANCE = 1e-5  # between torch and onnxruntime, relative to a layer's largest value
+
+# What each network was last exported from, and its export: traces that follow one another share their network, and when
+# it goes, so does its export.
+EXPORTS: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], "InferenceSession"]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,11 @@ class EveryOutput(nn.Module):
 
 def run_exported(module: nn.Module, image: NDArray[Any]) -> list[NDArray[Any]]:
     """Let onnxruntime compute what leaves every layer."""
-    exported = export_every_output(module, fingerprint(module), image.shape, image.dtype)
+    made_of = fingerprint(module), image.shape, image.dtype
+    known, exported = EXPORTS.get(module, (None, None))
+    if exported is None or known != made_of:
+        exported = export_every_output(module, image.shape, image.dtype)
+        EXPORTS[module] = made_of, exported
     return [output[0] for output in exported.run(None, {"X": image[np.newaxis]})]
 
 
@@ -200,15 +208,10 @@ def fingerprint(module: nn.Module) -> bytes:
     return digest.digest()
 
 
-# Traces that follow one another share their module, and then this export; a few networks are compared at a time.
-@functools.lru_cache(maxsize=4)
-def export_every_output(
-    module: nn.Module, weights: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> "InferenceSession":
+def export_every_output(module: nn.Module, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "InferenceSession":
     """Export a network with every layer's output, for onnxruntime without optimisation, in one thread."""
-    import onnxruntime
-
     from cnnclf.onnx._export import to_graph
+    from cnnclf.onnx._runtime import onnxruntime
 
     example = torch.from_numpy(np.zeros((2, *shape), dtype))
     with session("cpu"), torch.inference_mode():

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import skl2onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import helper
@@ -34,6 +33,7 @@ from cnnclf.classifier._classifier import CNNClassifier
 from cnnclf.classifier._test_time import TestTimeAugmentation, shifted
 from cnnclf.images._arrays import as_array
 from cnnclf.onnx._export import build, difference, first_line, label_table, positions_of
+from cnnclf.onnx._runtime import onnxruntime
 
 # By the kind of the classes' dtype, as the labels stand in the file.
 LABEL_TYPES = {

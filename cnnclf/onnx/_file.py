@@ -6,13 +6,13 @@ import os
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from cnnclf._utils.files import check_image_size, read_bounded
 from cnnclf._utils.labels import decode_labels
 from cnnclf._utils.text import quote
 from cnnclf.images._spec import InputSpec
 from cnnclf.onnx._digest import EXPECTED, check_digest, find_foreign, read_entries
+from cnnclf.onnx._runtime import onnxruntime
 
 FORMAT = 2
 KEY = "cnnclf"

@@ -2,10 +2,12 @@
 
 import copy
 import dataclasses
+import gc
 import itertools
 import math
 import pickle
 import re
+import weakref
 from collections import OrderedDict
 from decimal import Decimal, localcontext
 
@@ -27,7 +29,7 @@ from cnnclf.inspection._geometry import ReceptiveField
 from cnnclf.inspection._recompute import RECOMPUTE, gamma
 from cnnclf.inspection._records import KINDS, StepDiff
 from cnnclf.inspection._trace import Trace
-from cnnclf.inspection._verify import LayerCheck, Verification
+from cnnclf.inspection._verify import EXPORTS, LayerCheck, Verification
 from cnnclf.training._inference import rows_alike
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -896,6 +898,18 @@ def test_the_bound_of_a_sum():
     exact = 1 + (n - 1) * u
     assert in_float32 == 1
     assert 0.99 * gamma(n - 1) < (exact - in_float32) / exact < gamma(n - 1)
+
+
+def test_traces_of_one_network_share_its_export_which_goes_with_them():
+    trace = record(arange(1, 3, 3), conv1=nn.Conv2d(1, 2, 2), flatten1=nn.Flatten(), out=nn.Linear(8, 2))
+    assert trace.verify().passed
+    exported = weakref.ref(EXPORTS[trace._module][1])
+    other = trace.follow(trace.image + 1)
+    assert other.verify().passed
+    assert EXPORTS[other._module][1] is exported()
+    del trace, other
+    gc.collect()
+    assert exported() is None
 
 
 # Arithmetic on paper

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,36 @@ def test_the_package_alone_loads_nothing_heavy():
 )
 def test_a_name_loads_what_it_needs_and_no_more(statement, unneeded):
     assert not unneeded & loaded_by(statement)
+
+
+@pytest.mark.parametrize("by_user", [None, "0"])
+def test_importing_changes_nothing_in_the_process(by_user):
+    """What torch and others change when they are imported is theirs."""
+    program = """
+import os, signal, threading, warnings
+import onnx, skl2onnx, sklearn, skorch, torch
+def state():
+    switches = torch.get_num_threads(), torch.get_default_dtype(), torch.backends.mkldnn.conv.fp32_precision
+    return dict(os.environ), warnings.filters[:], threading.active_count(), signal.getsignal(signal.SIGINT), switches
+before = state()
+import cnnclf.classifier._classifier, cnnclf.model_selection, cnnclf.training._net, cnnclf.onnx._converter
+from cnnclf import CNNClassifier, Evaluation, ONNXClassifier
+import onnxruntime
+assert state() == before, (before, state())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {} if by_user is None else {"ORT_DISABLE_TELEMETRY": by_user}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_onnx_runtime_is_imported_in_one_place_that_keeps_it_quiet():
+    importing = {
+        name
+        for name in MODULES
+        for node in ast.walk(parse(name))
+        if isinstance(node, ast.Import) and "onnxruntime" in [alias.name for alias in node.names]
+    }
+    assert importing == {"onnx/_runtime"}
 
 
 @pytest.mark.parametrize("package", ["", *MAY_IMPORT])
