@@ -1,1 +1,1 @@
-"""What every package uses: text, tables, files, labels and frozen records."""
+"""What every package uses: text, tables, bounded reads and atomic writes, digests, labels as JSON, frozen records."""

@@ -1,4 +1,4 @@
-"""Named architectures, the modules that they are built from, and layer summaries."""
+"""The table of named architectures, what builds it, its modules, and layer summaries."""
 
 from typing import TYPE_CHECKING
 

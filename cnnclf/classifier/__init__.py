@@ -1,4 +1,4 @@
-"""The estimator `CNNClassifier`, its parameters, recipes, files and test-time augmentation."""
+"""`CNNClassifier`, its parameters, labels, files, recipes, and test-time augmentation."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The ``cnnclf`` command."""
+"""The `cnnclf` command."""
 
 from typing import TYPE_CHECKING
 

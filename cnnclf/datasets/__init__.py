@@ -1,4 +1,4 @@
-"""Images and labels from MNIST, scikit-learn's digits, IDX files and folders, and their splits."""
+"""MNIST, scikit-learn's digits, IDX files, folders of pictures, and their splits."""
 
 from typing import TYPE_CHECKING
 

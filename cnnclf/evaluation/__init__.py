@@ -1,4 +1,4 @@
-"""Evaluation of predictions: metrics, McNemar's test, overfitting, robustness, saved predictions."""
+"""`Evaluation` of predictions, McNemar's test, the overfitting verdict, robustness, saved predictions."""
 
 from typing import TYPE_CHECKING
 

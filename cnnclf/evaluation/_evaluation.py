@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, precision_recall_fscore_support
 
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import cut, percent, quote_all, share_of
@@ -196,9 +196,9 @@ class Evaluation(Summarised):
         """Mean of -ln(probability of the true class), clipped to the float type's epsilon as scikit-learn does."""
         if self.y_proba is None:
             return None
-        epsilon = np.finfo(self.y_proba.dtype).eps
-        of_true = self.y_proba[np.arange(self.n_samples), encode(self.y_true, self.classes)]
-        return float(-np.log(np.clip(of_true, epsilon, 1 - epsilon)).mean(dtype=np.float64))
+        # Sums differ from 1 by rounding, of which scikit-learn would warn.
+        shares = self.y_proba / self.y_proba.sum(axis=1, keepdims=True)
+        return float(log_loss(self._encoded()[0], shares, labels=np.arange(len(self.classes))))
 
     @property
     def brier_score(self) -> float | None:
@@ -209,10 +209,8 @@ class Evaluation(Summarised):
         """
         if self.y_proba is None:
             return None
-        errors = self.y_proba.astype(np.float64)
-        errors[np.arange(self.n_samples), encode(self.y_true, self.classes)] -= 1
-        score = (errors**2).sum(axis=1).mean()
-        return float(score / 2 if len(self.classes) == 2 else score)
+        shares = self.y_proba / self.y_proba.sum(axis=1, keepdims=True, dtype=np.float64)
+        return float(brier_score_loss(self._encoded()[0], shares, labels=np.arange(len(self.classes))))
 
     @property
     def calibration_error(self) -> float | None:
@@ -365,10 +363,10 @@ class Evaluation(Summarised):
         (0.5, [[1, 0], [1, 0]])
         """
         return {
-            "n_images": self.n_samples,
+            "n_samples": self.n_samples,
             "n_mistakes": self.n_mistakes,
             "accuracy": self.accuracy,
-            "accuracy_interval_95": list(self.accuracy_interval),
+            "accuracy_interval": list(self.accuracy_interval),
             "log_loss": self.log_loss,
             "brier_score": self.brier_score,
             "calibration_error": self.calibration_error,

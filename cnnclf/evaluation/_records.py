@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
+from scipy.stats import binomtest
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ReliabilityBin:
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """Bound a proportion at 95 % (Wilson 1927, JASA 22, 209-212).
+    """Return the 95 % interval of a proportion (Wilson 1927, JASA 22, 209-212).
 
     Parameters
     ----------
@@ -110,7 +110,5 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     >>> "{:.4f} {:.4f}".format(*wilson_interval(9921, 10_000))
     '0.9902 0.9937'
     """
-    p, z2 = successes / n, Z_95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * (p * (1 - p) / n + z2 / (4 * n * n)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

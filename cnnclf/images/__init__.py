@@ -1,4 +1,4 @@
-"""Arrays and picture files → checked images, and the record of what a network takes."""
+"""Arrays and picture files → checked images; `InputSpec`, the record of what a network takes; the one decoder."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""One image on its way through a network: records of every layer, their verification and rendering."""
+"""Traces of an image through a network: recomputed, verified, explained; as text, LaTeX, workbook and page."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Cross-validated comparison of architectures."""
+"""`compare_architectures`, its records, and the store of finished folds."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""ONNX files: the classifier that reads them, export, int8 quantisation, and the skl2onnx converter."""
+"""`ONNXClassifier`, its file format, export, graph rewriting, int8, and the converter for skl2onnx."""
 
 from typing import TYPE_CHECKING
 

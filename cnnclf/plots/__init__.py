@@ -1,4 +1,4 @@
-"""Displays of data, training, evaluations, comparisons and traces, drawn with matplotlib."""
+"""Displays, drawn with matplotlib in one style."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Records of a study → web page, Markdown, figures, model card and metrics."""
+"""Records of a study → web page, Markdown, model card and `metrics.json`."""
 
 from typing import TYPE_CHECKING
 

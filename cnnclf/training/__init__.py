@@ -1,4 +1,4 @@
-"""Training of a network: the skorch net, batches, augmentation, schedules, callbacks, checkpoints."""
+"""The skorch net, batches, augmentation, schedules, callbacks, runtime (threads, seeds, precision), checkpoints."""
 
 from typing import TYPE_CHECKING
 

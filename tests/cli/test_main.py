@@ -106,7 +106,7 @@ def test_writes_the_report_the_numbers_and_the_model(digits):
 def test_stdout_says_where_the_report_is_and_the_test_accuracy(digits):
     result, folder = digits
     test = json.loads((folder / "metrics.json").read_text())["test"]
-    low, high = test["accuracy_interval_95"]
+    low, high = test["accuracy_interval"]
     assert result.stdout == (
         f"{folder / 'index.html'}\n"
         f"test accuracy {100 * test['accuracy']:.2f} % (95 % interval {100 * low:.2f} % to {100 * high:.2f} %) "
@@ -947,7 +947,7 @@ def test_a_network_that_learnt_from_mnist_is_judged_on_its_test_set_without_bein
 def test_evaluate_as_json(trained):
     result = cnnclf("evaluate", trained / "model.onnx", "--dataset", "digits", "--json")
     numbers = json.loads(result.stdout)
-    assert numbers["n_images"] == 360
+    assert numbers["n_samples"] == 360
     assert np.trace(numbers["confusion_matrix"]) == numbers["accuracy"] * 360
     assert [row["class"] for row in numbers["per_class"]] == list(range(10))
 
@@ -960,7 +960,7 @@ def test_evaluate_on_a_folder_whose_names_are_the_labels(trained, tmp_path):
         Image.fromarray(grey).save(tmp_path / "data" / str(label) / f"{i}.png")
     result = cnnclf("evaluate", trained / "model.onnx", "--dataset", tmp_path / "data", "--json")
     numbers = json.loads(result.stdout)
-    assert (numbers["dataset"], numbers["n_images"]) == ("“data”", 50)
+    assert (numbers["dataset"], numbers["n_samples"]) == ("“data”", 50)
     assert numbers["accuracy"] == ONNXClassifier(trained / "model.onnx").score(X[:50], y[:50])
 
 

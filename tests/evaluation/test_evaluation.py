@@ -311,10 +311,10 @@ def test_any_scikit_learn_classifier_is_judged(few_digits):
 
 def test_the_record_holds_every_figure(evaluation):
     assert evaluation.to_dict() == {
-        "n_images": 6,
+        "n_samples": 6,
         "n_mistakes": 3,
         "accuracy": 0.5,
-        "accuracy_interval_95": list(evaluation.accuracy_interval),
+        "accuracy_interval": list(evaluation.accuracy_interval),
         "log_loss": evaluation.log_loss,
         "brier_score": evaluation.brier_score,
         "calibration_error": evaluation.calibration_error,

@@ -156,19 +156,15 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
 
 
 def house() -> str:
-    """Write the table of modules: what each does, by the first sentence of its docstring, and what it may import."""
-    rows = ["| module | its one job | may import |", "|---|---|---|"]
-    for module, (at_import, when_called) in MAY_IMPORT.items():
-        source = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-        job = " ".join((ast.get_docstring(source) or "").partition("\n\n")[0].split())
-        job = re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", r"`\1\2`", job)
-        later = when_called - at_import
-        names = [f"`{name}`" for name in sorted(at_import)]
-        if module == "cli":
-            names.append("any, within its commands")
-        elif later:
-            names.append("when called: " + ", ".join(f"`{name}`" for name in sorted(later)))
-        rows.append(f"| `{module}` | {job} | {', '.join(names) or '–'} |")
+    """Write the table of packages: what is in each, by its docstring, and what it may import."""
+    rows = ["| package | what is in it | may import |", "|---|---|---|"]
+    for package, others in MAY_IMPORT.items():
+        source = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
+        content = " ".join((ast.get_docstring(source) or "").partition("\n\n")[0].split())
+        content = re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", r"`\1\2`", content)
+        names = "all but `cli`" if package == "report" else "all" if package == "cli" else ""
+        names = names or ", ".join(f"`{name}`" for name in MAY_IMPORT if name in others) or "–"
+        rows.append(f"| `{package}` | {content} | {names} |")
     return "\n".join(rows)
 
 
