@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Over all cores, the tests of a module on one of them as long as others have work: its fixtures are made once.
+SPREAD := -n auto --dist worksteal
+PYTEST := $(BIN)/pytest $(SPREAD)
 READY_TO_SERVE := .venv/.ready-to-serve
 READY_TO_FUZZ := .venv/.ready-to-fuzz
 READY_TO_BENCH := .venv/.ready-to-bench
@@ -23,19 +26,23 @@ TESTS_AT_LOWEST := classifier/test_classifier cli/test_main cli/test_completion 
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: report test test-avx2 test-lowest check acceptance fuzz bench notebooks docs clean
+.PHONY: report test test-all test-avx2 test-lowest check acceptance fuzz bench notebooks docs clean
 
 report: $(READY)
 	$(BIN)/cnnclf report --out report
 
+# What one waits for; test-all has also the tests that are marked slow.
 test: $(READY)
-	$(BIN)/pytest -n auto
+	$(PYTEST) -m 'not slow and not acceptance'
+
+test-all: $(READY)
+	$(PYTEST)
 
 test-avx2: $(READY)
-	$(AVX2) $(BIN)/pytest -n auto $(TESTS_THAT_TRAIN:%=tests/%.py)
+	$(AVX2) $(PYTEST) $(TESTS_THAT_TRAIN:%=tests/%.py)
 
 test-lowest: $(READY_AT_LOWEST)
-	$(LOWEST)/pytest -n auto $(TESTS_AT_LOWEST:%=tests/%.py)
+	$(LOWEST)/pytest $(SPREAD) $(TESTS_AT_LOWEST:%=tests/%.py)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

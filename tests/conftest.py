@@ -9,8 +9,11 @@ import sys
 # SciPy reads the switch once, when it is imported: hence here, before anything that imports SciPy.
 os.environ["SCIPY_ARRAY_API"] = "1"
 
+# OpenMP's threads that wait for each other by spinning cost more than layers as small as the tests' do, and pytest's
+# workers have a core each. OpenMP reads the number once, when torch is imported, in these processes and their children.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
-import torch
 from sklearn.model_selection import train_test_split
 
 from cnnclf import load_digits
@@ -40,15 +43,6 @@ def few_digits(digits):
     return read_only(X, y, X_test, y_test)
 
 
-@pytest.fixture
-def one_thread():
-    """Run torch in one thread: threads that wait for each other by spinning cost more than such small layers do."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
 def leave(reason):
     """Skip a test for want of a program; continuous integration installs them, and must not skip."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
@@ -63,9 +57,9 @@ def haswell():
     return [emulator, "-cpu", "Haswell", os.path.realpath(sys.executable)]  # the interpreter itself, no link to it
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A headless Chromium that has no network."""
+@pytest.fixture(scope="session")
+def browser_process(tmp_path_factory):
+    """A headless Chromium, which takes seconds to start."""
     from selenium import webdriver
 
     binary, driver_binary = shutil.which("chromium"), shutil.which("chromedriver")
@@ -82,7 +76,15 @@ def chromium(tmp_path_factory):
     driver = webdriver.Chrome(options, webdriver.ChromeService(driver_binary))
     driver.set_script_timeout(300)
     driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def chromium(browser_process):
+    """A headless Chromium that has no network, and nothing of the tests before: neither a size nor a colour scheme."""
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    browser_process.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    browser_process.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser_process.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [], "media": ""})
+    return browser_process

@@ -13,8 +13,6 @@ from cnnclf.evaluation._overfitting import diagnose
 from cnnclf.report._data import DataRecord
 from cnnclf.report._records import ModelRecord, Report, Reproduction
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def shown(few_digits):

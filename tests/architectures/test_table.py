@@ -24,8 +24,6 @@ from cnnclf.architectures._summary import (
 from cnnclf.architectures._table import ARCHITECTURES, find_architecture, list_architectures
 from cnnclf.inspection._trace import Trace
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # Trainable parameters at 1×28×28 and 10 classes, by hand. A convolution of k×k from a to b channels has
 # (k·k·a + 1)·b, a dense layer from a to b features (a + 1)·b. A valid 3×3 convolution takes 2 off each side, a 2×2
 # pooling halves it, rounded down.

@@ -12,8 +12,6 @@ from cnnclf import RECIPES, CNNClassifier
 from cnnclf.classifier._checks import check_parameters
 from cnnclf.classifier._recipes import find_recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def some(few_digits):

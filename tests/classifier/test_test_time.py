@@ -23,8 +23,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from cnnclf import CNNClassifier, ONNXClassifier, TestTimeAugmentation
 from cnnclf.classifier._test_time import in_frame_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class OnePixel(ClassifierMixin, BaseEstimator):
     """A classifier that takes one number of each row for the probability of its first class, and keeps what it gets."""

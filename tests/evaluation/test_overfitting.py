@@ -318,7 +318,6 @@ def fit(digits, seed, *, n_train, noise=0.0, n_valid=300, **parameters):
     return diagnose(clf.fit(X[train], labels, X_val=X[valid], y_val=y[valid]).history_)
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("seed", range(3))
 class TestRealFits:
     @pytest.mark.parametrize("noise", [0.4, 1.0])

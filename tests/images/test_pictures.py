@@ -214,7 +214,7 @@ def test_otsu_by_hand():
     assert otsu_threshold(np.array([[10, 11, 10, 200, 200]], dtype=np.uint8)) == 11
 
 
-def test_a_drawn_digit_is_recognised(one_thread):
+def test_a_drawn_digit_is_recognised():
     X, y = load_digits()
     clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
     assert clf.predict(read_picture(file_of(five()), DIGITS)[np.newaxis]).tolist() == [5]

@@ -19,8 +19,6 @@ from cnnclf.architectures._summary import summarize
 from cnnclf.inspection import _html as walkthrough_html
 from cnnclf.inspection._html import render, write
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def build(image_shape, n_classes):
     """Everything that a layer can do with its neighbours: padding, stride, dilation, groups, blocks, and a stranger."""

@@ -20,8 +20,6 @@ from cnnclf.inspection._narrative import sum_up, tell
 from cnnclf.inspection._text import shade, text_item, text_matrix, to_markdown, to_text
 from cnnclf.inspection._trace import Trace
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 GOLDEN = Path(__file__).parent / "golden"
 RENDERINGS = {"txt": to_text, "md": to_markdown, "tex": to_latex}
 LINE = 110
@@ -118,11 +116,7 @@ def noise(*shape, seed=0):
 @pytest.fixture(scope="module")
 def default_net(few_digits):
     X, y, _, _ = few_digits
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
-    torch.set_num_threads(n_threads)
-    return clf
+    return CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,6 @@ from cnnclf.inspection._trace import Trace
 from cnnclf.inspection._verify import EXPORTS, LayerCheck, Verification
 from cnnclf.training._inference import rows_alike
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def sequence(**layers):
     return nn.Sequential(OrderedDict(layers))

@@ -72,7 +72,6 @@ def assert_shown(printed: str, shown: str) -> None:
 RUN_HERE = [page for page in PAGES if has_code(page) and page not in RUN_ELSEWHERE]
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("page", RUN_HERE)
 def test_every_block_of_a_page_runs_in_order(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

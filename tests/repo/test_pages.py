@@ -119,8 +119,7 @@ def look(chromium, folder):
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": prefers, "media": media})
         return chromium
 
-    yield look
-    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [], "media": ""})
+    return look
 
 
 @pytest.mark.parametrize("page", SHEETS)
@@ -200,7 +199,6 @@ def test_every_strength_of_a_cell_leaves_its_number_readable(chromium, place, sc
     chromium.execute_script("document.documentElement.innerHTML = arguments[0]", html)
     assert chromium.execute_script("return document.querySelectorAll('td[style]').length") == 200
     assert chromium.execute_script(FAINT) == []
-    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [], "media": ""})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

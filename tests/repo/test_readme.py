@@ -52,7 +52,6 @@ SHORTER = {
 RUN_ELSEWHERE = ("make report", "make test", "cnnclf app")  # acceptance/test_newcomer.py, CI, cli/test_app.py
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command that is shown runs, those of the five steps in `acceptance/test_newcomer.py`."""
     monkeypatch.chdir(tmp_path)

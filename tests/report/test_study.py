@@ -13,8 +13,6 @@ from cnnclf.model_selection._compare import compare_architectures
 from cnnclf.report._records import Reproduction
 from cnnclf.report._study import FOLDS_FOLDER, MODEL_FILE, carry_out, match_labels, train
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 REPRODUCTION = Reproduction("cnnclf report", 0, {})
 NAMES = ("tiny", "lenet5")
 

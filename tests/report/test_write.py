@@ -31,8 +31,6 @@ from cnnclf.report._records import Cost, Example, ModelRecord, Report, Reproduct
 from cnnclf.report._render import data_uri
 from cnnclf.report._write import figures, metrics, picture_grids, to_html, to_markdown, write
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 JUDGED = ("confusion", "confusion_shares", "per_class", "reliability")
 COMPARED = ("fold_curves", "folds", "accuracy_parameters", "accuracy_multiply_adds")
 FIGURES = (*JUDGED, *COMPARED, "classes", "loss", "accuracy")

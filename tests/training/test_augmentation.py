@@ -9,8 +9,6 @@ import torch
 from cnnclf.training import _augmentation as augment
 from cnnclf.training._augmentation import AUGMENTATIONS, ELASTIC_SD, Compose, affine, elastic, erase, shift
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CUSTOM = {"mirror": lambda x: x.flip(3)}
 
 

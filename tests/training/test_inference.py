@@ -84,7 +84,6 @@ def check(name):
     assert sizes_and_places_that_matter(NETWORKS[name], 28 if "28" in name else 8) == []
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_row_is_answered_alike_at_every_place_of_every_batch(name):
     check(name)
