@@ -18,7 +18,6 @@ import typer
 
 from cnnclf import __version__
 from cnnclf._utils.text import quote
-from cnnclf.classifier._recipes import RECIPES
 from cnnclf.cli._app import make_server
 from cnnclf.cli._models import (
     TRACE_FORMATS,
@@ -31,25 +30,29 @@ from cnnclf.cli._models import (
     write_trace,
 )
 from cnnclf.cli._options import (
+    ARCHITECTURE,
     COMPARED,
     DATASET,
     EITHER_MODEL,
     EPOCHS,
+    FOLDS,
+    FROM_PREDICTIONS,
     JOBS,
     JSON,
     LABELLED,
     MODEL,
+    PROFILE,
+    RECIPE,
     SEED,
+    TO_COMPARE,
     BadUsageError,
     Profile,
     check_dataset_name,
     check_jobs,
     check_names,
     clear_errors,
-    complete_architecture,
     complete_architectures,
     complete_labelled,
-    complete_recipe,
     prepare_folder,
 )
 from cnnclf.cli._train import compare_and_draw, judge_predictions, make_classifier, study
@@ -78,54 +81,15 @@ def cnnclf(
 @app.command()
 def report(
     dataset: Annotated[str, DATASET] = "auto",
-    profile: Annotated[
-        Profile,
-        typer.Option(help="quick trains one network; full compares several by k-fold first, and trains the best."),
-    ] = Profile.quick,
-    architecture: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=complete_architecture,
-            metavar="NAME",
-            help="Which network is trained.",
-            show_default="the estimator's own; full: the best of them",
-        ),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=complete_recipe,
-            metavar="NAME",
-            help=f"Network and training that go well together, in place of --architecture: {', '.join(RECIPES)}. "
-            "--epochs overrides its own.",
-            show_default=False,
-        ),
-    ] = None,
-    architectures: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=complete_architectures,
-            metavar="A,B,…",
-            help="full: networks to compare.",
-            show_default=COMPARED.replace(",", ", "),
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None, typer.Option(min=2, metavar="N", help="full: folds of the comparison.", show_default="3")
-    ] = None,
+    profile: Annotated[Profile, PROFILE] = Profile.quick,
+    architecture: Annotated[str | None, ARCHITECTURE] = None,
+    recipe: Annotated[str | None, RECIPE] = None,
+    architectures: Annotated[str | None, TO_COMPARE] = None,
+    folds: Annotated[int | None, FOLDS] = None,
     epochs: Annotated[int | None, EPOCHS] = None,
     seed: Annotated[int, SEED] = 0,
     jobs: Annotated[int, JOBS] = -1,
-    from_predictions: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Judge saved predictions of any classifier instead: a .csv file with a column true and a column "
-            "predicted or one of probabilities a class, or an .npz file with y_true and y_pred, or y_proba and "
-            "classes. With --dataset, which names the test images, they are shown.",
-            show_default=False,
-        ),
-    ] = None,
+    from_predictions: Annotated[Path | None, FROM_PREDICTIONS] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("report"),
     json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON document.")] = False,
 ) -> None:

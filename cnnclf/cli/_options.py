@@ -89,6 +89,34 @@ DATASET = typer.Option(
 )
 EPOCHS = typer.Option(min=1, metavar="N", help="Passes over the training images.", show_default="the estimator's own")
 SEED = typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of every random choice.")
+PROFILE = typer.Option(help="quick trains one network; full compares several by k-fold first, and trains the best.")
+ARCHITECTURE = typer.Option(
+    autocompletion=complete_architecture,
+    metavar="NAME",
+    help="Which network is trained.",
+    show_default="the estimator's own; full: the best of them",
+)
+RECIPE = typer.Option(
+    autocompletion=complete_recipe,
+    metavar="NAME",
+    help=f"Network and training that go well together, in place of --architecture: {', '.join(RECIPES)}. "
+    "--epochs overrides its own.",
+    show_default=False,
+)
+TO_COMPARE = typer.Option(
+    autocompletion=complete_architectures,
+    metavar="A,B,…",
+    help="full: networks to compare.",
+    show_default=COMPARED.replace(",", ", "),
+)
+FOLDS = typer.Option(min=2, metavar="N", help="full: folds of the comparison.", show_default="3")
+FROM_PREDICTIONS = typer.Option(
+    metavar="FILE",
+    help="Evaluate saved predictions of any classifier instead: a .csv file with a column true and a column predicted "
+    "or one of probabilities per class, or an .npz file with y_true and y_pred, or y_proba and classes. With "
+    "--dataset, which names the test images, they are shown.",
+    show_default=False,
+)
 JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one a core.")
 
 

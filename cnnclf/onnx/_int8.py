@@ -102,20 +102,14 @@ def pool_as_channels(model: onnx.ModelProto) -> str | None:
     given = {value.name: value.type.tensor_type.shape.dim for value in infer_shapes(model).graph.value_info}
     channels, height, width = (axis.dim_value for axis in given[cast.output[0]][1:])
     kernel = weights[conv.input[1]]
-    n_kernels, _, *size = kernel.shape
+    n_kernels, _, *size = kernel.shape  # (n_kernels, channels, height, width)
     pool = settings(a if a.op_type == "MaxPool" else b)
     is_plain = settings(conv) == settings_of_conv(size) and pool == POOLING
     if not is_plain or height % 2 or width % 2:
         return None
 
-    # Neighbour (p, q) sees pixel (i, j) of its window at (p + i, q + j) of the larger one: in which block, and where.
     blocks = [(k + 2) // 2 for k in size]
-    moved = np.zeros((2, 2, n_kernels, *blocks, channels, 2, 2))
-    for p, q, i, j in np.ndindex(2, 2, *size):
-        y, x = p + i, q + j
-        moved[p, q, :, y // 2, x // 2, :, y % 2, x % 2] = kernel[:, :, i, j]
-    moved = moved.reshape(4 * n_kernels, *blocks, 4 * channels).transpose(0, 3, 1, 2)
-    bias = np.tile(bias_of(weights, conv), 4)
+    moved, bias = move_by_a_pixel(kernel, blocks), np.tile(bias_of(weights, conv), 4)
     pooled = [(side - k + 1) // 2 for side, k in zip((height, width), size, strict=True)]
 
     flat = writer(graph, cast.input[0])
@@ -150,6 +144,29 @@ def pool_as_channels(model: onnx.ModelProto) -> str | None:
     graph.node.extend([*kept, *new, *rest])
     drop_unused(graph)
     return "pixels_float"
+
+
+def move_by_a_pixel(kernel: NDArray[Any], blocks: Sequence[int]) -> NDArray[np.float64]:
+    """Return one kernel per neighbour of a 2×2 pooling, over blocks of 2×2 pixels that stand as channels.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (n_kernels, channels, height, width)
+        The convolution's own.
+    blocks : sequence of two int
+        Height and width of a window, in blocks.
+
+    Returns
+    -------
+    ndarray of shape (4 n_kernels, 4 channels, *blocks), float64
+    """
+    n_kernels, channels, *size = kernel.shape
+    moved = np.zeros((2, 2, n_kernels, *blocks, channels, 2, 2))
+    # Neighbour (p, q) sees pixel (i, j) of its window at (p + i, q + j) of the larger one: in which block, and where.
+    for p, q, i, j in np.ndindex(2, 2, *size):
+        y, x = p + i, q + j
+        moved[p, q, :, y // 2, x // 2, :, y % 2, x % 2] = kernel[:, :, i, j]
+    return moved.reshape(4 * n_kernels, *blocks, 4 * channels).transpose(0, 3, 1, 2)
 
 
 def settings_of_conv(size: Sequence[int]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from cnnclf._utils.files import write_atomically
 from cnnclf.evaluation._overfitting import RULE
 from cnnclf.inspection._narrative import tell
+from cnnclf.model_selection._comparison import ArchitectureResult
 from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
 from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
 from cnnclf.plots._evaluation import (
@@ -91,25 +92,7 @@ def metrics(report: Report) -> dict[str, Any]:
         record["comparison"] = {
             "n_folds": comparison.n_folds,
             "best": comparison.best.name,
-            "architectures": [
-                {
-                    "architecture": result.name,
-                    "n_parameters": result.n_parameters,
-                    "n_multiply_adds": result.n_multiply_adds,
-                    "accuracy_mean": result.mean_accuracy,
-                    "accuracy_sd": result.std_accuracy,
-                    "folds": [
-                        {
-                            "accuracy": fold.accuracy,
-                            "history": [
-                                {key: epoch[key] for key in epoch if key != "seconds"} for epoch in fold.history
-                            ],
-                        }
-                        for fold in result.folds
-                    ],
-                }
-                for result in comparison.results
-            ],
+            "architectures": [compared(result) for result in comparison.results],
         }
     if model is not None:
         record["model"] = {
@@ -134,6 +117,24 @@ def metrics(report: Report) -> dict[str, Any]:
     if run is not None:
         record["run"] = asdict(run)
     return record
+
+
+def compared(result: ArchitectureResult) -> dict[str, Any]:
+    """Return the numbers of one architecture of a comparison, without what differs from run to run."""
+    return {
+        "architecture": result.name,
+        "n_parameters": result.n_parameters,
+        "n_multiply_adds": result.n_multiply_adds,
+        "accuracy_mean": result.mean_accuracy,
+        "accuracy_sd": result.std_accuracy,
+        "folds": [
+            {
+                "accuracy": fold.accuracy,
+                "history": [{key: epoch[key] for key in epoch if key != "seconds"} for epoch in fold.history],
+            }
+            for fold in result.folds
+        ],
+    }
 
 
 def to_html(report: Report, drawings: Mapping[str, str]) -> str:
