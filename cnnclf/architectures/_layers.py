@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 ImageShape = tuple[int, int, int]
-ArchitectureFunction = Callable[[ImageShape, int], nn.Module]
+ArchitectureFunction: TypeAlias = "Callable[[ImageShape, int], nn.Module]"
 
 
 @dataclass(frozen=True)

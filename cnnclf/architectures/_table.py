@@ -1,12 +1,13 @@
 """Named architectures: ``name → build(image_shape, n_classes) → nn.Sequential``, and each one's facts."""
 
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from cnnclf._utils.text import did_you_mean, quote
-from cnnclf.architectures._build import build_sequential
 from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, ImageShape, Layer, Norm, Pool, ReLU
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class Architecture:
     source: str
     n_parameters: int
 
-    def build(self, image_shape: ImageShape, n_classes: int) -> nn.Sequential:
-        """Make the network for images of ``image_shape`` (channels, height, width) with ``n_classes`` logits."""
+    def build(self, image_shape: ImageShape, n_classes: int) -> "nn.Sequential":
+        """Build the network for images of ``image_shape`` (channels, height, width) with ``n_classes`` logits."""
+        from cnnclf.architectures._build import build_sequential  # torch, which the table alone does not need
+
         return build_sequential(self.layers, image_shape, n_classes)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.extras import needed_by
 from cnnclf._utils.text import cut, quote
+from cnnclf.architectures._table import list_architectures
 from cnnclf.classifier._recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -28,23 +29,9 @@ Labels = NDArray[Any]
 Classifier: TypeAlias = "CNNClassifier | ONNXClassifier"
 
 
-# By name, as completing a line must not wait for torch, which the table of architectures needs.
-ARCHITECTURES = (
-    "compact",
-    "accurate",
-    "tiny",
-    "lenet5",
-    "keras_mnist",
-    "pytorch_mnist",
-    "pool3_head1",
-    "pool3_head3",
-    "pool2_conv3",
-)
-
-
 def complete_architecture(typed: str) -> list[str]:
     """Offer the architectures that begin so."""
-    return [name for name in ARCHITECTURES if name.startswith(typed)]
+    return [name for name in list_architectures() if name.startswith(typed)]
 
 
 def complete_architectures(typed: str) -> list[str]:

@@ -161,6 +161,7 @@ def test_the_package_alone_loads_nothing_heavy():
         ("from cnnclf import CNNClassifier", {"onnx", "onnxruntime", "onnxscript", "pooch", "jinja2", "typer"}),
         ("from cnnclf import ONNXClassifier", {"torch", "sklearn", "skorch", "scipy", "onnx", "pandas", "PIL"}),
         ("from cnnclf import TestTimeAugmentation", {"torch", "skorch", "onnxruntime", "PIL"}),
+        ("from cnnclf import list_architectures", {"torch", "sklearn", "numpy"}),
         ("from cnnclf import RECIPES", {"torch", "sklearn", "numpy"}),
         ("import cnnclf.images._pictures", {"torch", "sklearn", "scipy", "onnxruntime"}),
         ("import cnnclf.cli._main", {"torch", "sklearn", "matplotlib", "onnxruntime", "PIL"}),
