@@ -5,7 +5,7 @@ import hashlib
 
 from cnnclf._utils.extras import needed_by
 
-with needed_by("a page"):
+with needed_by("an HTML page"):
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 

@@ -29,7 +29,7 @@ def sentence(distribution, what, extra):
     ("library", "program", "what"),
     [
         ("matplotlib", "from cnnclf.plots import ConfusionMatrixDisplay", "ConfusionMatrixDisplay"),
-        ("jinja2", "import cnnclf._utils.jinja", "a page"),
+        ("jinja2", "import cnnclf._utils.jinja", "an HTML page"),
         ("pooch", "from cnnclf import load_mnist; load_mnist()", "load_mnist"),
         ("PIL", "from cnnclf import load_image_folder; load_image_folder('.')", "load_image_folder"),
         ("PIL", "from cnnclf.images import read_picture", "read_picture"),
@@ -62,7 +62,7 @@ def test_a_command_says_it_without_a_traceback(library, command, tmp_path, monke
     arguments = ["cnnclf", *command.split()]
     said = run_without(library, f"sys.argv = {arguments}\nfrom cnnclf.cli import main; main()")
     distribution, extra = LIBRARIES[library]
-    what = {"jinja2": "a page", "pooch": "load_mnist"}.get(library, "this command")
+    what = {"jinja2": "an HTML page", "pooch": "load_mnist"}.get(library, "this command")
     assert said.splitlines()[-1] == f"error: {sentence(distribution, what, extra)}"
     assert "Traceback" not in said
 

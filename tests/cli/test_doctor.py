@@ -111,6 +111,17 @@ def test_mnist_that_is_not_there_is_not_broken_and_the_cure_is_named(monkeypatch
     }
 
 
+def test_without_pooch_mnist_is_not_looked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    code, told = examined()
+    assert (code, told["data"]["digits"]["value"]) == (0, "come with scikit-learn")
+    assert told["data"]["MNIST"] == {
+        "value": "not looked for without pooch",
+        "is_broken": False,
+        "advice": "pip install pooch requests pillow",
+    }
+
+
 def test_damaged_mnist_is_broken(monkeypatch, tmp_path):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"not this")
     monkeypatch.setenv("CNNCLF_DATA", str(tmp_path))

@@ -111,7 +111,7 @@ def test_a_notebook_opens_in_colab_and_installs_what_it_needs_there(name):
     assert re.match(r"# .+\n\n", notebook.cells[0].source)
     assert BADGE.format(name) in notebook.cells[0].source
     assert install.startswith(
-        'import sys\n\nPACKAGE = "cnnclf"  # after release; before it, the path of a clone\n'
+        'import sys\n\nPACKAGE = "cnnclf[all]"  # after release; before it, the path of a clone and [all]\n'
         'if "google.colab" in sys.modules:\n    %pip install -q {PACKAGE}'
     )
     assert len(install.splitlines()) == 5  # elsewhere it does nothing
