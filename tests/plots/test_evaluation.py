@@ -20,6 +20,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.svm import LinearSVC
 from torch import nn
 
+from cnnclf import plots
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._records import Mistake, ReliabilityBin, Scores, wilson_interval
 from cnnclf.inspection._trace import Trace
@@ -35,7 +36,6 @@ from cnnclf.plots import (
     ReliabilityDisplay,
     TraceDisplay,
 )
-from cnnclf.plots import _evaluation as plots
 from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
 from cnnclf.plots._evaluation import confusion_colours
 from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
