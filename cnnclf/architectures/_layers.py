@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ImageShape = tuple[int, int, int]
-ArchitectureFunction: TypeAlias = "Callable[[ImageShape, int], nn.Module]"
+ArchitectureFunction: TypeAlias = Callable[[ImageShape, int], "nn.Module"]
 
 
 @dataclass(frozen=True)
