@@ -28,7 +28,7 @@ from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import find_architecture
 from cnnclf.images._arrays import check_images
 from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
-from cnnclf.training._data import arrange, fingerprint
+from cnnclf.training._data import Labelled, arrange, fingerprint
 from cnnclf.training._runtime import choose_precision
 from cnnclf.training._schedules import OPTIMIZERS, one_cycle
 
@@ -87,7 +87,7 @@ def check_data(X: np.ndarray, y: np.ndarray) -> None:
     """Do what `fit` does once with its data before it trains: check, order, name and measure it."""
     pixels, _ = check_images(X)
     order, _ = arrange(pixels, y, None)
-    fingerprint(pixels, y, None, order)
+    fingerprint(Labelled(pixels, y, None, order))
     Standardise.learn(torch.from_numpy(pixels), torch.from_numpy(order))
 
 

@@ -123,36 +123,3 @@ def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | Non
     if weight.max() == 0:
         raise ValueError("Expected some sample_weight above 0; got only zeros. There is nothing to learn from.")
     return weight
-
-
-def class_weights(
-    class_weight: dict[Any, float] | str | None,
-    classes: NDArray[Any],
-    labels: NDArray[np.int64],
-    sample_weight: NDArray[np.float64] | None,
-    order: NDArray[np.int64],
-) -> NDArray[np.float64] | None:
-    """Resolve ``class_weight`` to one weight per class, "balanced" as Σw / (n_classes · Σw of the class)."""
-    if class_weight is None:
-        return None
-    visited = labels[order]
-    weights = np.ones(len(classes))
-    if isinstance(class_weight, dict):
-        left_out = [label for label in classes.tolist() if label not in class_weight]
-        strangers = [label for label in class_weight if label not in classes]
-        # Some of the classes may be missing here, as in a fold; a stranger beside a class left out is a misspelling.
-        if left_out and strangers:
-            raise ValueError(
-                f"class_weight names {quote_all(strangers)}, which y does not have, and leaves out "
-                f"{quote_all(left_out)}. Name the classes as y does."
-            )
-        for label, weight in class_weight.items():
-            weights[classes == label] = weight
-    else:
-        counted = None if sample_weight is None else sample_weight[order] / sample_weight.max()  # no sum overflows
-        sums = np.bincount(visited, counted, minlength=len(classes))
-        present = sums > 0
-        weights[present] = sums.sum() / (present.sum() * sums[present])
-    if not weights[visited].any():
-        raise ValueError(f"class_weight={quote(class_weight)} gives every row weight 0; give some class more.")
-    return weights

@@ -8,7 +8,6 @@ estimator, the names, shapes and types of the tensors beside those of its archit
 """
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -25,7 +24,9 @@ from cnnclf._utils.labels import decode_labels, encode_labels, plain
 from cnnclf._utils.text import quote, quote_all
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import find_architecture
-from cnnclf.images._spec import InputSpec, is_whole
+from cnnclf.classifier._build import make_module
+from cnnclf.classifier._fitted import Fitted, restore
+from cnnclf.classifier._parameters import check_parameters
 
 SCHEMA = 2
 KEY = "cnnclf"
@@ -53,32 +54,6 @@ TYPES = {
 }
 # A folder that fit would write to: it belongs to a machine, and a stranger's file must not name one.
 OF_THIS_PLACE = {"checkpoint"}
-HISTORY = {"epoch", "train_loss", "train_accuracy", "train_images", "valid_loss", "valid_accuracy", "lr", "seconds"}
-
-
-def is_epoch(row: object) -> bool:
-    """Tell whether a value from JSON is what the history says of an epoch."""
-    return (
-        isinstance(row, dict)
-        and {"epoch", "seconds"} <= row.keys() <= HISTORY
-        and is_whole(row["epoch"], 1)
-        and all(type(value) in (int, float) for value in row.values())
-    )
-
-
-# What the header says of the estimator, beside its parameters: a test and the words for it.
-FITTED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "input": (lambda v: isinstance(v, dict), "what the network takes"),
-    "training_data": (lambda v: isinstance(v, str), "text"),
-    "learnt": (lambda v: isinstance(v, str), "text"),
-    "feature_names": (
-        lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str) for name in v)),
-        "null or a list of text",
-    ),
-    "batch_size": (lambda v: is_whole(v, 1), "a whole number of at least 1"),
-    "seed": (is_whole, "a whole number of at least 0"),
-    "history": (lambda v: isinstance(v, list) and all(map(is_epoch, v)), "a list of epochs"),
-}
 
 
 def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
@@ -89,11 +64,10 @@ def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
         params["callbacks"] = None  # live objects, of which `plain` leaves the list
     if isinstance(clf.class_weight, dict):
         params["class_weight"] = [[plain(label), float(weight)] for label, weight in clf.class_weight.items()]
-    fitted = {name: plain(value) for name, value in clf._fitted_state().items() if name != "classes"}
     state = {
         "params": params,
         "classes": encode_labels(clf.classes_),
-        "fitted": fitted,
+        "fitted": Fitted.of(clf).to_json(),
         "versions": {name: version(name) for name in ("cnnclf", "torch", "skorch", "scikit-learn")},
     }
     write_model(path, clf.module_.state_dict(), state)
@@ -106,17 +80,17 @@ def load_estimator(cls: Any, path: str | os.PathLike[str], architecture: Callabl
         state, specification = read_header(content)
         clf, fitted = make_estimator(cls, state, architecture)
         check_specification(specification, specify(clf, fitted))
-        clf._restore(fitted, read_tensors(content))
+        tensors = read_tensors(content)
+        check_parameters(clf.get_params(deep=False))
+        restore(clf, fitted, tensors)
     # the last two are of numbers without measure
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: {error}") from error
     return clf
 
 
-def make_estimator(
-    cls: Any, state: Mapping[str, Any], architecture: Callable[..., Any] | None
-) -> tuple[Any, dict[str, Any]]:
-    """Check what a header says, and make the unfitted estimator and what fitting learnt, beside the tensors."""
+def make_estimator(cls: Any, state: Mapping[str, Any], architecture: Callable[..., Any] | None) -> tuple[Any, Fitted]:
+    """Check what a header says; return the unfitted estimator and what fitting learnt."""
     match state:
         case {"params": {"architecture": saved, "class_weight": weights, **rest}, "fitted": dict(fitted)}:
             others = {str(name): value for name, value in rest.items() if name not in OF_THIS_PLACE}
@@ -136,39 +110,22 @@ def make_estimator(
         )
     if isinstance(weights, list):
         weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
-    fitted = {**fitted, "classes": decode_labels(state.get("classes"))}
-    fitted["input"] = check_fitted(fitted)
-    return cls(architecture=saved if architecture is None else architecture, class_weight=weights, **others), fitted
+    learnt = Fitted.from_json(fitted, decode_labels(state.get("classes")))
+    return cls(architecture=saved if architecture is None else architecture, class_weight=weights, **others), learnt
 
 
-def check_fitted(fitted: Mapping[str, Any]) -> InputSpec:
-    """Refuse what no fitting can have learnt; give the input that it was for."""
-    if fitted.keys() != FITTED.keys() | {"classes"}:
-        raise ValueError(f"Expected {EXPECTED}; what it says of fitting has other parts. Save the model again.")
-    for name, (is_valid, expected) in FITTED.items():
-        if not is_valid(fitted[name]):
-            raise ValueError(f"{name} must be {expected}; got {quote(fitted[name])}. Save the model again.")
-    spec = InputSpec.from_json(fitted["input"])
-    check_image_size(spec.image_shape)
-    names = fitted["feature_names"]
-    if names is not None and len(names) != math.prod(spec.input_shape):
-        raise ValueError(f"feature_names must be one a feature; got {len(names):,}. Save the model again.")
-    return spec
-
-
-def specify(clf: Any, fitted: Mapping[str, Any]) -> Specification:
-    """Tell what tensors a network has. For a named architecture this takes no memory, whatever the shapes."""
-    image_shape, n_classes = fitted["input"].image_shape, len(fitted["classes"])
+def specify(clf: Any, fitted: Fitted) -> Specification:
+    """Return which tensors a network has. For a named architecture this takes no memory, whatever the shapes."""
+    image_shape, n_classes = fitted.input.image_shape, len(fitted.classes)
     n_channels = image_shape[0]
+    standardise = Standardise(torch.zeros(n_channels), torch.ones(n_channels))
     if isinstance(clf.architecture, str):
         with torch.device("meta"):
-            standardise = Standardise(torch.zeros(n_channels), torch.ones(n_channels))
             body = find_architecture(clf.architecture).build(image_shape, n_classes)
         parts = {f"standardise.{name}": tensor for name, tensor in standardise.state_dict().items()}
         tensors = parts | body.state_dict()
     else:
-        clf.image_shape_, clf.classes_, clf._seed = image_shape, fitted["classes"], fitted["seed"]
-        tensors = clf._make_module(Standardise(torch.zeros(n_channels), torch.ones(n_channels))).state_dict()
+        tensors = make_module(clf.architecture, image_shape, n_classes, standardise, fitted.seed).state_dict()
     return {name: (TYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 

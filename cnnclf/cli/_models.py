@@ -90,12 +90,9 @@ def find_dataset(clf: Classifier) -> str:
 def count_learnt(X: Images, clf: Classifier) -> tuple[int, int]:
     """Count the images, as a network takes them, that it learnt from; and of how many that can be told."""
     from cnnclf.images._arrays import check_images
-    from cnnclf.onnx._classifier import ONNXClassifier
     from cnnclf.training import _recognition as recognition
 
-    text = clf.metadata_.get("learnt", "") if isinstance(clf, ONNXClassifier) else clf._fitted_state()["learnt"]
-    kept = recognition.from_text(text)
-    return recognition.count_learnt(kept, check_images(X, layout=clf.input_spec_)[0])
+    return recognition.count_learnt(clf.training_data_.learnt, check_images(X, layout=clf.input_spec_)[0])
 
 
 def warn_of_learnt(X: Images, clf: Classifier) -> None:

@@ -23,8 +23,8 @@ from cnnclf._utils.text import percent, quote
 from cnnclf.architectures._layers import ArchitectureFunction
 from cnnclf.architectures._summary import summarize
 from cnnclf.architectures._table import find_architecture
-from cnnclf.classifier._checks import check_parameters
 from cnnclf.classifier._classifier import CNNClassifier
+from cnnclf.classifier._parameters import check_parameters
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.model_selection._store import Job, find_measured, find_places, read, write
 from cnnclf.training._runtime import ONE_SEED_AT_A_TIME, session

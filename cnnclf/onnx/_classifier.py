@@ -18,6 +18,7 @@ from cnnclf.images._arrays import check_images
 from cnnclf.images._layout import ImageLayout
 from cnnclf.images._spec import InputSpec, warn_of_another_unit
 from cnnclf.onnx._file import check_positive, make_session, read_file, read_metadata
+from cnnclf.training._recognition import TrainingData
 
 
 class ONNXClassifier:
@@ -48,6 +49,8 @@ class ONNXClassifier:
     input_spec_ : cnnclf.images.InputSpec
         What the network takes: shapes, order of channels, dtype, the number that is white, mean and std of the training
         pixels, and how a picture file is prepared for it.
+    training_data_ : TrainingData
+        What the file remembers of the training data: its SHA-256, and hashes to recognise images by.
     metadata_ : dict
         What the file says of itself: classes, input, versions, training data.
 
@@ -267,6 +270,7 @@ class ONNXClassifier:
         self.metadata_ = metadata
         self.classes_ = decode_labels(metadata["classes"])
         self.input_spec_ = InputSpec.from_json(metadata["input"])
+        self.training_data_ = TrainingData.from_json(metadata)
         self.image_shape_ = self.input_spec_.image_shape
         self.n_features_in_ = math.prod(self.input_spec_.input_shape)
         self._dtype = np.dtype(self.input_spec_.dtype)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
@@ -29,7 +29,6 @@ from cnnclf.onnx._digest import DIGEST_KEY, seal
 from cnnclf.onnx._file import FORMAT, KEY, make_session, read_metadata
 from cnnclf.onnx._graph import TRACED_OPSET, declare_versions, fold, quiet, strip
 from cnnclf.onnx._int8 import to_int8
-from cnnclf.training._recognition import to_text
 from cnnclf.training._runtime import session
 
 ONE_EXPORT_AT_A_TIME = threading.Lock()  # torch's exporter is for one thread
@@ -43,11 +42,11 @@ INT8_AGREEMENT = 0.98  # share of the calibration images that must keep their la
 
 
 def export(
-    clf: Any, path: str | os.PathLike[str], *, quantize: str | None = None, calibration: ArrayLike | None = None
+    clf: Any, path: str | os.PathLike[str], *, quantize: str | None = None, calibration: NDArray[Any] | None = None
 ) -> None:
-    """Write a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.to_onnx`."""
+    """Write a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.to_onnx`, which checks the images."""
     check_quantize(quantize, calibration)
-    rows = None if calibration is None else input_rows(clf, clf._check_images(calibration, reset=False))
+    rows = None if calibration is None else input_rows(clf, calibration)
     model = build(clf, clf.input_spec_.dtype)
     if rows is not None and quantize:
         model = to_int8(model, rows)
@@ -59,7 +58,7 @@ def export(
     write_atomically(path, content)
 
 
-def check_quantize(quantize: str | None, calibration: ArrayLike | None) -> None:
+def check_quantize(quantize: str | None, calibration: NDArray[Any] | None) -> None:
     """Check that int8 comes with images to measure."""
     if quantize not in (None, "int8"):
         raise ValueError(f"quantize must be None or 'int8'; got {quote(quantize)}.")
@@ -181,8 +180,7 @@ def describe(model: onnx.ModelProto, clf: Any, quantize: str | None) -> None:
         "classes": encode_labels(clf.classes_),
         "input": clf.input_spec_.to_json(),
         "versions": {name: version(name) for name in ("cnnclf", "torch", "onnx", "onnxruntime")},
-        "training_data": clf._training_data,
-        "learnt": to_text(clf._learnt),
+        **clf.training_data_.to_json(),
         "quantize": quantize,
         "session": INT8_SESSION if quantize else {},
     }
@@ -206,7 +204,8 @@ def examples_of(clf: Any) -> NDArray[Any]:
     if clf.input_spec_.dtype == "uint8":
         noise = noise.clip(0, 255)
     rows = input_rows(clf, noise)
-    return rows if clf._examples is None else np.concatenate([rows, input_rows(clf, clf._examples)])
+    examples = clf.training_data_.examples
+    return rows if examples is None else np.concatenate([rows, input_rows(clf, examples)])
 
 
 def compare(content: bytes, clf: Any, rows: NDArray[Any], quantize: str | None) -> None:

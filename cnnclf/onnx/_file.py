@@ -13,6 +13,7 @@ from cnnclf._utils.text import quote
 from cnnclf.images._spec import InputSpec
 from cnnclf.onnx._digest import EXPECTED, check_digest, find_foreign, read_entries
 from cnnclf.onnx._runtime import onnxruntime
+from cnnclf.training._recognition import TrainingData
 
 FORMAT = 2
 KEY = "cnnclf"
@@ -113,6 +114,7 @@ def check_metadata(metadata: dict[str, Any]) -> None:
         case _:
             raise ValueError(f"expected {EXPECTED}; its metadata lacks parts. Export the model again.")
     decode_labels(metadata["classes"])
+    TrainingData.from_json(metadata)
     check_image_size(InputSpec.from_json(told).image_shape)
     if (disabled := session.get(DISABLED_OPTIMIZERS, "")) not in MAY_BE_DISABLED:
         raise ValueError(f"session may only switch off {MAY_BE_DISABLED[1]}; got {quote(disabled)}.")

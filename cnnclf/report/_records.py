@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.tables import Summarised, Summary
-from cnnclf.classifier._parameters import Setting, explain, readable
+from cnnclf.classifier._settings import Setting, explain, readable
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import Verdict, diagnose
 from cnnclf.evaluation._records import Mistake

@@ -1,6 +1,7 @@
 """skorch callbacks of the training: progress, early stopping, weight averaging, remembered epochs."""
 
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -89,8 +90,8 @@ class Epochs(History):  # type: ignore[misc]
         return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
 
 
-class TellEpochs(Callback):  # type: ignore[misc]
-    """Tell the callbacks of scikit-learn of every epoch.
+class ReportEpochs(Callback):  # type: ignore[misc]
+    """Report every epoch to scikit-learn's callbacks.
 
     Parameters
     ----------
@@ -100,12 +101,17 @@ class TellEpochs(Callback):  # type: ignore[misc]
         Its fit, of which an epoch is a subtask.
     given : dict
         What the fit was given.
+    snapshot : callable
+        Returns the attributes that make a copy of the estimator stay where training stands.
     """
 
-    def __init__(self, estimator: Any, task: Any, given: dict[str, Any]) -> None:
+    def __init__(
+        self, estimator: Any, task: Any, given: dict[str, Any], snapshot: Callable[[], dict[str, Any]]
+    ) -> None:
         self.estimator = estimator
         self.task = task
         self.given = given
+        self.snapshot = snapshot
         self.epoch: Any = None
         self.stopped = False
 
@@ -115,20 +121,20 @@ class TellEpochs(Callback):  # type: ignore[misc]
         self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.given)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """End it, and the training where a callback asks for that."""
+        """End the subtask, and the training where a callback asks for that."""
         if self._end():
             self.stopped = True
             raise KeyboardInterrupt  # as skorch's EarlyStopping does
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """End the last subtask where another callback has ended the training before this one heard of it."""
+        """End the last subtask where another callback ended the training first."""
         if self.epoch is not None and "dur" in net.history[-1]:
             self._end()
 
     def _end(self) -> bool:
         epoch, self.epoch = self.epoch, None
         stop: bool = epoch.call_on_fit_task_end(
-            estimator=self.estimator, **self.given, reconstruction_attributes=self.estimator._snapshot
+            estimator=self.estimator, **self.given, reconstruction_attributes=self.snapshot
         )
         return stop
 

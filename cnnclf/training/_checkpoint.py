@@ -165,7 +165,7 @@ def open_checkpoint(clf: Any, training_data: str, validation_data: str | None) -
             f"{folder} could not be made ({error.strerror}), so nothing was trained. Pass another folder as checkpoint."
         ) from error
     drop_leftovers(folder)
-    return Checkpoint(folder, decides, clf._seed, find_newest(folder, decides))
+    return Checkpoint(folder, decides, clf.seed_, find_newest(folder, decides))
 
 
 # Files
@@ -208,8 +208,8 @@ def find_newest(folder: Path, decides: Mapping[str, Any]) -> Generation | None:
             f"start anew, or pass another one; {ANY_FIT} in its name gives each fit a folder of its own."
         )
     if newest.path != paths[0]:
-        # This function, open_checkpoint, the estimator's method, fit, and who called that.
-        warnings.warn(f"{paths[0]} is damaged; going on from {newest.path.name}.", UserWarning, stacklevel=5)
+        # This function, open_checkpoint, fit, and who called that.
+        warnings.warn(f"{paths[0]} is damaged; going on from {newest.path.name}.", UserWarning, stacklevel=4)
     return newest
 
 

@@ -1,91 +1,119 @@
-"""Training data in memory: rows in canonical order, and batches of them."""
+"""Training data: which rows an epoch visits and in which order, what is held out, and what each row weighs."""
 
 import hashlib
 import math
 import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch.dataset import Dataset
 
+from cnnclf._utils.text import quote, quote_all
 from cnnclf.architectures._modules import Standardise
-from cnnclf.training._recognition import Hashes, hash_rows
+from cnnclf.training._batches import Rows
+from cnnclf.training._recognition import TrainingData, hash_images, hash_rows, keep
 from cnnclf.training._runtime import session
 
 # Σw up to which whole-number weights become repetitions, in multiples of the number of rows.
 REPETITION_LIMIT = 10
 
-Batch = tuple[Any, torch.Tensor]
+Pixels = NDArray[np.uint8 | np.float32]
 
 
-class Rows(Dataset):  # type: ignore[misc]
-    """Images and labels in memory, with the order in which training visits them.
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Checked images with their labels, in the order in which an epoch visits them before it shuffles.
+
+    Attributes
+    ----------
+    pixels : ndarray of shape (n, channels, height, width), uint8 or float32
+        Raw pixels.
+    labels : ndarray of shape (n,), int64
+        Class indices.
+    weight : ndarray of shape (n,), float64, or None
+        What the loss of each row is multiplied with.
+    order : ndarray of shape (n_visits,), int64
+        Row numbers.
+    """
+
+    pixels: Pixels
+    labels: NDArray[np.int64]
+    weight: NDArray[np.float64] | None
+    order: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """What a fit trains on.
+
+    Attributes
+    ----------
+    rows : Rows
+        The images that the network learns from.
+    valid : Rows or None
+        The images that are only measured, after each epoch.
+    batch_size : int
+        Images per gradient step.
+    """
+
+    rows: Rows
+    valid: Rows | None
+    batch_size: int
+
+
+def prepare(
+    data: Labelled,
+    validation: Labelled | None = None,
+    *,
+    held_out: float | None = None,
+    seed: int,
+    class_weight: dict[Any, float] | str | None,
+    classes: NDArray[Any],
+    batch_size: int | str,
+) -> TrainingSet:
+    """Return what a fit trains on: validation rows set aside, weights combined, everything handed over to torch.
 
     Parameters
     ----------
-    X : Tensor of shape (n, channels, height, width), uint8 or float32
-        Raw pixels.
-    y : Tensor of shape (n,), int64
-        Class indices.
-    order : Tensor of shape (n_visits,), int64, optional
-        Row numbers of one epoch before shuffling; a row may come several times. All rows once by default.
-    weight : Tensor of shape (n,), float32, optional
-        What each row's loss is multiplied with.
+    data : Labelled
+        The training data.
+    validation : Labelled, optional
+        The validation data that the caller gave.
+    held_out : float, optional
+        Share of the distinct training rows that is set aside where the caller gave no validation data.
+    seed : int
+        Decides which rows are set aside.
+    class_weight, batch_size
+        As in :class:`cnnclf.CNNClassifier`, already validated.
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted.
+
+    Returns
+    -------
+    TrainingSet
+
+    Raises
+    ------
+    ValueError
+        If no row can be set aside, or if the class weights name other classes or leave nothing to learn from.
     """
-
-    def __init__(
-        self,
-        X: torch.Tensor,
-        y: torch.Tensor,
-        order: torch.Tensor | None = None,
-        weight: torch.Tensor | None = None,
-    ) -> None:
-        super().__init__(X, y)
-        self.order = torch.arange(len(y), device=y.device) if order is None else order
-        self.weight = weight
-
-    def to(self, device: str) -> "Rows":
-        """Move everything to a device, once."""
-        weight = None if self.weight is None else self.weight.to(device)
-        return Rows(self.X.to(device), self.y.to(device), self.order.to(device), weight)
-
-    def take(self, order: torch.Tensor) -> Batch:
-        """Gather a batch; with weights, X is a dict, which is skorch's way for sample weights."""
-        X = self.X.index_select(0, order)
-        y = self.y.index_select(0, order)
-        if self.weight is None:
-            return X, y
-        return {"X": X, "sample_weight": self.weight.index_select(0, order)}, y
+    order = data.order
+    if validation is None and held_out is not None:
+        order, aside = split_rows(order, data.pixels, data.labels, held_out, seed)
+        weight = None if data.weight is None else data.weight[aside]
+        validation = Labelled(data.pixels[aside], data.labels[aside], weight, np.arange(len(aside)))
+    of_class = class_weights(class_weight, classes, data.labels, data.weight, order)
+    rows = make_rows(Labelled(data.pixels, data.labels, data.weight, order), of_class)
+    valid = None if validation is None else make_rows(validation, of_class)
+    return TrainingSet(rows, valid, choose_batch_size(batch_size, len(order)))
 
 
-class Batches:
-    """One epoch over :class:`Rows`: shuffled for training, in order otherwise.
-
-    Batches differ in size by at most one row, and a training batch has at least two: batch normalisation has no
-    variance to learn from one.
-    """
-
-    def __init__(self, rows: Rows, batch_size: int, *, shuffle: bool) -> None:
-        # A lone row stands beside itself.
-        self.order = rows.order.repeat(2) if shuffle and len(rows.order) == 1 else rows.order
-        self.rows = rows
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-
-    def __len__(self) -> int:
-        n_batches = math.ceil(len(self.order) / self.batch_size)
-        return min(n_batches, len(self.order) // 2) if self.shuffle else n_batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        order = self.order
-        if self.shuffle:
-            # Drawn on the CPU, so that every device sees the same order.
-            order = order[torch.randperm(len(order)).to(order.device)]
-        for part in order.tensor_split(len(self)):
-            yield self.rows.take(part)
+def remember(seen: TrainingData, data: Labelled) -> TrainingData:
+    """Return what is remembered of training data after a network has learnt from more of it."""
+    hashes = keep(seen.learnt, hash_images(data.pixels)[data.order])
+    return TrainingData(fingerprint(data, seen.sha256), hashes, seen.examples)
 
 
 def arrange(
@@ -135,21 +163,21 @@ def arrange(
             f"{n_rows:,} rows, so that each weight is a repetition; got more, so they multiply the loss. "
             "If they are counts, repeat the rows with np.repeat; if not, divide them by their mean.",
             UserWarning,
-            stacklevel=3,  # the caller of fit or partial_fit
+            stacklevel=4,  # the caller of fit or partial_fit
         )
     order = np.lexsort([sample_weight, *keys])
     return order[sample_weight[order] > 0], sample_weight
 
 
-def fingerprint(
-    pixels: np.ndarray, labels: np.ndarray, weight: np.ndarray | None, order: np.ndarray, before: str = ""
-) -> str:
-    """Name training data by its content: SHA-256 of images, class indices and weights in the order of `arrange`.
+def fingerprint(data: Labelled, before: str = "") -> str:
+    """Compute the SHA-256 of images, class indices and weights in their order.
 
-    Data that came in several calls is named by all of them: `before` is the name of what came earlier.
+    Data that came in several calls is named by all of them: `before` is the SHA-256 of what came earlier.
     """
+    pixels, order = data.pixels, data.order
     sha256 = hashlib.sha256(f"{before} {pixels.dtype.str} {pixels.shape[1:]}\n".encode())
-    for array in (pixels, labels, *([] if weight is None else [weight])):
+    arrays: list[Any] = [pixels, data.labels, *([] if data.weight is None else [data.weight])]
+    for array in arrays:
         step = max(1, 2**17 // array[:1].nbytes)  # so that a gathered slice is still in the cache when it is hashed
         for start in range(0, len(order), step):
             sha256.update(array[order[start : start + step]])
@@ -161,17 +189,6 @@ def choose_batch_size(batch_size: int | str, n_rows: int) -> int:
     if not isinstance(batch_size, str):
         return int(batch_size)
     return int(2 ** np.clip(round(math.log2(max(1, n_rows) / 100)), 4, 7))
-
-
-Pixels = NDArray[np.uint8 | np.float32]
-Labelled = tuple[Pixels, NDArray[np.int64], NDArray[np.float64] | None]  # pixels, encoded labels, sample weights
-
-
-class TrainingData(NamedTuple):
-    """What is kept of all data that training has seen: a name for its content, and hashes to recognise images by."""
-
-    sha256: str
-    learnt: Hashes
 
 
 def split_rows(
@@ -210,31 +227,57 @@ def split_rows(
     return order[~held_out], order[held_out]
 
 
+def class_weights(
+    class_weight: dict[Any, float] | str | None,
+    classes: NDArray[Any],
+    labels: NDArray[np.int64],
+    sample_weight: NDArray[np.float64] | None,
+    order: NDArray[np.int64],
+) -> NDArray[np.float64] | None:
+    """Resolve ``class_weight`` to one weight per class, "balanced" as Σw / (n_classes · Σw of the class)."""
+    if class_weight is None:
+        return None
+    visited = labels[order]
+    weights = np.ones(len(classes))
+    if isinstance(class_weight, dict):
+        left_out = [label for label in classes.tolist() if label not in class_weight]
+        strangers = [label for label in class_weight if label not in classes]
+        # Some of the classes may be missing here, as in a fold; a stranger beside a class left out is a misspelling.
+        if left_out and strangers:
+            raise ValueError(
+                f"class_weight names {quote_all(strangers)}, which y does not have, and leaves out "
+                f"{quote_all(left_out)}. Name the classes as y does."
+            )
+        for label, weight in class_weight.items():
+            weights[classes == label] = weight
+    else:
+        counted = None if sample_weight is None else sample_weight[order] / sample_weight.max()  # no sum overflows
+        sums = np.bincount(visited, counted, minlength=len(classes))
+        present = sums > 0
+        weights[present] = sums.sum() / (present.sum() * sums[present])
+    if not weights[visited].any():
+        raise ValueError(f"class_weight={quote(class_weight)} gives every row weight 0; give some class more.")
+    return weights
+
+
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
     """View an array as a tensor; a read-only one is copied, as torch knows no read-only memory."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def make_rows(
-    pixels: Pixels,
-    labels: NDArray[np.int64],
-    sample_weight: NDArray[np.float64] | None,
-    of_class: NDArray[np.float64] | None,
-    order: NDArray[np.int64] | None = None,
-) -> Rows:
+def make_rows(data: Labelled, of_class: NDArray[np.float64] | None) -> Rows:
     """Hand arrays over to torch; the weights in the loss, sample times class, get mean one over the order."""
     weight = None
-    if sample_weight is not None or of_class is not None:
-        combined = np.ones(len(labels)) if sample_weight is None else sample_weight
-        combined = combined if of_class is None else combined * of_class[labels]
+    if data.weight is not None or of_class is not None:
+        combined = np.ones(len(data.labels)) if data.weight is None else data.weight
+        combined = combined if of_class is None else combined * of_class[data.labels]
         combined = combined / max(combined.max(), np.finfo(np.float64).tiny)  # so that no sum overflows
-        total = combined.sum() if order is None else combined[order].sum()
+        total = combined[data.order].sum()
         if total > 0:  # validation data may hold nothing but classes of weight zero: it is measured all the same
-            n_visits = len(labels) if order is None else len(order)
-            weight = (combined * (n_visits / total)).astype(np.float32)
+            weight = (combined * (len(data.order) / total)).astype(np.float32)
     with session("cpu"):
-        visits, factors = (None if array is None else torch.from_numpy(array) for array in (order, weight))
-        return Rows(as_tensor(pixels), torch.from_numpy(labels), visits, factors)
+        factors = None if weight is None else torch.from_numpy(weight)
+        return Rows(as_tensor(data.pixels), torch.from_numpy(data.labels), torch.from_numpy(data.order), factors)
 
 
 def measure(rows: Rows, *, one_unit: bool) -> Standardise:

@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cnnclf.training._allocator import KEPT_MEMORY
 from cnnclf.training._augmentation import Augmentation
-from cnnclf.training._callbacks import KEPT_EPOCHS, Epochs, Keeper, Progress, StopEarly, TellEpochs, WeightAverage
-from cnnclf.training._data import Batch, Batches, Rows
+from cnnclf.training._batches import Batch, Batches, Rows
+from cnnclf.training._callbacks import KEPT_EPOCHS, Epochs, Keeper, Progress, ReportEpochs, StopEarly, WeightAverage
 from cnnclf.training._inference import rows_alike, rows_at_once
 from cnnclf.training._network import cheapest_order
 from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
@@ -139,7 +139,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         epochs: int,
         schedule: str,
         checkpoint: Keeper | None = None,
-        watcher: TellEpochs | None = None,
+        watcher: ReportEpochs | None = None,
     ) -> "Net":
         """Train for some epochs, going on from the weights there are.
 
@@ -153,7 +153,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             A key of ``SCHEDULES``, stretched over these epochs.
         checkpoint : Keeper, optional
             What a new net goes on from, and where it is kept before each epoch.
-        watcher : TellEpochs, optional
+        watcher : ReportEpochs, optional
             The last of the callbacks, for this training alone.
         """
         self.max_epochs = epochs

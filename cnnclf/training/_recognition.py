@@ -6,6 +6,9 @@ random share.
 """
 
 import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,46 @@ MOST_KEPT = 2_048
 Hashes = NDArray[np.uint64]
 
 NONE_YET: Hashes = np.empty(0, dtype=np.uint64)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What is remembered of all images that a network has learnt from.
+
+    Both classifiers carry it as ``training_data_``, and both kinds of file store it.
+
+    Parameters
+    ----------
+    sha256 : str
+        The SHA-256 of images, labels and weights; empty where it is not known.
+    learnt : ndarray of uint64
+        Hashes of at most 2,048 images, sorted.
+    examples : ndarray of shape (n, channels, height, width) or None
+        A few of the images, to compare an exported file on. They never leave the process: neither a pickle nor a file
+        holds them, because whoever gets the model need not get the data.
+    """
+
+    sha256: str = ""
+    learnt: Hashes = field(default_factory=NONE_YET.copy)
+    examples: NDArray[np.uint8 | np.float32] | None = None
+
+    def __reduce__(self) -> tuple[type["TrainingData"], tuple[str, Hashes]]:
+        return type(self), (self.sha256, self.learnt)
+
+    def to_json(self) -> dict[str, str]:
+        """Return the two entries that a file stores."""
+        return {"training_data": self.sha256, "learnt": to_text(self.learnt)}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "TrainingData":
+        """Read what :meth:`to_json` returned, which may come from a stranger; a missing entry is not known.
+
+        Raises
+        ------
+        ValueError
+            If the hashes are not sorted hashes, or too many.
+        """
+        return cls(str(told.get("training_data") or ""), from_text(told.get("learnt") or ""))
 
 
 def hash_images(pixels: NDArray[np.uint8 | np.float32]) -> Hashes:

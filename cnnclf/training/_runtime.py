@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 from cnnclf._utils.text import quote
 
@@ -18,6 +19,11 @@ ONE_SEED_AT_A_TIME = threading.RLock()
 # For each Python thread in a session, torch's number of threads that it had outside.
 THREADS_OUTSIDE: dict[int, int] = {}
 THREADS_LOCK = threading.Lock()
+
+
+def draw_seed(random_state: Any) -> int:
+    """Draw the seed of a fit from the parameter ``random_state``."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def choose_device(device: str) -> str:

@@ -18,7 +18,13 @@ except ImportError:
 
 
 @with_callbacks  # type: ignore[untyped-decorator,unused-ignore]
-def train_by_epochs(estimator: Any, train: Callable[[Any], None], n_epochs: int, given: dict[str, Any]) -> None:
+def train_by_epochs(
+    estimator: Any,
+    train: Callable[[Any], None],
+    n_epochs: int,
+    given: dict[str, Any],
+    snapshot: Callable[[], dict[str, Any]],
+) -> None:
     """Train, as a task of scikit-learn's callbacks.
 
     Parameters
@@ -31,6 +37,8 @@ def train_by_epochs(estimator: Any, train: Callable[[Any], None], n_epochs: int,
         At most so many subtasks.
     given : dict
         What ``fit`` was given: X, y and metadata, as scikit-learn's callbacks take them.
+    snapshot : callable
+        Returns the attributes that make a copy of the estimator stay where training stands.
     """
     if not hasattr(estimator, "_init_callback_context"):
         train(None)
@@ -38,7 +46,7 @@ def train_by_epochs(estimator: Any, train: Callable[[Any], None], n_epochs: int,
     task = estimator._init_callback_context(max_subtasks=n_epochs)
     task.call_on_fit_task_begin(estimator=estimator, **given)
     train(task)
-    task.call_on_fit_task_end(estimator=estimator, **given, reconstruction_attributes=estimator._snapshot)
+    task.call_on_fit_task_end(estimator=estimator, **given, reconstruction_attributes=snapshot)
 
 
 @with_callbacks  # type: ignore[untyped-decorator,unused-ignore]

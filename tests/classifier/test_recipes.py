@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from cnnclf import RECIPES, CNNClassifier
-from cnnclf.classifier._checks import check_parameters
+from cnnclf.classifier._parameters import check_parameters
 from cnnclf.classifier._recipes import find_recipe
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from cnnclf import RECIPES, CNNClassifier, Evaluation, ONNXClassifier, __version__, load_digits
 from cnnclf._utils.text import percent
-from cnnclf.classifier._parameters import readable
+from cnnclf.classifier._settings import readable
 from cnnclf.cli import _main as cli
 from cnnclf.cli import _models, _options, _train
 from cnnclf.datasets import _splits as splits

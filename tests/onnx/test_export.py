@@ -401,13 +401,13 @@ def test_the_fingerprint_is_of_the_data_and_not_of_its_order(few_digits):
     X, y, _, _ = few_digits
 
     def fingerprint(X, y, **weights):
-        return CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y, **weights)._training_data
+        return CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y, **weights).training_data_.sha256
 
     assert fingerprint(X, y) == fingerprint(X[::-1], y[::-1])
     assert len({fingerprint(X, y), fingerprint(X[1:], y[1:]), fingerprint(X, y, sample_weight=y + 0.5)}) == 3
     once = CNNClassifier("tiny", random_state=0).partial_fit(X, y, classes=y)
-    first = once._training_data
-    assert once.partial_fit(X, y)._training_data != first
+    first = once.training_data_.sha256
+    assert once.partial_fit(X, y).training_data_.sha256 != first
 
 
 # --- folding: the graph gets smaller, its function stays
@@ -493,8 +493,8 @@ def test_a_graph_that_disagrees_is_not_written(clf, tmp_path, monkeypatch, weigh
 def test_training_images_are_compared_but_never_leave(clf, few_digits):
     import pickle
 
-    assert np.array_equal(clf._examples[:, 0], few_digits[0][:32])
-    assert pickle.loads(pickle.dumps(clf))._examples is None
+    assert np.array_equal(clf.training_data_.examples[:, 0], few_digits[0][:32])
+    assert pickle.loads(pickle.dumps(clf)).training_data_.examples is None
 
 
 def test_no_folder(clf, tmp_path):

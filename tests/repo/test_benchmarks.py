@@ -12,7 +12,8 @@ from torch import nn
 
 from cnnclf import RECIPES, CNNClassifier
 from cnnclf.architectures._network import build_module
-from cnnclf.training._data import Rows, arrange, as_tensor, measure
+from cnnclf.training._batches import Rows
+from cnnclf.training._data import arrange, as_tensor, measure
 from cnnclf.training._runtime import session
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -205,10 +206,10 @@ def test_the_bare_loop_has_the_arithmetic_of_fit_to_the_bit():
     # fit sorts its rows by content; with the same seeds, both draw the same weights and the same order.
     order, _ = arrange(X[:, np.newaxis], y, None)
     pixels, labels = as_tensor(X[order][:, np.newaxis]), torch.from_numpy(y[order])
-    with session("cpu", (clf._seed, 0)):
+    with session("cpu", (clf.seed_, 0)):
         bare = build_module("compact", (1, 28, 28), 10, measure(Rows(pixels, labels), one_unit=True))
     bare.to(memory_format=torch.channels_last)
-    with session("cpu", (clf._seed, 1)):
+    with session("cpu", (clf.seed_, 1)):
         import_module("overhead").bare_fit(bare, pixels, labels, 32, epochs=2)
 
     for name, learnt in clf.module_.state_dict().items():

@@ -338,7 +338,7 @@ def test_a_second_fit_that_fails_before_training_leaves_no_old_network_with_new_
         raise KeyboardInterrupt
 
     if fault == "an interrupt":
-        monkeypatch.setattr("cnnclf.classifier._classifier.arrange", interrupt)
+        monkeypatch.setattr("cnnclf.classifier._classifier.remember", interrupt)
         with pytest.raises(KeyboardInterrupt):
             clf.fit(X, np.array(list("abcdefghij"))[y])
     else:

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures._summary import LayerSummary, summarize
-from cnnclf.classifier._parameters import explain
+from cnnclf.classifier._settings import explain
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._robustness import Probe, Robustness
 from cnnclf.report._data import DataRecord, Split

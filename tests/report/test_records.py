@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures._summary import summarize
-from cnnclf.classifier._parameters import explain
+from cnnclf.classifier._settings import explain
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import diagnose
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold

@@ -17,7 +17,7 @@ from torch import nn
 from cnnclf._utils.files import write_atomically
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._summary import LayerSummary
-from cnnclf.classifier._parameters import Setting
+from cnnclf.classifier._settings import Setting
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import RULE
 from cnnclf.evaluation._robustness import Probe, Robustness

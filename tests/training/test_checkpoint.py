@@ -204,7 +204,7 @@ def test_a_compiled_network(some, tmp_path, monkeypatch):
 def test_a_seed_that_is_drawn_is_kept(random_state, some, tmp_path):
     fit_until(2 * N_STEPS + 1, quick(random_state=random_state, checkpoint=tmp_path), *some)
     resumed = quick(random_state=random_state, checkpoint=tmp_path).fit(*some)
-    assert same(resumed, quick(random_state=Seed(resumed._seed)).fit(*some))
+    assert same(resumed, quick(random_state=Seed(resumed.seed_)).fit(*some))
 
 
 class Seed(np.random.RandomState):

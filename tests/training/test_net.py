@@ -15,8 +15,9 @@ from torch import nn
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.training._batches import Batches, Rows
 from cnnclf.training._callbacks import WeightAverage
-from cnnclf.training._data import REPETITION_LIMIT, Batches, Rows, arrange, choose_batch_size
+from cnnclf.training._data import REPETITION_LIMIT, arrange, choose_batch_size
 from cnnclf.training._net import Net
 from cnnclf.training._network import cheapest_order, steps_to_one_column
 from cnnclf.training._recognition import hash_rows

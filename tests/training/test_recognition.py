@@ -65,7 +65,7 @@ def test_both_kinds_of_file_keep_what_was_learnt_from_and_not_what_had_no_weight
     clf.to_onnx(tmp_path / "net.onnx")
     loaded, served = CNNClassifier.load(tmp_path / "net.cnn"), ONNXClassifier(tmp_path / "net.onnx")
     expected = to_text(keep(NONE_YET, hash_images(X[:200, np.newaxis])))
-    assert loaded._fitted_state()["learnt"] == served.metadata_["learnt"] == expected
+    assert to_text(loaded.training_data_.learnt) == to_text(served.training_data_.learnt) == expected
 
 
 def test_partial_fit_adds_and_a_fit_begins_anew(few_digits):
@@ -73,5 +73,6 @@ def test_partial_fit_adds_and_a_fit_begins_anew(few_digits):
     clf = CNNClassifier("tiny", max_epochs=1, random_state=0)
     for part in np.array_split(np.arange(400), 4):
         clf.partial_fit(X[part], y[part], classes=range(10))
-    assert clf._fitted_state()["learnt"] == to_text(keep(NONE_YET, hash_images(X[:, np.newaxis])))
-    assert clf.fit(X[:9], y[:9])._fitted_state()["learnt"] == to_text(keep(NONE_YET, hash_images(X[:9, np.newaxis])))
+    assert np.array_equal(clf.training_data_.learnt, keep(NONE_YET, hash_images(X[:, np.newaxis])))
+    clf.fit(X[:9], y[:9])
+    assert np.array_equal(clf.training_data_.learnt, keep(NONE_YET, hash_images(X[:9, np.newaxis])))

@@ -1,0 +1,268 @@
+"""What a fitted classifier becomes: a file, an ONNX file, a trace, a table of its layers."""
+
+import html
+import math
+import os
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import estimator_html_repr
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from cnnclf.architectures._layers import ArchitectureFunction, ImageShape
+from cnnclf.architectures._summary import count_parameters, summarize
+from cnnclf.classifier._fitted import tidy_history
+from cnnclf.images._arrays import check_images
+from cnnclf.images._spec import InputSpec, warn_of_another_unit
+from cnnclf.training._data import Pixels
+from cnnclf.training._net import Net
+from cnnclf.training._runtime import session
+
+if TYPE_CHECKING:
+    from cnnclf.inspection._trace import Trace
+
+
+class ExportMixin:
+    """The methods and attributes of a classifier that read what fitting learnt, and change nothing.
+
+    Attributes
+    ----------
+    classes_, input_spec_, net_
+        As in :class:`cnnclf.CNNClassifier`, which sets them.
+    """
+
+    classes_: NDArray[Any]
+    input_spec_: InputSpec
+    net_: Net
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one safetensors file, which is read without running code.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced, if it exists, whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            If labels are neither text, numbers nor bools, if weights are not finite, and for a model that is larger
+            than :meth:`load` takes: 128 MiB, 10,000 classes, images of 2²⁰ numbers.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        Functions, callbacks, the checkpoint's folder and the optimiser's state are not stored: what is loaded predicts
+        the same bits, and ``partial_fit`` goes on from the weights with a fresh optimiser. Of the training data a file
+        keeps no image: a SHA-256 of all, and a hash of 64 bits of each of at most 2,048 images, so that
+        ``cnnclf evaluate`` can say whether it was given training images.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=1, random_state=0).fit(X[:100], y[:100])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save(f"{folder}/digits.cnn")
+        ...     loaded = CNNClassifier.load(f"{folder}/digits.cnn")
+        >>> bool((loaded.predict_proba(X) == clf.predict_proba(X)).all())
+        True
+        """
+        from cnnclf.classifier._persistence import save_estimator
+
+        check_is_fitted(self)
+        save_estimator(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], architecture: ArchitectureFunction | None = None) -> Self:
+        """Read a fitted estimator that :meth:`save` wrote; no code of the file is run, and any damage is found.
+
+        What is promised of files from strangers, and what is not, is in SECURITY.md.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        architecture : callable, optional
+            The function that was the ``architecture``, where it was a function: files hold no code.
+
+        Returns
+        -------
+        CNNClassifier
+            Fitted.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no file.
+        ValueError
+            If it is no such file, is damaged, or does not fit the architecture.
+        """
+        from cnnclf.classifier._persistence import load_estimator
+
+        with session("cpu"):
+            loaded: Self = load_estimator(cls, path, architecture)
+        return loaded
+
+    def to_onnx(
+        self, path: str | os.PathLike[str], quantize: str | None = None, calibration: ArrayLike | None = None
+    ) -> None:
+        """Write one ONNX file that takes what :meth:`fit` took and gives labels and probabilities.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced, if it exists, whole or not at all.
+        quantize : {"int8"} or None, default=None
+            "int8" makes a smaller and faster file of slightly other probabilities.
+        calibration : array-like, optional
+            Images as they were given to :meth:`fit`, a few hundred. int8 measures the range of every layer on them, and
+            the file is compared with the network on them, too.
+
+        Raises
+        ------
+        ValueError
+            If int8 is asked for without calibration images or of a network too small for it.
+        RuntimeError
+            If torch cannot export the network, or not for any number of images, or the file would say something else
+            than the network; nothing is written then.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        cnnclf.ONNXClassifier : A classifier from such a file, without torch.
+
+        Notes
+        -----
+        Input ``X`` is uint8 or float32, of the shape that :meth:`fit` was given, with any number of rows. Outputs are
+        ``label`` and ``probabilities``, named as scikit-learn's converters name them. Before it is written the file is
+        run by ONNX Runtime and by ONNX's reference implementation and compared with torch; where the reference cannot
+        run a layer, a warning says that ONNX Runtime alone did.
+
+        An int8 file gives the same answers on every processor: its weights have seven bits, so that no sum is cut off
+        where a processor adds them in 16.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from cnnclf import CNNClassifier, ONNXClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.to_onnx(f"{folder}/digits.onnx")
+        ...     served = ONNXClassifier(f"{folder}/digits.onnx")
+        >>> bool((served.predict(X) == clf.predict(X)).all())
+        True
+        """
+        from cnnclf.onnx._export import export
+
+        check_is_fitted(self)
+        pixels = None if calibration is None else self._check_images(calibration)
+        with session("cpu"):
+            export(self, path, quantize=quantize, calibration=pixels)
+
+    def trace(self, image: Any) -> "Trace":
+        """Record what every layer makes of one image.
+
+        Parameters
+        ----------
+        image : array-like
+            One image, as a row of ``X`` was given to :meth:`fit`, without the first axis.
+
+        Returns
+        -------
+        Trace
+            One :class:`~cnnclf.inspection.Step` a layer; nothing in the estimator changes.
+
+        Raises
+        ------
+        ValueError
+            If it is not one image of the shape that :meth:`fit` was given.
+
+        Notes
+        -----
+        Trace the winner of a search with ``search.best_estimator_.trace(image)``, the last step of a pipeline with
+        ``pipe[-1].trace(pipe[:-1].transform(X[:1])[0])``.
+
+        Examples
+        --------
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
+        >>> trace = clf.trace(X[0])
+        >>> int(trace.label), trace["conv1"].output.shape
+        (0, (16, 4, 4))
+        """
+        from cnnclf.inspection._trace import Trace
+
+        check_is_fitted(self)
+        pixels = self._check_images(np.asarray(image)[np.newaxis])
+        with session("cpu"):
+            return Trace.record(self.module_, pixels[0], self.classes_)
+
+    @property
+    def image_shape_(self) -> ImageShape:
+        """(channels, height, width) of the images."""
+        return self.input_spec_.image_shape
+
+    @property
+    def n_features_in_(self) -> int:
+        """Numbers in one row of ``X``."""
+        return math.prod(self.input_spec_.input_shape)
+
+    @property
+    def module_(self) -> nn.Sequential:
+        """The torch module, from raw pixels to logits."""
+        return cast(nn.Sequential, self.net_.network)
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """What is known of each whole epoch."""
+        return tidy_history(self.net_.history)
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of trainable parameters."""
+        return count_parameters(self.module_)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def _html_repr(self) -> str:
+        page: str = estimator_html_repr(self)
+        with session("cpu"):
+            return page + layers_html(self.module_, self.image_shape_) if hasattr(self, "net_") else page
+
+    def _check_images(self, X: Any) -> Pixels:
+        """Check images to predict as a fitted network takes them."""
+        pixels, _ = check_images(X, layout=self.input_spec_, estimator=type(self).__name__)
+        validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)  # feature names alone
+        warn_of_another_unit(pixels, self.input_spec_)
+        return pixels
+
+
+def layers_html(module: nn.Module, image_shape: ImageShape) -> str:
+    """List the layers of a fitted network as a table."""
+    cell = "padding:.15em .8em;text-align:"
+    head = "".join(
+        f'<th style="{cell}{side};border-bottom:1px solid">{name}</th>'
+        for name, side in (("layer", "left"), ("kind", "left"), ("output", "left"), ("parameters", "right"))
+    )
+    rows = "".join(
+        f'<tr><td style="{cell}left">{html.escape(layer.name)}</td>'
+        f'<td style="{cell}left">{html.escape(layer.kind)}</td>'
+        f'<td style="{cell}left">{" × ".join(map(str, layer.output_shape))}</td>'
+        f'<td style="{cell}right">{f"{layer.n_parameters:,}" if layer.n_parameters else "–"}</td></tr>'
+        for layer in summarize(module, image_shape)
+    )
+    return (
+        '<details style="margin:.5em;font-family:monospace">'
+        f'<summary style="cursor:pointer">Layers ({count_parameters(module):,} parameters)</summary>'
+        '<table style="border-collapse:collapse;margin:.4em 1em">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
+    )

@@ -1,0 +1,139 @@
+"""The parameters of one classifier, explained: what each is here, what it would be, and why the default is that."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnclf.classifier._parameters import PARAMETERS
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One parameter of one classifier.
+
+    Attributes
+    ----------
+    name : str
+        The parameter.
+    value : str
+        What it is here, and what "auto" became where the classifier is fitted.
+    default : str
+        What it is where nothing is said; empty where the constructor has no default.
+    is_default : bool
+        Whether it was left as it is where nothing is said.
+    meaning, range, reason : str
+        As in the table ``PARAMETERS``; empty for a parameter that is not in it. The reason is empty, too, where another
+        value than the default was set, because it explains the default.
+    """
+
+    name: str
+    value: str
+    default: str
+    is_default: bool
+    meaning: str
+    range: str
+    reason: str
+
+
+def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None = None) -> tuple[Setting, ...]:
+    """Explain every parameter of a classifier.
+
+    Parameters
+    ----------
+    clf : CNNClassifier
+        Fitted or not; read: its parameters, its constructor's defaults, and from ``net_`` what "auto" became.
+    on_mnist : bool, default=False
+        Whether it learnt MNIST, so that what was measured there holds.
+    usual : mapping, optional
+        Values that whoever made the classifier sets where nothing is said, in place of the constructor's defaults.
+
+    Returns
+    -------
+    tuple of Setting
+        One a parameter, in the order of ``PARAMETERS``; parameters that are not there, of a subclass, last.
+
+    Examples
+    --------
+    >>> from cnnclf import CNNClassifier
+    >>> from cnnclf.classifier._settings import explain
+    >>> settings = {setting.name: setting for setting in explain(CNNClassifier(lr=0.01))}
+    >>> settings["lr"].value, settings["lr"].default, settings["lr"].is_default
+    ('0.01', '0.005', False)
+    >>> settings["optimizer"].range
+    "'adamw', 'adam' or 'sgd'"
+    """
+    parameters = clf.get_params(deep=False)
+    arguments = inspect.signature(type(clf).__init__).parameters.values()
+    defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+    return tuple(
+        explain_parameter(name, parameters[name], resolved(clf, name), defaults, usual or {}, on_mnist=on_mnist)
+        for name in sorted(parameters, key=place_of)
+    )
+
+
+def explain_parameter(
+    name: str, given: Any, value: str, defaults: Mapping[str, Any], usual: Mapping[str, Any], *, on_mnist: bool
+) -> Setting:
+    """Return what one parameter is here, what it would be, and what the table says about it."""
+    row = PARAMETERS.get(name)
+    is_as_in_the_table = row is not None and name in defaults and is_same(given, defaults[name])
+    reason = f"{row.reason} {row.on_mnist if on_mnist else ''}".strip() if row and is_as_in_the_table else ""
+    defaults = {**defaults, **usual}
+    is_default = name in defaults and is_same(given, defaults[name])
+    return Setting(
+        name=name,
+        value=value,
+        default=readable(defaults[name]) if name in defaults else "",
+        is_default=is_default,
+        meaning=row.meaning if row else "",
+        range=row.range if row else "",
+        reason=reason,
+    )
+
+
+def is_same(value: Any, default: Any) -> bool:
+    """Tell whether a value reads as the default does and is text where that is text: a function has a name, too."""
+    return readable(value) == readable(default) and isinstance(value, str) == isinstance(default, str)
+
+
+def place_of(parameter: str) -> int:
+    """Put the parameters in the order in which they are explained, unknown ones last."""
+    return [*PARAMETERS, parameter].index(parameter)
+
+
+def readable(value: Any) -> str:
+    """Write a parameter's value the same way in every run: no memory addresses.
+
+    Examples
+    --------
+    >>> readable(0.003), readable(None), readable("adamw"), readable(readable), readable(object())
+    ('0.003', 'None', 'adamw', 'readable', 'object(…)')
+    """
+    match value:
+        case str():
+            return value
+        case np.generic():
+            return readable(value.item())
+        case None | bool() | int() | float():
+            return repr(value)
+        case list() | tuple():
+            inside = ", ".join(readable(item) for item in value)
+            return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+        case dict():
+            return "{" + ", ".join(f"{readable(key)}: {readable(item)}" for key, item in value.items()) + "}"
+        case os.PathLike():
+            return str(value)
+        case _ if hasattr(value, "__qualname__"):
+            return str(value.__qualname__)
+    return f"{type(value).__name__}(…)"
+
+
+def resolved(clf: Any, parameter: str) -> str:
+    """Write out a parameter, with what "auto" became where the classifier is fitted."""
+    value = readable(getattr(clf, parameter))
+    net = getattr(clf, "net_", None)
+    return f"auto: {readable(getattr(net, parameter))}" if value == "auto" and hasattr(net, parameter) else value
