@@ -170,6 +170,6 @@ def find_architecture(name: str) -> Architecture:
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     raise ValueError(
-        f"architecture must be one of {', '.join(ARCHITECTURES)}, or a callable (image_shape, n_classes) -> nn.Module; "
-        f"got {quote(name)}.{did_you_mean(name, ARCHITECTURES)}"
+        f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
+        f"nn.Module; got {quote(name)}.{did_you_mean(name, ARCHITECTURES)}"
     )

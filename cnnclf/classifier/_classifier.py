@@ -281,7 +281,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
             If the checkpoint cannot be written: at once for its first file, otherwise after training, when the
             estimator is fitted.
         """
-        check_parameters(self.get_params(deep=False))
+        check_parameters(self)
         goes_on = check_warm_start(self)
         if not goes_on:
             self.__dict__.pop("net_", None)  # should this fit fail, no old network may speak for new classes
@@ -326,7 +326,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         ValueError
             As for :meth:`fit`, and if ``classes`` is missing at first or changes later. It changes nothing.
         """
-        check_parameters(self.get_params(deep=False))
+        check_parameters(self)
         if is_exactly(self.class_weight, "balanced"):
             raise ValueError(
                 "class_weight='balanced' needs all labels at once, which partial_fit does not have; "

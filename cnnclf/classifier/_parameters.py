@@ -1,6 +1,6 @@
 """Every parameter of ``CNNClassifier`` in one row: what it is, what may be given, and the reason for its default."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,8 +236,10 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 
-def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Check every constructor parameter; the error names it, what was expected and what came."""
+def check_parameters(clf: Any) -> None:
+    """Check every parameter of a classifier; the error names it, what was expected and what came."""
     for name, row in PARAMETERS.items():
-        if not row.allowed.holds(parameters[name]):
-            raise ValueError(f"Expected {name} to be {row.allowed.words}; got {quote(parameters[name])}.")
+        value = getattr(clf, name)  # not from get_params, as a subclass may have other parameters
+        if not row.allowed.holds(value):
+            error = TypeError if name == "architecture" else ValueError
+            raise error(f"Expected {name} to be {row.allowed.words}; got {quote(value)}. Change {name}.")

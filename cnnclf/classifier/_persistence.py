@@ -81,7 +81,7 @@ def load_estimator(cls: Any, path: str | os.PathLike[str], architecture: Callabl
         clf, fitted = make_estimator(cls, state, architecture)
         check_specification(specification, specify(clf, fitted))
         tensors = read_tensors(content)
-        check_parameters(clf.get_params(deep=False))
+        check_parameters(clf)
         restore(clf, fitted, tensors)
     # the last two are of numbers without measure
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:

@@ -12,7 +12,6 @@ import torch
 from skorch.callbacks import Callback
 from torch import nn
 
-from cnnclf._utils.text import quote
 from cnnclf.architectures._table import find_architecture
 from cnnclf.training._augmentation import AUGMENTATIONS
 
@@ -62,21 +61,16 @@ def choice(*names: str, none: bool = False) -> Range:
 
 
 def is_architecture(value: object) -> bool:
-    """Check that a value is a known name or can make a module; the errors say how to get there."""
+    """Check that a value is the name of an architecture or can be called to make a module."""
     if isinstance(value, str):
-        find_architecture(value)
+        find_architecture(value)  # whose error suggests the nearest name
     elif isinstance(value, nn.Module):
         raise TypeError(
-            "Expected architecture to be a name or a callable (image_shape, n_classes) -> nn.Module; "
-            f"got a {type(value).__name__}, which is a module already. "
+            "Expected architecture to be a function (image_shape, n_classes) -> nn.Module; got a "
+            f"{type(value).__name__}, which is a module already. "
             "Pass a function that makes it, so that every fit starts from new weights."
         )
-    elif not callable(value):
-        raise TypeError(
-            "Expected architecture to be a name or a callable (image_shape, n_classes) -> nn.Module; "
-            f"got {quote(value)}. Pass one of them."
-        )
-    return True
+    return callable(value) or isinstance(value, str)
 
 
 def is_exactly(value: object, name: str) -> bool:

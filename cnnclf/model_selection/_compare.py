@@ -161,7 +161,7 @@ def make_candidates(
     architectures = names if isinstance(names, Mapping) else {name: name for name in names}
     candidates = {name: clone(estimator).set_params(architecture=made_by) for name, made_by in architectures.items()}
     for candidate in candidates.values():
-        check_parameters(candidate.get_params(deep=False))
+        check_parameters(candidate)
     return candidates
 
 

@@ -128,8 +128,8 @@ def test_a_list_of_names_is_the_callers_own():
 )
 def test_an_unknown_name_is_refused_with_the_nearest_known_one(name, hint):
     sentence = (
-        f"architecture must be one of {', '.join(ARCHITECTURES)}, or a callable (image_shape, n_classes) -> nn.Module; "
-        f"got {name!r}.{hint}"
+        f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
+        f"nn.Module; got {name!r}.{hint}"
     )
     with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
         find_architecture(name)

@@ -1509,15 +1509,17 @@ def test_after_an_interruption_training_goes_on_where_it_stood(some):
 # --- Refusals --------------------------------------------------------------------------------------------------------
 
 
-INTEGER = "an integer of at least 1"
+WHOLE = "a whole number, 1 or more"
 TRUTH = "True or False"
 ALL_ARCHITECTURES = (
-    f"architecture must be one of {', '.join(ARCHITECTURES)}, or a callable (image_shape, n_classes) -> nn.Module; got "
+    f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
+    "nn.Module; got "
 )
-AUGMENT = "None, one or several of shift, affine, elastic, erase, or a callable from batch to batch"
-CLASS_WEIGHT = "None, 'balanced' or a dict from class to a weight of at least 0"
-CALLBACKS = "None or a list of skorch callbacks"
-DEVICE = "'auto' or the name of a torch device"
+AUGMENT = "None, 'shift', 'affine', 'elastic', 'erase', several of them in a list, or a function from batch to batch"
+CLASS_WEIGHT = "None, 'balanced', or a dict from class to a weight of 0 or more"
+CALLBACKS = "None, or a list of skorch callbacks or of (name, callback) pairs"
+DEVICE = "'auto', or the name of a torch device such as 'cpu' or 'cuda'"
+FOLDER = "None, or the path of a folder, in which '{fit}' gives each fit a folder of its own"
 IMAGE_SHAPE = (
     "Expected image_shape to be three positive whole numbers (channels, height, width); got {!r}. "
     "For a grey image of 28 by 28 pixels pass (1, 28, 28)."
@@ -1526,35 +1528,38 @@ IMAGE_SHAPE = (
 # For every parameter: what it must be, and values that are not. A value may bring a whole sentence of its own.
 BAD_VALUES = {
     "architecture": (
-        "a name or a callable (image_shape, n_classes) -> nn.Module",
+        "a name of list_architectures(), or a function (image_shape, n_classes) -> nn.Module",
         [None, 5, ("lenet5",), ("lenet", ALL_ARCHITECTURES + "'lenet'. Did you mean 'lenet5'?")],
     ),
-    "max_epochs": (INTEGER, [0, -1, 2.0, "3", None, True]),
-    "batch_size": (f"'auto' or {INTEGER}", [0, -5, 32.0, "big", None, False]),
+    "max_epochs": (WHOLE, [0, -1, 2.0, "3", None, True]),
+    "batch_size": (f"'auto', or {WHOLE}", [0, -5, 32.0, "big", None, False]),
     "lr": ("a number above 0", [0, -0.1, float("nan"), float("inf"), "0.1", None, True]),
-    "optimizer": ("one of adamw, adam, sgd", ["AdamW", "", None, torch.optim.SGD]),
-    "lr_schedule": ("one of one_cycle, cosine, constant", ["linear", None, 1]),
-    "weight_decay": ("a number of at least 0", [-1e-9, float("nan"), "0", None, False]),
-    "label_smoothing": ("a number in [0, 1)", [-0.1, 1, float("nan"), None]),
+    "optimizer": ("'adamw', 'adam' or 'sgd'", ["AdamW", "", None, torch.optim.SGD]),
+    "lr_schedule": ("'one_cycle', 'cosine' or 'constant'", ["linear", None, 1]),
+    "weight_decay": ("a number, 0 or more", [-1e-9, float("nan"), "0", None, False]),
+    "label_smoothing": ("a number from 0 to 1, 1 excluded", [-0.1, 1, float("nan"), None]),
     "augment": (AUGMENT, ["flip", ["shift", "flip"], 3, ("shift", None), True]),
     "weight_averaging": (TRUTH, [1, "yes", None, 0.999]),
     "early_stopping": (TRUTH, [0, "auto", None]),
-    "validation_fraction": ("a number in (0, 1)", [0, 1, -0.1, 20, float("nan"), None]),
-    "patience": (INTEGER, [0, -2, 1.5, None]),
-    "preparation": ("None or one of resize, pad, handwriting", ["center", "", 1, True]),
+    "validation_fraction": ("a number between 0 and 1, both excluded", [0, 1, -0.1, 20, float("nan"), None]),
+    "patience": (WHOLE, [0, -2, 1.5, None]),
+    "preparation": ("None, 'resize', 'pad' or 'handwriting'", ["center", "", 1, True]),
     "class_weight": (CLASS_WEIGHT, ["auto", [1] * 10, {0: -1}, {0: "1"}, {0: float("nan")}, 2]),
     "image_shape": (
-        "None or (channels, height, width)",
+        "None, or three whole numbers (channels, height, width)",
         [8, {1, 8}, *((v, IMAGE_SHAPE.format(v)) for v in [(8, 8), "188", (1, 8, 8.0), (0, 8, 8), (True, 8, 8)])],
     ),
-    "precision": ("auto, float32 or bfloat16", ["float16", 32, None, torch.float32]),
+    "precision": ("'auto', 'float32' or 'bfloat16'", ["float16", 32, None, torch.float32]),
     "device": (DEVICE, [0, None, "gpu", "", "cuda:x", "meta"]),
     "compile": (TRUTH, [1, "reduce-overhead", None]),
     "warm_start": (TRUTH, [1, None, "yes"]),
-    "checkpoint": ("None or the path of a folder", [0, True, "", b"run", ["run"]]),
+    "checkpoint": (FOLDER, [0, True, "", b"run", ["run"]]),
     "callbacks": (CALLBACKS, [Interrupt, "progress", [3], [("name", 3)], [None]]),
-    "random_state": ("None, an integer from 0 to 2**32 - 1 or a RandomState", ["seed", 0.5, -1, 2**32, True]),
-    "verbose": ("an integer of at least 0", [-1, 0.5, "yes", None]),
+    "random_state": (
+        "None, a whole number from 0 to 4294967295, or a numpy RandomState",
+        ["seed", 0.5, -1, 2**32, True],
+    ),
+    "verbose": ("a whole number, 0 or more", [-1, 0.5, "yes", None]),
 }
 
 
@@ -1562,7 +1567,14 @@ def bad_values():
     for name, (expected, values) in BAD_VALUES.items():
         for value in values:
             is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
-            value, sentence = value if is_pair else (value, f"{name} must be {expected}; got {quote(value)}.")
+            value, sentence = (
+                value
+                if is_pair
+                else (
+                    value,
+                    f"Expected {name} to be {expected}; got {quote(value)}. Change {name}.",
+                )
+            )
             yield pytest.param(name, value, sentence, id=f"{name}={value!r}")
 
 
@@ -1922,7 +1934,7 @@ def layers(*modules, **named):
             nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),  # a module can be called, but not with these arguments
             TypeError,
             (
-                "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; got a Sequential, "
+                "Expected architecture to be a function (image_shape, n_classes) -> nn.Module; got a Sequential, "
                 "which is a module already. Pass a function that makes it, so that every fit starts from new weights."
             ),
         ),
@@ -2093,13 +2105,13 @@ def test_training_that_diverges_names_what_may_have_done_it(some):
             quick(**parameters).fit(*some)
 
 
-@pytest.mark.parametrize("change", [{"architecture": "lenet5"}, {"image_shape": [1, 8, 8]}], ids=["layers", "shape"])
+@pytest.mark.parametrize("change", [{"architecture": "lenet5"}, {"image_shape": [1, 4, 16]}], ids=["layers", "shape"])
 def test_a_warm_start_refuses_another_network(change, some):
     clf = quick(warm_start=True).fit(*some).set_params(**change)
     sentence = (
-        "warm_start=True goes on with the network there is, made with architecture='compact' and image_shape=None; "
-        f"got architecture={clf.architecture!r} and image_shape={clf.image_shape!r}. "
-        "Set them back, or warm_start=False to start anew."
+        "Expected warm_start=True to go on with the network that was fitted, architecture='compact' for images of "
+        f"shape (1, 8, 8); got architecture={clf.architecture!r} and image_shape={clf.image_shape!r}. "
+        "Set them back, or pass warm_start=False to start anew."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         clf.fit(*some)

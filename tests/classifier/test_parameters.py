@@ -103,10 +103,10 @@ def test_a_reason_is_given_for_the_value_and_the_data_that_it_was_written_for():
 def test_what_the_range_allows_is_what_the_estimator_accepts(name):
     allowed, refused = RANGES[limits(name)]
     for value in allowed:
-        check_parameters(CNNClassifier().get_params() | {name: value})
+        check_parameters(CNNClassifier(**{name: value}))
     for value in refused:
         with pytest.raises((ValueError, TypeError), match=rf"\AExpected {name} to be |\AUnknown {name} "):
-            check_parameters(CNNClassifier().get_params() | {name: value})
+            check_parameters(CNNClassifier(**{name: value}))
 
 
 @pytest.mark.parametrize("name", [name for name in PARAMETERS if "usual" in PARAMETERS[name].range])
@@ -114,7 +114,7 @@ def test_what_is_usual_is_allowed_and_the_default_is_usual(name):
     low, high = map(float, re.search(r"; ([\d.]+) to ([\d.]+) is usual\Z", PARAMETERS[name].range).groups())
     whole = "whole" in limits(name)
     for end in (low, high):
-        check_parameters(CNNClassifier().get_params() | {name: int(end) if whole else end})
+        check_parameters(CNNClassifier(**{name: int(end) if whole else end}))
     default = getattr(CNNClassifier(), name)
     assert low <= (choose_batch_size(default, 60_000) if default == "auto" else default) <= high
 

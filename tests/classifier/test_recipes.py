@@ -22,7 +22,7 @@ def some(few_digits):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_a_set_of_parameters_that_the_estimator_takes(name):
     clf = CNNClassifier(**RECIPES[name])
-    check_parameters(clf.get_params())
+    check_parameters(clf)
     assert clone(clf).get_params() == clf.get_params()
 
 

@@ -681,7 +681,9 @@ def test_all_names_are_checked_before_anything_is_fitted(some, monkeypatch):
     monkeypatch.setattr(CNNClassifier, "fit", lambda *_, **__: pytest.fail("fits"))
     with pytest.raises(ValueError, match=r"got 'lenet'\. Did you mean 'lenet5'\?\Z"):
         compare_architectures(*some, ["tiny", "lenet"])
-    with pytest.raises(ValueError, match=r"\Amax_epochs must be an integer of at least 1; got 0\.\Z"):
+    with pytest.raises(
+        ValueError, match=r"\AExpected max_epochs to be a whole number, 1 or more; got 0\. Change max_epochs\.\Z"
+    ):
         compare_architectures(*some, ["tiny"], estimator=quick(max_epochs=0))
 
 
@@ -701,7 +703,10 @@ def test_all_names_are_checked_before_anything_is_fitted(some, monkeypatch):
         (
             {"mine": None},
             TypeError,
-            "architecture must be a name or a callable (image_shape, n_classes) -> nn.Module; got None.",
+            (
+                "Expected architecture to be a name of list_architectures(), or a function (image_shape, n_classes) -> "
+                "nn.Module; got None. Change architecture."
+            ),
         ),
     ],
 )

@@ -471,7 +471,8 @@ def test_what_no_file_can_name_is_refused(some, tmp_path):
 
 def test_two_ways_to_go_on_are_one_too_many(some, tmp_path):
     sentence = (
-        f"warm_start=True and checkpoint={str(tmp_path)!r} are two ways to go on; expected one of them. "
+        "Expected warm_start=True or a checkpoint, which are two ways to go on; got both, with "
+        f"checkpoint={str(tmp_path)!r}. "
         "Pass warm_start=False, or checkpoint=None."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
