@@ -1,4 +1,4 @@
-"""The arithmetic behind one number of a layer's output: every product, written down so that it adds up on paper."""
+"""The arithmetic behind one number of a layer's output, as equations that hold exactly for the printed digits."""
 
 import decimal
 import math
@@ -13,7 +13,7 @@ from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import decimals_apart
 from cnnclf.inspection._records import Cell
 
-TERMS_A_LINE = 8  # of a sum that has no rows
+TERMS_PER_LINE = 8  # of a sum that has no rows
 MOST_LINES = 12  # of arithmetic in a summary
 SMALLEST_FLOAT32 = 2.0**-149
 
@@ -29,8 +29,8 @@ class Term:
     product : float
         weight · value, which float64 holds exactly.
     source : tuple of int or None
-        Where in ``step.input`` the value stands; None for a padding tap, whose value is 0. The first summand of a
-        residual block stands in the output of its last layer.
+        The cell of the value in ``step.input``; None for padding, whose value is 0. For the first summand of a
+        residual block it is the cell in the output of the residual branch.
     """
 
     weight: float
@@ -50,7 +50,7 @@ class Exact:
     float64 : float
         Recomputed by NumPy from the same inputs and weights.
     bound : float
-        How far rounding in float32 can bring the two apart.
+        The largest difference of the two that rounding in float32 can cause.
     """
 
     float32: float
@@ -65,28 +65,28 @@ class Explanation(Summarised, ReadOnly):
     Attributes
     ----------
     name, kind : str
-        Of the layer; of the last layer inside for a block.
+        The name and kind of the layer; for a block, of the last layer inside.
     cell : tuple of int
         (channel, row, column), or (feature,).
     value : float
-        What torch computed.
+        The number as torch computed it.
     bias : float or None
         Of a convolution or dense layer.
     terms : tuple of Term
-        What the value is made of: all products of a convolution or dense layer, the window of a pooling, every logit
-        for the softmax, the two summands of a residual block, else the one number that came in.
+        The summands or candidates: all products of a convolution or dense layer, the window of a pooling, every logit
+        for the softmax, the two summands of a residual block, else the one input number.
     shape : tuple of int
-        How the terms are laid out: (channels, height, width) of a kernel, (height, width) of a window, (features,).
+        The arrangement of the terms: (channels, height, width) of a kernel, (height, width) of a window, (features,).
     parts : mapping
         What else the formula needs, by kind.
 
         - standardise: "x", "mean", "std";
         - norm: "x", "mean", "variance", "eps", "gamma", "beta", and as one multiplication and one addition "scale",
           "shift"; where a convolution comes before it, perhaps with pooling between them, also that channel's folded
-          "kernel" (scale · kernel) and "kernel_bias" (scale · bias + shift), which give the value in one go; of a
-          pooling window they give that of the cell that won;
+          "kernel" (scale · kernel) and "kernel_bias" (scale · bias + shift), which give the value in one
+          step; after pooling, that of the largest cell in the window;
         - max_pool: "winner", the position in ``terms`` of the first of the largest;
-        - softmax: "max", "exponentials" (one a class, of logit − max), "sum".
+        - softmax: "max", "exponentials" (one per class, of logit − max), "sum".
     exact : Exact
         Float32 beside float64, and the bound between them.
     """
@@ -108,26 +108,26 @@ class Explanation(Summarised, ReadOnly):
         return Summary(title, notes=lines if len(lines) <= MOST_LINES else ("lines() has the arithmetic.",))
 
     def lines(self, decimals: int = 4) -> tuple[str, ...]:
-        """Write the arithmetic down so that it adds up on paper.
+        """Return the arithmetic as equations in the printed numbers.
 
-        Every line is an equation in the numbers that are printed: evaluated exactly and rounded to the digits of its
-        right side it gives that side, if need be with a term that is marked "(rounding)". Long sums carry a running
-        total from line to line, one row of a kernel in each; channels are added up at the end.
+        The left side of each equation, evaluated exactly and rounded to the digits of the right side, equals the right
+        side; where needed, a term marked "(rounding)" closes the gap. Long sums carry a running total from line to
+        line, one row of a kernel per line; the sums of the channels are added at the end.
 
         Parameters
         ----------
         decimals : int, default=4
-            Digits behind the point. Divisors and scales have at least as many significant digits.
+            Digits after the decimal point. Divisors and scales have at least as many significant digits.
 
         Returns
         -------
         tuple of str
-            The last one ends in the value.
+            The equations; the last one ends in the value.
 
         Raises
         ------
         ValueError
-            For a negative number of decimals.
+            If the number of decimals is negative.
 
         Examples
         --------
@@ -147,11 +147,11 @@ class Explanation(Summarised, ReadOnly):
             return tuple(LINES[self.kind](self, decimals))
 
 
-Item = tuple[str, Decimal]  # a summand as it is printed, and what that is
+Item = tuple[str, Decimal]  # a summand as it is printed, and its value
 
 
 def write_conv(e: Explanation, decimals: int) -> list[str]:
-    """Add up row by row of the kernel; where there are several channels, add up theirs."""
+    """Return the sum row by row of the kernel, then the sum of the channels if there are several."""
     products = write_products(e, decimals)
     width, n_taps = e.shape[-1], math.prod(e.shape[1:])
     if n_taps == 1:
@@ -164,17 +164,17 @@ def write_conv(e: Explanation, decimals: int) -> list[str]:
         some, total = add_up(rows, decimals)
         lines += some
         totals.append(written(total))
-    return lines + add_up(with_bias(e, split(totals, TERMS_A_LINE), decimals), decimals, e.value)[0]
+    return lines + add_up(with_bias(e, split(totals, TERMS_PER_LINE), decimals), decimals, e.value)[0]
 
 
 def write_dense(e: Explanation, decimals: int) -> list[str]:
-    """Add up the products, some in each line."""
-    rows = split(write_products(e, decimals), TERMS_A_LINE)
+    """Return the sum of the products, several per line."""
+    rows = split(write_products(e, decimals), TERMS_PER_LINE)
     return add_up(with_bias(e, rows, decimals), decimals, e.value)[0]
 
 
 def write_products(e: Explanation, decimals: int) -> list[Item]:
-    """Write every weight times its value; padding is a plain 0."""
+    """Return every weight times its value; padding is 0 without decimals."""
     factors = [
         (number(term.weight, decimals), Decimal(0) if term.source is None else number(term.value, decimals))
         for term in e.terms
@@ -183,12 +183,12 @@ def write_products(e: Explanation, decimals: int) -> list[Item]:
 
 
 def with_bias(e: Explanation, rows: list[list[Item]], decimals: int) -> list[list[Item]]:
-    """Put the bias, if there is one, behind the last summand."""
+    """Return rows of summands with the bias, if there is one, at the end."""
     return rows if e.bias is None else [*rows[:-1], [*rows[-1], written(number(e.bias, decimals))]]
 
 
 def write_average(e: Explanation, decimals: int) -> list[str]:
-    """Add up the window row by row and divide."""
+    """Return the sum of the window row by row, and its quotient."""
     values = [written(number(term.value, decimals)) for term in e.terms]
     lines, total = add_up(split(values, e.shape[-1]), decimals)
     n = len(values)
@@ -196,12 +196,12 @@ def write_average(e: Explanation, decimals: int) -> list[str]:
 
 
 def write_sum(e: Explanation, decimals: int) -> list[str]:
-    """Add up two numbers."""
+    """Return the sum of two numbers."""
     return add_up([[written(number(term.value, decimals)) for term in e.terms]], decimals, e.value)[0]
 
 
 def write_maximum(e: Explanation, decimals: int) -> list[str]:
-    """Name all candidates; for ReLU the first one is 0."""
+    """Return the maximum of all candidates; for ReLU the first one is 0."""
     values = [number(term.value, decimals) for term in e.terms]
     candidates = [Decimal(0), *values] if e.kind == "relu" else values
     text = ", ".join(f"{value:f}" for value in candidates)
@@ -209,9 +209,9 @@ def write_maximum(e: Explanation, decimals: int) -> list[str]:
 
 
 def write_standardise(e: Explanation, decimals: int) -> list[str]:
-    """Subtract the mean and divide by the standard deviation; pixels that are whole numbers stay whole.
+    """Return (pixel − mean) / standard deviation; integer pixels are printed without decimals.
 
-    A channel that never varied, of deviation 0, is multiplied by 0 instead.
+    A channel that never varied has a deviation of 0 and is multiplied by 0 instead.
     """
     x, mean, std = number(e.parts["x"], decimals), number(e.parts["mean"], decimals), fine(e.parts["std"], decimals)
     if not std:
@@ -220,27 +220,21 @@ def write_standardise(e: Explanation, decimals: int) -> list[str]:
 
 
 def write_norm(e: Explanation, decimals: int) -> list[str]:
-    """Take the root, standardise with it, scale and shift; then the same with one scale and one shift."""
+    """Return the root, the standardised, scaled and shifted value, and the same with one scale and one shift."""
     x, mean, gamma, beta, shift = (number(e.parts[name], decimals) for name in ("x", "mean", "gamma", "beta", "shift"))
-    variance, scale, eps = (
-        fine(e.parts["variance"], decimals),
-        fine(e.parts["scale"], decimals),
-        Decimal(repr(e.parts["eps"])),
-    )
+    variance, scale = (fine(e.parts[name], decimals) for name in ("variance", "scale"))
+    eps = Decimal(repr(e.parts["eps"]))
     root, value = fine(math.sqrt(e.parts["variance"] + e.parts["eps"]), decimals), number(e.value, decimals)
+    standardised = f"({x:f} - {bracketed(mean)})/{root:f}×{bracketed(gamma)} + {bracketed(beta)}"
     return [
         equation(f"√({variance:f} + {eps:f})", (variance + eps).sqrt(), root),
-        equation(
-            f"({x:f} - {bracketed(mean)})/{root:f}×{bracketed(gamma)} + {bracketed(beta)}",
-            (x - mean) / root * gamma + beta,
-            value,
-        ),
+        equation(standardised, (x - mean) / root * gamma + beta, value),
         equation(f"{bracketed(x)}×{bracketed(scale)} + {bracketed(shift)}", x * scale + shift, value),
     ]
 
 
 def write_softmax(e: Explanation, decimals: int) -> list[str]:
-    """Take the exponentials, add them up and divide."""
+    """Return the exponentials, their sum, and the quotient."""
     largest = number(e.parts["max"], decimals)
     logits = [number(term.value, decimals) for term in e.terms]
     exponentials = [apart(value, decimals) for value in e.parts["exponentials"]]
@@ -248,16 +242,16 @@ def write_softmax(e: Explanation, decimals: int) -> list[str]:
         equation(f"exp({logit:f} - {bracketed(largest)})", (logit - largest).exp(), exponential)
         for logit, exponential in zip(logits, exponentials, strict=True)
     ]
-    rows = split([written(value) for value in exponentials], TERMS_A_LINE)
+    rows = split([written(value) for value in exponentials], TERMS_PER_LINE)
     sums, total = add_up(rows, max(-int(value.as_tuple().exponent) for value in exponentials))
     mine = exponentials[e.cell[0]]
-    # Float32 gives 1 where others take less than it can tell from 1; the quotient of what is printed does not.
+    # In float32 a probability rounds to 1 where the others are tiny; the quotient of the printed numbers does not.
     share = mine / total if e.value == 1 else e.value
     return [*lines, *sums, equation(f"{mine:f}/{total:f}", mine / total, apart(share, decimals))]
 
 
 def write_one(e: Explanation, decimals: int) -> list[str]:
-    """Show that nothing changes."""
+    """Return the number, which does not change."""
     x = number(e.terms[0].value, decimals)
     return [equation(f"{x:f}", x, number(e.value, decimals))]
 
@@ -279,7 +273,7 @@ LINES: dict[str, Callable[[Explanation, int], list[str]]] = {
 
 
 def number(x: float | Decimal, decimals: int) -> Decimal:
-    """Round to so many decimals; whole numbers that are integers stay as they are, and there is no −0."""
+    """Round to a number of decimals, never to −0; an int keeps no decimals."""
     rounded = Decimal(x) if isinstance(x, int) else Decimal(x).quantize(Decimal(1).scaleb(-decimals))
     return abs(rounded) if rounded == 0 else rounded
 
@@ -290,27 +284,27 @@ def fine(x: float, decimals: int) -> Decimal:
 
 
 def apart(share: float | Decimal, decimals: int) -> Decimal:
-    """Round as :func:`number`, but so that only 0 and 1 read 0 and 1; what float32 takes for 0 is 0 here, too."""
+    """Round as :func:`number`, but so that only 0 prints as 0 and only 1 as 1; 0 is also what is 0 in float32."""
     return number(share, decimals_apart(share, decimals) if share >= SMALLEST_FLOAT32 else decimals)
 
 
 def written(value: Decimal) -> Item:
-    """Print a number as a summand."""
+    """Return a number as a summand."""
     return bracketed(value), value
 
 
 def bracketed(value: Decimal) -> str:
-    """Print a number in full, in parentheses where it is negative."""
+    """Return a number as text, in parentheses where it is negative."""
     return f"({value:f})" if value < 0 else f"{value:f}"
 
 
 def split(items: list[Item], width: int) -> list[list[Item]]:
-    """Break a sum into rows."""
+    """Return a sum in rows of ``width`` summands."""
     return [items[i : i + width] for i in range(0, len(items), width)]
 
 
 def add_up(rows: list[list[Item]], decimals: int, value: float | None = None) -> tuple[list[str], Decimal]:
-    """Write one line a row, each going on from the total of the one before; the last one gives the value, if known."""
+    """Return one equation per row, each starting from the total so far, and the total; the last one gives ``value``."""
     lines: list[str] = []
     total = Decimal(0)
     for i, row in enumerate(rows):
@@ -322,9 +316,9 @@ def add_up(rows: list[list[Item]], decimals: int, value: float | None = None) ->
 
 
 def equation(text: str, exact: Decimal, value: Decimal) -> str:
-    """Write ``text = value``, with a rounding term where the printed numbers do not round to the value.
+    """Return ``text = value``, with a rounding term where the printed numbers do not round to the value.
 
-    A tie, half a unit of the last digit, is closed exactly: people do not agree on where to round it.
+    A tie, half a unit of the last digit, gets an exact term, because rounding conventions differ.
     """
     unit = Decimal(1).scaleb(int(value.as_tuple().exponent))
     gap = value - exact

@@ -1,4 +1,4 @@
-"""How much each pixel matters to a class: the network is run again, on covered images or backwards."""
+"""How much each pixel matters to a class, by covering parts of the image and by the gradient."""
 
 from typing import Any
 

@@ -98,28 +98,14 @@ def collect_evidence(trace: TraceRecord, label: Any = None, against: Any = None,
     products = weight * dense.input
     order = np.argsort(-np.abs(products), kind="stable")
     shape = flattened_shape(trace, dense)
+    factors = np.column_stack((dense.input, weight, products))
     top = tuple(
-        Contribution(
-            int(i),
-            None if shape is None else unravel(i, shape),
-            dense.input[i].item(),
-            weight[i].item(),
-            products[i].item(),
-        )
-        for i in order[:k]
+        Contribution(int(i), None if shape is None else unravel(i, shape), *factors[i].tolist()) for i in order[:k]
     )
     rest = math.fsum(products[order[k:]])
     logit = math.fsum([*(contribution.product for contribution in top), rest, bias])
-    return Evidence(
-        trace.classes[chosen[0]],
-        None if against is None else trace.classes[chosen[1]],
-        top,
-        rest,
-        len(products) - len(top),
-        float(bias),
-        logit,
-        float(recorded),
-    )
+    labels = trace.classes[chosen[0]], None if against is None else trace.classes[chosen[1]]
+    return Evidence(*labels, top, rest, len(products) - len(top), float(bias), logit, float(recorded))
 
 
 def find_class(trace: TraceRecord, label: Any = None) -> int:

@@ -17,19 +17,7 @@ from cnnclf.inspection._records import Cell, S, StepRecord, residual_summands
 def explain(step: StepRecord, cell: tuple[Any, ...], recomputed: Recomputed | None) -> Explanation:
     """Return the arithmetic behind one number of a layer's output; a block's is that of the last layer inside.
 
-    Parameters
-    ----------
-    step : StepRecord
-        The layer.
-    cell : tuple of int
-        (channel, row, column) or (feature,).
-    recomputed : Recomputed or None
-        The output of :func:`last_layer` of the step, in float64.
-
-    Returns
-    -------
-    Explanation
-        Every product, bias and sum.
+    ``recomputed`` is the recomputed output of the step's :func:`last_layer`.
     """
     cell = check_cell(step.name, step.output.shape, cell)
     step = last_layer(step)
@@ -58,7 +46,7 @@ Facts = tuple[Sequence[Term], tuple[int, ...], dict[str, Any]]
 
 
 def explain_conv(step: StepRecord, cell: Cell) -> Facts:
-    """List all products of a kernel with the patch it is laid on."""
+    """Return all products of a kernel with its patch of the input."""
     s, weight = step.settings, step.weights["weight"]
     kernel = weight[cell[0]]
     # Each group of output channels sees its own group of as many input channels as a kernel has.
@@ -73,19 +61,19 @@ def explain_conv(step: StepRecord, cell: Cell) -> Facts:
 
 
 def explain_dense(step: StepRecord, cell: Cell) -> Facts:
-    """List the products of all features with their weights."""
+    """Return the products of all features with their weights."""
     terms = [multiply(w, step.input, (i,)) for i, w in enumerate(step.weights["weight"][cell[0]])]
     return terms, (len(terms),), {}
 
 
 def explain_standardise(step: StepRecord, cell: Cell) -> Facts:
-    """Show the pixel, and its channel's mean and standard deviation."""
+    """Return the pixel, and its channel's mean and standard deviation."""
     mean, std = (step.weights[name][cell[0], 0, 0].item() for name in ("mean", "std"))
     return [pick(step.input, cell)], (1,), {"x": step.input[cell].item(), "mean": mean, "std": std}
 
 
 def explain_norm(step: StepRecord, cell: Cell) -> Facts:
-    """Show the number that came in and what batch norm does to its channel, also as part of the convolution before."""
+    """Return the input and what batch norm does to its channel, also folded into the convolution before it."""
     channel = {name: values[cell[0]].item() for name, values in norm_parts(step).items()}
     parts = {"x": step.input[cell].item(), "eps": step.settings["eps"], **channel}
     if step.conv is not None:
@@ -96,17 +84,17 @@ def explain_norm(step: StepRecord, cell: Cell) -> Facts:
 
 
 def explain_one(step: StepRecord, cell: Cell) -> Facts:
-    """Show the one number in the same place."""
+    """Return the one number at the same place."""
     return [pick(step.input, cell)], (1,), {}
 
 
 def explain_flatten(step: StepRecord, cell: Cell) -> Facts:
-    """Show where a feature stood in the maps."""
+    """Return the number at the feature's place in the maps."""
     return [pick(step.input, unravel(cell[0], step.input.shape))], (1,), {}
 
 
 def explain_pool(step: StepRecord, cell: Cell) -> Facts:
-    """Show the window, without the padding, and which of a maximum's numbers won."""
+    """Return the window without padding, and for max pooling the position of the largest number."""
     places = [range(*interval) for interval in look_back(step, unit_region(cell[1:]))]
     terms = [pick(step.input, (cell[0], *place)) for place in itertools.product(*places)]
     parts = {"winner": int(np.argmax([term.value for term in terms]))} if step.kind == "max_pool" else {}
@@ -114,25 +102,21 @@ def explain_pool(step: StepRecord, cell: Cell) -> Facts:
 
 
 def explain_global_avg_pool(step: StepRecord, cell: Cell) -> Facts:
-    """Show the whole map."""
+    """Return the whole map."""
     shape = step.input.shape[1:]
     return [pick(step.input, (cell[0], *place)) for place in np.ndindex(shape)], shape, {}
 
 
 def explain_residual(step: StepRecord, cell: Cell) -> Facts:
-    """Show the two summands, the long way's first."""
+    """Return the outputs of the residual branch and the shortcut, in this order."""
     return [pick(summand, cell) for summand in residual_summands(step)], (2,), {}
 
 
 def explain_softmax(step: StepRecord, cell: Cell) -> Facts:
-    """Show all logits, the exponentials of what they are less than the largest, and the sum of these."""
+    """Return all logits, the exponentials of their differences from the largest, and the sum of these."""
     logits = step.input.astype(np.float64)
     exponentials = np.exp(logits - logits.max())
-    parts = {
-        "max": logits.max().item(),
-        "exponentials": tuple(exponentials.tolist()),
-        "sum": math.fsum(exponentials),
-    }
+    parts = {"max": logits.max().item(), "exponentials": tuple(exponentials.tolist()), "sum": math.fsum(exponentials)}
     return [pick(step.input, (i,)) for i in range(len(logits))], logits.shape, parts
 
 
@@ -153,11 +137,11 @@ EXPLAIN: dict[str, Callable[[StepRecord, Cell], Facts]] = {
 
 
 def multiply(weight: np.float32, x: NDArray[Any], source: Cell | None) -> Term:
-    """Multiply a weight by one number, or by the 0 of padding."""
+    """Return the product of a weight and one number of ``x``; without a source it is padding, 0."""
     value = 0.0 if source is None else float(x[source])
     return Term(float(weight), value, float(weight) * value, source)
 
 
 def pick(x: NDArray[Any], source: Cell) -> Term:
-    """Take one number as it is."""
+    """Return one number as a term of weight 1."""
     return multiply(np.float32(1), x, source)

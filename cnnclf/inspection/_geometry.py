@@ -1,4 +1,4 @@
-"""Where the numbers of a layer come from: windows, cells and receptive fields."""
+"""Which part of the input a layer's output depends on: windows, cells and receptive fields."""
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from cnnclf._utils.text import quote
 from cnnclf.inspection._records import IMAGE, Cell, StepRecord, TraceRecord, axes, find_step, wire
 
 Doubles = NDArray[np.float64]
-Region = tuple[tuple[int, int], ...]  # one half-open interval an axis: rows and columns of maps, or features of a row
+Region = tuple[tuple[int, int], ...]  # one half-open interval per axis: rows and columns of maps, or features of a row
 
 AXES = {1: ("feature",), 2: ("row", "column"), 3: ("channel", "row", "column")}
 
@@ -55,7 +55,7 @@ class Window:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The part of the image, or of an earlier layer's maps, that a unit sees.
+    """The part of the image, or of an earlier layer's maps, that a unit depends on.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class ReceptiveField:
 def find_receptive_field(
     trace: TraceRecord, name: str, cell: tuple[Any, ...], within: str | None = None
 ) -> ReceptiveField:
-    """Find what a unit sees of the image, or of an earlier layer's output."""
+    """Return the part of the image, or of an earlier layer's output, that a unit depends on."""
     step = find_step(trace.steps, name)
     unit = check_cell(name, axes(step.output.shape), cell)
     goal = IMAGE if within is None else find_step(trace.steps, within).name
@@ -89,9 +89,9 @@ def find_receptive_field(
 
 
 def look_back(step: StepRecord, region: Region) -> Region:
-    """Find the part of a layer's input that a part of its output is computed from."""
+    """Return the part of a layer's input that a part of its output is computed from."""
     sizes = axes(step.input.shape)
-    if any(start == stop for start, stop in region):  # nothing but padding is seen
+    if any(start == stop for start, stop in region):  # the window holds nothing but padding
         return ((0, 0),) * len(sizes)
     if step.kind in ("conv", "max_pool", "avg_pool"):
         return Window.of(step.settings).look_back(region, sizes)
@@ -109,13 +109,13 @@ def unit_region(cell: Iterable[int]) -> Region:
 
 
 def clip(start: int, stop: int, size: int) -> tuple[int, int]:
-    """Cut an interval off at both ends of an axis."""
+    """Return the part of an interval that is within an axis."""
     start = min(max(start, 0), size)
     return start, max(min(stop, size), start)
 
 
 def unite(a: Region, b: Region) -> Region:
-    """Find the smallest region that holds two; one of nothing adds nothing."""
+    """Return the smallest region that holds two; an empty one adds nothing."""
     regions = [region for region in (a, b) if all(start < stop for start, stop in region)] or [a]
     return tuple(
         (min(starts), max(stops)) for starts, stops in (zip(*axis, strict=True) for axis in zip(*regions, strict=True))
@@ -123,7 +123,7 @@ def unite(a: Region, b: Region) -> Region:
 
 
 def check_cell(name: str, shape: tuple[int, ...], cell: tuple[Any, ...]) -> Cell:
-    """Check that there is one index an axis, and that each is within it."""
+    """Check that there is one index per axis and that each is in range; return them as integers."""
     words = AXES.get(len(shape), tuple(f"index {i}" for i in range(len(shape))))
     expected = ", ".join(f"{word} 0 to {size - 1}" for word, size in zip(words, shape, strict=True))
     try:
@@ -144,5 +144,5 @@ def check_shape(image: Any, shape: tuple[int, ...]) -> None:
 
 
 def unravel(feature: int, shape: tuple[int, ...]) -> Cell:
-    """Find where a feature stood before maps were flattened."""
+    """Return the cell of a feature in the maps before flattening."""
     return tuple(map(int, np.unravel_index(feature, shape)))

@@ -1,8 +1,8 @@
 """A trace as one offline page: the network from left to right, and the arithmetic of every cell in it.
 
-The page holds the recorded float32 values and weights, bit for bit, and works out from them whatever a reader points
-at. A page of more than 2 MB holds fewer channels of the widest layers; what the others add to a sum is in it as one
-number a cell, so that every sum stays whole.
+The page holds the recorded float32 values and weights, bit for bit, and computes from them the arithmetic of the cell
+that a reader points at. To stay below 2 MB it holds fewer channels of the widest layers; the contribution of the
+others is stored as one number per cell, so that every sum is complete.
 """
 
 import base64
@@ -28,32 +28,17 @@ TEMPLATES = page_templates("cnnclf.inspection")
 
 BUDGET = 2_000_000  # bytes of a page
 
-# Kinds with channels of their own; all others have those of what comes in.
+# Kinds with channels of their own; all others have the channels of their input.
 WITH_OWN_CHANNELS = ("image", "conv", "dense", "unknown")
 
-# Kinds whose output is made without rounding, so that the page can make it itself, to the bit.
+# Kinds without rounding, so that the page can compute bit-identical outputs itself.
 WITHOUT_ROUNDING = ("relu", "max_pool", "dropout", "flatten", "block")
 
 
 def write(trace: TraceRecord, path: str | os.PathLike[str]) -> Path:
-    """Write the page.
+    """Write a trace as one offline page.
 
-    Parameters
-    ----------
-    trace : TraceRecord
-        What to show.
-    path : path-like
-        Replaced, if it exists, whole or not at all.
-
-    Returns
-    -------
-    Path
-        Of the page.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
+    An existing file is replaced, whole or not at all; ``OSError`` is raised if that is not possible.
 
     Examples
     --------
@@ -72,25 +57,20 @@ def write(trace: TraceRecord, path: str | os.PathLike[str]) -> Path:
 
 
 def render(trace: TraceRecord) -> str:
-    """Make the page, of at most 2 MB where leaving out channels can bring it there.
-
-    Parameters
-    ----------
-    trace : TraceRecord
-        What to show.
+    """Return the page, of at most 2 MB if leaving out channels can achieve that.
 
     Returns
     -------
     str
-        HTML that needs no other file and asks for none; the same for the same trace.
+        HTML that needs no other file; the same for the same trace.
 
     Notes
     -----
-    A cell has an address: ``#conv1/3/4/5`` behind the page's is channel 3, row 4, column 5 of ``conv1``, and
+    Every cell has an address: ``#conv1/3/4/5`` after the page's address is channel 3, row 4, column 5 of ``conv1``, and
     ``#output/7`` is feature 7 of ``output``, all counted from 0.
     """
     nodes = list_nodes(trace)
-    # Image and classes are always there as a whole.
+    # The image and the classes are never sampled.
     fewest = max(len(trace.classes), len(nodes[0].output))
     widest = max(len(node.output) for node in nodes if node.step.kind in WITH_OWN_CHANNELS)
     page = fill_in(trace, nodes, widest)
@@ -144,7 +124,7 @@ def list_nodes(trace: TraceRecord) -> list[Node]:
 
 
 def as_maps(output: NDArray[Any]) -> NDArray[Any]:
-    """Give values the shape (channels, height, width); whatever is neither maps nor a line of numbers is a row.
+    """Return values in the shape (channels, height, width); other shapes than maps and lines become a row.
 
     Examples
     --------
@@ -161,47 +141,30 @@ def as_maps(output: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass
 class Numbers:
-    """Arrays of float32, one behind the other."""
+    """Arrays of float32 in one sequence."""
 
     parts: list[NDArray[np.float32]] = field(default_factory=list)
     size: int = 0
 
     def add(self, array: NDArray[Any]) -> int:
-        """Append an array; give the place of its first number."""
+        """Append an array; return the position of its first number."""
         self.parts.append(array.astype(np.float32, copy=False).ravel())
         place, self.size = self.size, self.size + array.size
         return place
 
     def to_base64(self) -> str:
-        """Write them down, little-endian."""
+        """Return all numbers, little-endian."""
         return base64.b64encode(np.concatenate(self.parts).astype("<f4").tobytes()).decode()
 
 
 def fill_in(trace: TraceRecord, nodes: list[Node], limit: int) -> str:
-    """Render the page with at most ``limit`` channels of a layer that has channels of its own."""
+    """Return the page with at most ``limit`` channels of every layer that has channels of its own."""
     numbers = Numbers()
     shown: list[NDArray[np.intp]] = []
     layers = []
     for node in nodes:
-        channels = choose_channels(node, nodes, shown, limit)
-        shown.append(channels)
-        layers.append(
-            {
-                "name": node.step.name,
-                "kind": node.step.kind,
-                "description": node.step.description,
-                "shape": node.output.shape,
-                "is_row": node.is_row,
-                "channels": as_ranges(channels),
-                "inputs": node.inputs,
-                "inside": node.inside,
-                "settings": dict(node.step.settings),
-                "n_parameters": node.step.n_parameters,
-                "n_multiply_adds": node.step.n_multiply_adds,
-                "values": None if node.step.kind in WITHOUT_ROUNDING else numbers.add(node.output[channels]),
-                **add_weights(node, nodes, shown, numbers),
-            }
-        )
+        shown.append(choose_channels(node, nodes, shown, limit))
+        layers.append(describe_layer(node, nodes, shown, numbers))
     files = {
         "style": read_as_is(TEMPLATES, "style.css", "walkthrough.css"),
         "script": read_as_is(TEMPLATES, "percent.js", "walkthrough.js"),
@@ -226,11 +189,28 @@ def fill_in(trace: TraceRecord, nodes: list[Node], limit: int) -> str:
     )
 
 
+def describe_layer(node: Node, nodes: list[Node], shown: list[NDArray[np.intp]], numbers: Numbers) -> dict[str, Any]:
+    """Return a node as the page's script reads it, after appending its numbers; ``shown`` ends in its channels."""
+    step, channels = node.step, shown[-1]
+    return {
+        **{name: getattr(step, name) for name in ("name", "kind", "description")},
+        "shape": node.output.shape,
+        "is_row": node.is_row,
+        "channels": as_ranges(channels),
+        "inputs": node.inputs,
+        "inside": node.inside,
+        "settings": dict(step.settings),
+        **{name: getattr(step, name) for name in ("n_parameters", "n_multiply_adds")},
+        "values": None if step.kind in WITHOUT_ROUNDING else numbers.add(node.output[channels]),
+        **add_weights(node, nodes, shown, numbers),
+    }
+
+
 def choose_channels(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]], limit: int) -> NDArray[np.intp]:
-    """Choose the channels of a node that the page holds, given those of all nodes before it."""
+    """Return the channels of a node that the page holds, given those of all nodes before it."""
     n_channels = len(node.output)
     if node.step.kind in WITH_OWN_CHANNELS:
-        # Evenly spaced, and the same for any two layers of as many channels, so that a sum of two maps finds both.
+        # Evenly spaced, and the same for layers with equally many channels, so that both maps of a sum are there.
         return np.arange(n_channels) if n_channels <= limit else np.arange(limit) * n_channels // limit
     if node.step.kind == "flatten":
         (source,) = node.inputs
@@ -243,7 +223,7 @@ def choose_channels(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.in
 
 
 def as_ranges(channels: NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Write ascending numbers as half-open ranges.
+    """Return ascending numbers as half-open ranges.
 
     Examples
     --------
@@ -255,10 +235,10 @@ def as_ranges(channels: NDArray[np.intp]) -> list[tuple[int, int]]:
 
 
 def add_weights(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]], numbers: Numbers) -> dict[str, Any]:
-    """Append a node's weights for the channels in the page; give their places.
+    """Append a node's weights for the channels in the page; return their positions.
 
-    A convolution or dense layer has for each output channel the kernels of those input channels that it looks at and
-    that are in the page. If that is not all of them, "rest" is what the others add to each cell.
+    A convolution or dense layer has, per output channel, the kernels of the input channels in its group that are in the
+    page. If some are missing, "rest" is what they add to each cell.
     """
     channels = shown[-1]
     if node.step.kind not in ("conv", "dense"):

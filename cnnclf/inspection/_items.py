@@ -1,4 +1,4 @@
-"""What a walkthrough is made of: paragraphs, equations, tables, matrices and pictures, whatever they are written in."""
+"""The items of a walkthrough, in no particular format: paragraphs, equations, tables, matrices and pictures."""
 
 import math
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ LARGEST_MAP = (12, 12)  # rows and columns of a map that are written out, around
 LARGEST_IMAGE = (32, 32)  # the same for the image and for kernels
 MATRIX_WIDTH = 98  # characters
 PICTURE_WIDTH = 28  # pixels
-N_PICTURES = 4  # channels shown beside each other
+N_PICTURES = 4  # channels shown side by side
 LABEL = 40  # characters of a label or name
-GAP = 3  # characters between what stands side by side
+GAP = 3  # characters between blocks side by side
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; ``align`` has one of l and r for each column."""
+    """Rows below a header; ``align`` has one of l and r per column."""
 
     align: str
     head: tuple[str, ...]
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Numbers as printed, with the names of rows and columns where they are not all there, and perhaps one marked."""
+    """Numbers as text, with the indices of their rows and columns, and perhaps one marked cell."""
 
     caption: str
     cells: tuple[tuple[str, ...], ...]
@@ -57,7 +57,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels, each between 0, blank, and 1, full ink."""
+    """Pixels between 0 (blank) and 1 (full ink)."""
 
     caption: str
     ink: tuple[tuple[float, ...], ...]
@@ -75,7 +75,7 @@ Item = Paragraph | Arithmetic | Table | Beside
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it; ``depth`` counts the blocks it is inside."""
+    """A heading and the items below it; ``depth`` counts the blocks it is inside."""
 
     heading: str
     items: tuple[Item, ...]
@@ -83,9 +83,9 @@ class Section:
 
 
 def maps(values: NDArray[Any], limits: tuple[int, int]) -> list[Item]:
-    """Write out the most active channel, or as much of it as fits around its largest value."""
+    """Return the most active channel as a matrix, or as much of it as fits around its largest value."""
     cell = peak(values)
-    one_each = values.ndim < 3 or values[0].size == 1  # one number a channel
+    one_each = values.ndim < 3 or values[0].size == 1  # one number per channel
     chosen = values.ravel() if one_each else values[cell[0]]
     decimals = 0 if (chosen == np.round(chosen)).all() else MATRIX_DECIMALS
     if chosen.ndim == 2 and 1 not in chosen.shape:
@@ -107,7 +107,7 @@ def maps(values: NDArray[Any], limits: tuple[int, int]) -> list[Item]:
 
 
 def left_out(shown: Matrix, n_rows: int, n_columns: int) -> str:
-    """Say how much of a matrix is shown, where that is not all."""
+    """Return how much of a matrix is shown; empty where that is all of it."""
     rows, columns = len(shown.rows), len(shown.columns)
     if (rows, columns) == (n_rows, n_columns):
         return ""
@@ -120,9 +120,9 @@ def matrix(
     rows: Sequence[int],
     columns: Sequence[int],
     marked: tuple[int, int] | None = None,
-    limits: tuple[int, int] = LARGEST_MAP,
+    limits: tuple[int, int] = LARGEST_IMAGE,
 ) -> Matrix:
-    """Keep as much of a matrix, around its marked cell, as there is room for."""
+    """Return as much of a matrix, around its marked cell, as there is room for."""
     row, column = marked or (0, 0)
     top, bottom = window(len(cells), row, limits[0])
     for n in range(min(limits[1], len(cells[0])), 0, -1):
@@ -130,23 +130,18 @@ def matrix(
         kept = tuple(line[left:right] for line in cells[top:bottom])
         if sum(1 + max(map(len, each)) for each in zip(*kept, strict=True)) <= MATRIX_WIDTH:
             break
-    return Matrix(
-        caption,
-        kept,
-        tuple(map(str, rows[top:bottom])),
-        tuple(map(str, columns[left:right])),
-        (row - top, column - left) if marked else None,
-    )
+    row_names, column_names = tuple(map(str, rows[top:bottom])), tuple(map(str, columns[left:right]))
+    return Matrix(caption, kept, row_names, column_names, (row - top, column - left) if marked else None)
 
 
 def window(length: int, centre: int, size: int) -> tuple[int, int]:
-    """Place a window of at most ``size`` within ``length`` so that ``centre`` is as near to its middle as can be."""
+    """Return a window of at most ``size`` within ``length``, with ``centre`` as near to its middle as possible."""
     start = max(0, min(centre - size // 2, length - size))
     return start, min(length, start + size)
 
 
 def draw(values: NDArray[Any]) -> list[Item]:
-    """Draw the most active channels, as many as stand beside each other, from their smallest to their largest value."""
+    """Return pictures of the most active channels, as many as fit side by side."""
     if values.ndim != 3 or min(values.shape[1:]) == 1:
         return []
     _, height, width = values.shape
@@ -158,37 +153,34 @@ def draw(values: NDArray[Any]) -> list[Item]:
     ink = (drawn - drawn.min()) / (scale if scale > 0 else 1)
     padded = np.pad(ink, ((0, 0), (0, -height % f), (0, -width % f)), mode="edge")
     means = padded.reshape(len(order), padded.shape[1] // f, f, padded.shape[2] // f, f).mean(axis=(2, 4))
-    return [
-        Beside(
-            tuple(
-                Picture(f"channel {channel}" if len(values) > 1 else "", tuple(map(tuple, picture.tolist())))
-                for channel, picture in zip(order, means, strict=True)
-            )
-        )
-    ]
+    pictures = (
+        Picture(f"channel {channel}" if len(values) > 1 else "", tuple(map(tuple, picture.tolist())))
+        for channel, picture in zip(order, means, strict=True)
+    )
+    return [Beside(tuple(pictures))]
 
 
 def peak(values: NDArray[Any]) -> tuple[int, ...]:
-    """Find the largest value."""
+    """Return the cell of the largest value."""
     return unravel(int(values.argmax()), values.shape)
 
 
 def batched(row: Sequence[Any], n: int) -> list[Any]:
-    """Cut a row into pieces of ``n``."""
+    """Return a row in pieces of ``n``."""
     return [row[i : i + n] for i in range(0, len(row), n)]
 
 
 def numbers(values: NDArray[Any], decimals: int) -> tuple[tuple[str, ...], ...]:
-    """Print a matrix; a dot stands for exactly 0."""
+    """Return a matrix as text; a dot means exactly 0."""
     return tuple(tuple("·" if v == 0 else fixed(v, decimals) for v in row) for row in values.tolist())
 
 
 def fixed(value: float, decimals: int = DECIMALS) -> str:
-    """Print a number to a fixed number of decimals, never as -0."""
+    """Return a number with fixed decimals, never as -0."""
     return f"{value:z.{decimals}f}"
 
 
 def plain(label: Any) -> str:
-    """Print a label or name on one line, without what a terminal would obey."""
+    """Return a label or name on one line, without control characters."""
     printable = "".join(c if c.isprintable() else "�" for c in " ".join(str(label).split()))
     return printable if len(printable) <= LABEL else f"{printable[: LABEL - 1]}…"

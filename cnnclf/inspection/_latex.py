@@ -3,10 +3,10 @@
 import re
 
 from cnnclf.inspection._items import Arithmetic, Beside, Item, Matrix, Paragraph, Picture, Section, Table
-from cnnclf.inspection._narrative import tell
+from cnnclf.inspection._narrative import narrate
 from cnnclf.inspection._records import TraceRecord
 
-# What pdflatex does not know by itself: the signs used above, and a bar's blocks.
+# The signs of the walkthrough that pdflatex does not know, among them the blocks of a bar.
 LATEX_SIGNS = {
     **{"×": r"\times", "→": r"\to", "·": r"\cdot", "√": r"\surd", "⌊": r"\lfloor", "⌋": r"\rfloor", "²": "^2"},
     **{"μ": r"\mu", "σ": r"\sigma", "γ": r"\gamma", "β": r"\beta", "ε": r"\varepsilon", "Σ": r"\Sigma"},
@@ -44,11 +44,6 @@ LATEX_HEAD = "\n".join(
 def to_latex(trace: TraceRecord) -> str:
     r"""Write a trace as a LaTeX document.
 
-    Parameters
-    ----------
-    trace : TraceRecord
-        What ``clf.trace(image)`` gives.
-
     Returns
     -------
     str
@@ -63,47 +58,35 @@ def to_latex(trace: TraceRecord) -> str:
     >>> print(to_latex(clf.trace(X[0])).splitlines()[0])
     \documentclass[10pt,a4paper]{article}
     """
-    title, *sections = tell(trace)
+    title, *sections = narrate(trace)
     body = [*latex_section(title, r"\section*"), *(line for section in sections for line in latex_section(section))]
     return "\n\n".join([LATEX_HEAD, *body, r"\end{document}"]) + "\n"
 
 
 def latex_section(section: Section, command: str = "") -> list[str]:
-    """Write a section as paragraphs of LaTeX."""
+    """Return a section as paragraphs of LaTeX."""
     command = command or LATEX_HEADINGS[min(section.depth, len(LATEX_HEADINGS) - 1)]
     return [f"{command}{{{latex(section.heading)}}}", *map(latex_item, section.items)]
 
 
 def latex_item(item: Item) -> str:
-    """Write an item in LaTeX."""
+    """Return an item in LaTeX."""
     match item:
         case Paragraph(text):
             return latex(text) + r"\nopagebreak" * text.endswith(":")
         case Arithmetic(lines):
-            return "\n".join(
-                [
-                    r"{\footnotesize\parskip=2pt\hangindent=2em",
-                    "\\par\\hangindent=2em\n".join(map(latex_equation, lines)),
-                    r"\par}",
-                ]
-            )
+            equations = "\\par\\hangindent=2em\n".join(map(latex_equation, lines))
+            return "\n".join([r"{\footnotesize\parskip=2pt\hangindent=2em", equations, r"\par}"])
         case Table(align, head, rows):
-            written = [rf"{' & '.join(map(latex, row))} \\" for row in (head, *rows)]
-            return "\n".join(
-                [
-                    rf"{{\small\begin{{longtable}}{{@{{}}{align}@{{}}}}",
-                    written[0],
-                    r"\hline",
-                    *written[1:],
-                    r"\end{longtable}}",
-                ]
-            )
+            first, *others = (rf"{' & '.join(map(latex, row))} \\" for row in (head, *rows))
+            opening = rf"{{\small\begin{{longtable}}{{@{{}}{align}@{{}}}}"
+            return "\n".join([opening, first, r"\hline", *others, r"\end{longtable}}"])
         case Beside(blocks):
             return "\\qquad\n".join(latex_matrix(b) if isinstance(b, Matrix) else latex_picture(b) for b in blocks)
 
 
 def latex_matrix(matrix: Matrix) -> str:
-    """Write a matrix as an array under its caption; its marked cell stands in a box."""
+    """Return a matrix as an array below its caption; the marked cell is in a box."""
     rows = [
         [rf"\fbox{{${cell}$}}" if (i, j) == matrix.marked else cell for j, cell in enumerate(row)]
         for i, row in enumerate(matrix.cells)
@@ -121,22 +104,22 @@ def latex_matrix(matrix: Matrix) -> str:
 
 
 def latex_picture(picture: Picture) -> str:
-    """Draw a picture as rows of grey squares under its caption."""
+    """Return a picture as rows of grey squares below its caption."""
     rows = ["".join(rf"\pixel{{{1 - ink:.2f}}}" for ink in row) for row in picture.ink]
     body = "\n".join([r"\vbox{\offinterlineskip\lineskip=0pt", *(rf"\hbox{{{row}}}" for row in rows), "}"])
     return latex_block(picture.caption, body)
 
 
 def latex_block(caption: str, body: str) -> str:
-    """Put a caption over a block, both at the left."""
+    """Return a block below its caption, both flush left."""
     title = f"{latex(caption)}\\\\[2pt]\n" if caption else ""
     return f"\\begin{{tabular}}[t]{{@{{}}l@{{}}}}{title}{body}\\end{{tabular}}"
 
 
 def latex_equation(line: str) -> str:
-    """Turn a printed equation into mathematics: roots get a roof, words stay upright."""
+    """Return an equation in math mode: roots with a bar, words upright."""
     line = re.sub(r"√\(([^()]*)\)", r"\\sqrt{\1}", line)
-    line = re.sub(r" \((?=[a-z])", r"\\ (", line)  # mathematics knows no blanks
+    line = re.sub(r" \((?=[a-z])", r"\\ (", line)  # math mode drops spaces
     words = re.compile(r"(?<![\\A-Za-z])[A-Za-z][A-Za-z0-9]*(?: [A-Za-z0-9]+)*")
     line = words.sub(lambda match: match[0] if len(match[0]) == 1 else rf"\text{{{match[0]}}}", line)
     breakable = line.replace(", ", r",\allowbreak ")
@@ -144,7 +127,7 @@ def latex_equation(line: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Escape text; a character that pdflatex cannot set becomes its code point."""
+    """Return text escaped for LaTeX; a character that pdflatex cannot set becomes its code point."""
     return "".join(
         LATEX_ESCAPES.get(c, c if c.isascii() or c in LATEX_SIGNS or c in LATEX_LETTERS else f"[U+{ord(c):04X}]")
         for c in text

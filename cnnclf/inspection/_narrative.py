@@ -1,7 +1,4 @@
-"""A trace as a narrative: the sections of its walkthrough, layer by layer, for a renderer to write down.
-
-The same trace gives the same sections.
-"""
+"""The walkthrough of a trace as sections of text items, one section per layer, for the renderers to write."""
 
 import math
 import re
@@ -40,21 +37,22 @@ from cnnclf.inspection._recompute import recompute
 from cnnclf.inspection._records import StepRecord, TraceRecord, shape_of, walk
 
 N_PARTS = 6  # of a sum that are written out; the others are added up
-MOST_LINES = 12  # of arithmetic, before a sum is told by its largest parts
+MOST_LINES = 12  # of arithmetic; a longer sum is shortened to its largest parts
 MOST_CLASSES = 20
 BAR = 30  # characters that a probability of 1 fills
 MOST_UNKNOWN = 5  # layers that are named at the top
 
 
-def tell(trace: TraceRecord) -> tuple[Section, ...]:
-    """Turn a trace into the sections of its story, the title first."""
-    steps = [tell_step(trace, step) for step in walk(trace.steps)]
+def narrate(trace: TraceRecord) -> tuple[Section, ...]:
+    """Return a trace as the sections of its walkthrough: title, image, one per layer, and the decision."""
+    image = Section("The image: raw pixels", tuple(maps(trace.image, LARGEST_IMAGE)))
+    steps = [describe_step(trace, step) for step in walk(trace.steps)]
     numbered = [replace(section, heading=f"{n}. {section.heading}") for n, section in enumerate(steps, start=1)]
-    return (tell_title(trace), tell_image(trace), *numbered, *tell_decision(trace))
+    return (describe_network(trace), image, *numbered, *explain_decision(trace))
 
 
-def tell_title(trace: TraceRecord) -> Section:
-    """Say what the network says, and through which layers the image goes."""
+def describe_network(trace: TraceRecord) -> Section:
+    """Return the section of the title: the prediction, and a table of the layers."""
     order = np.argsort(-trace.logits, kind="stable")[:2]
     (first, share), *second = [
         (plain(trace.classes[i]), percent(share_of(trace.probabilities.tolist(), int(i)))) for i in order
@@ -92,27 +90,20 @@ def tell_title(trace: TraceRecord) -> Section:
 
 
 def caveat(trace: TraceRecord) -> str:
-    """Say which layers are not worked out, with a blank behind it; nothing where all are."""
+    """Return a sentence that names the layers without arithmetic, with a space after it; empty if there are none."""
     names = [f"{plain(step.name)} ({plain(step.description)})" for step in walk(trace.steps) if step.kind == "unknown"]
     if not names:
         return ""
-    shown = ", ".join(names[:MOST_UNKNOWN]) + (
-        f" and {len(names) - MOST_UNKNOWN} more" if len(names) > MOST_UNKNOWN else ""
-    )
-    one = len(names) == 1
+    one, n_more = len(names) == 1, len(names) - MOST_UNKNOWN
+    shown = ", ".join(names[:MOST_UNKNOWN]) + f" and {n_more} more" * (n_more > 0)
     return (
         f"Not all arithmetic is worked out: {'layer' if one else 'layers'} {shown} {'is' if one else 'are'} not known "
         f"here, and {'its' if one else 'their'} numbers are shown as they were recorded. "
     )
 
 
-def tell_image(trace: TraceRecord) -> Section:
-    """Show the raw pixels."""
-    return Section("The image: raw pixels", tuple(maps(trace.image, LARGEST_IMAGE)))
-
-
-def tell_step(trace: TraceRecord, step: StepRecord) -> Section:
-    """Tell what one layer does and what comes out of it, and work out the largest number that does."""
+def describe_step(trace: TraceRecord, step: StepRecord) -> Section:
+    """Return the section of one layer: what it does, its output, and the arithmetic of the largest number in it."""
     counts = (
         f" {step.n_parameters:,} parameters" * (step.n_parameters > 0)
         + f", {step.n_multiply_adds:,} multiply-adds" * (step.n_multiply_adds > 0)
@@ -123,20 +114,19 @@ def tell_step(trace: TraceRecord, step: StepRecord) -> Section:
         items.append(Arithmetic(sizes))
     if step.kind in PICTURED:
         items += draw(step.output)
-    if step.kind in WRITTEN_OUT and (step.kind, step.output.ndim) != ("relu", 1):  # a row stands before it already
+    # The features of a row are written out before their ReLU.
+    if step.kind in WRITTEN_OUT and (step.kind, step.output.ndim) != ("relu", 1):
         items += maps(step.output, LARGEST_MAP)
     items += work_out(trace, step)
-    shapes = f"{shape_of(step.input)} → {shape_of(step.output)}"
-    return Section(
-        f"{plain(step.name)} – {plain(step.description)}, {shapes}", tuple(items), depth=step.name.count(".")
-    )
+    heading = f"{plain(step.name)} – {plain(step.description)}, {shape_of(step.input)} → {shape_of(step.output)}"
+    return Section(heading, tuple(items), depth=step.name.count("."))
 
 
 PICTURED = ("conv", "relu", "residual", "unknown")
 WRITTEN_OUT = (*PICTURED, "max_pool", "avg_pool", "global_avg_pool", "dense")
 
 
-# What each kind of layer does, to someone who has never seen one.
+# What each kind of layer does, for a reader who has never seen one.
 SENTENCES: dict[str, Callable[[StepRecord], str]] = {
     "standardise": lambda step: (
         "Every pixel becomes (pixel - mean)/(standard deviation), both learnt from the training images"
@@ -188,7 +178,7 @@ def pooling_window(step: StepRecord) -> str:
 
 
 def output_sizes(step: StepRecord) -> tuple[str, ...]:
-    """Fill in the formula for the height and width of what leaves a convolution or a pooling.
+    """Return the formula for the height and width of the output of a convolution or a pooling, with its numbers.
 
     References
     ----------
@@ -196,20 +186,13 @@ def output_sizes(step: StepRecord) -> tuple[str, ...]:
     """
     if step.kind not in ("conv", "max_pool", "avg_pool"):
         return ()
-    window = Window.of(step.settings)
+    w = Window.of(step.settings)
+    per_axis = zip(step.input.shape[1:], w.padding, w.dilation, w.size, w.stride, step.output.shape[1:], strict=True)
     lines = [
         f"⌊({before} + 2×{padding} - {d}×({k} - 1) - 1) / {stride}⌋ + 1 = {after}"
         if d > 1
         else f"⌊({before} + 2×{padding} - {k}) / {stride}⌋ + 1 = {after}"
-        for before, padding, d, k, stride, after in zip(
-            step.input.shape[1:],
-            window.padding,
-            window.dilation,
-            window.size,
-            window.stride,
-            step.output.shape[1:],
-            strict=True,
-        )
+        for before, padding, d, k, stride, after in per_axis
     ]
     if lines[0] == lines[1]:
         return (f"height and width: {lines[0]}",)
@@ -217,7 +200,7 @@ def output_sizes(step: StepRecord) -> tuple[str, ...]:
 
 
 def work_out(trace: TraceRecord, step: StepRecord) -> list[Item]:
-    """Work out the largest number that leaves a layer."""
+    """Return the arithmetic of the largest number in a layer's output."""
     if step.kind in ("dropout", "block", "unknown"):
         return []
     cell = peak(step.output)
@@ -239,7 +222,7 @@ def work_out(trace: TraceRecord, step: StepRecord) -> list[Item]:
 
 
 def flatten_place(step: StepRecord, cell: tuple[int, ...]) -> list[Item]:
-    """Say where the largest feature comes from."""
+    """Return the position in the maps that the largest feature comes from."""
     if step.input.ndim != 3:
         return []
     _, height, width = step.input.shape
@@ -253,8 +236,8 @@ def flatten_place(step: StepRecord, cell: tuple[int, ...]) -> list[Item]:
     ]
 
 
-def work_conv(step: StepRecord, explanation: "Explanation") -> list[Item]:
-    """Lay the kernel on its patch and add up: all channels, or where they are many the strongest and then the sums."""
+def work_conv(step: StepRecord, explanation: Explanation) -> list[Item]:
+    """Return kernel, patch and sum: of all channels, or of the strongest one and then the sums of all."""
     cell = explanation.cell
     n_channels, height, width = explanation.shape
     channels = batched(explanation.terms, height * width)
@@ -264,20 +247,13 @@ def work_conv(step: StepRecord, explanation: "Explanation") -> list[Item]:
     first = cell[0] * step.settings["groups"] // step.output.shape[0] * n_channels  # channel of this group
     window = Window.of(step.settings)
     (top, left), (down, right) = window.corner(cell[1:]), window.dilation
-    patch = matrix(
-        f"patch of channel {first + strongest}",
-        numbers(np.reshape([term.value for term in terms], (height, width)), DECIMALS),
-        range(top, top + down * height, down),
-        range(left, left + right * width, right),
-        limits=LARGEST_IMAGE,
+    values, weights = (
+        numbers(np.reshape([getattr(term, factor) for term in terms], (height, width)), DECIMALS)
+        for factor in ("value", "weight")
     )
-    kernel = matrix(
-        f"kernel {cell[0]} for channel {first + strongest}",
-        numbers(np.reshape([term.weight for term in terms], (height, width)), DECIMALS),
-        range(height),
-        range(width),
-        limits=LARGEST_IMAGE,
-    )
+    rows, columns = range(top, top + down * height, down), range(left, left + right * width, right)
+    patch = matrix(f"patch of channel {first + strongest}", values, rows, columns)
+    kernel = matrix(f"kernel {cell[0]} for channel {first + strongest}", weights, range(height), range(width))
     pair = Beside((patch, kernel))
     cut = left_out(kernel, height, width)
     lines = explanation.lines(DECIMALS)
@@ -294,8 +270,8 @@ def work_conv(step: StepRecord, explanation: "Explanation") -> list[Item]:
     ]
 
 
-def work_dense(explanation: "Explanation") -> tuple[str, ...]:
-    """Write out the products that count most, and add up all."""
+def work_dense(explanation: Explanation) -> tuple[str, ...]:
+    """Return the largest products as equations, and the sum of all."""
     products = [term.product for term in explanation.terms]
     lines = []
     for i in largest(products, N_PARTS):
@@ -305,33 +281,25 @@ def work_dense(explanation: "Explanation") -> tuple[str, ...]:
     return *lines, sum_up(summands, explanation.value)
 
 
-def work_softmax(step: StepRecord, explanation: "Explanation", labels: Sequence[str]) -> list[Item]:
-    """List logits, exponentials and probabilities of the likeliest classes, and work out the first."""
+def work_softmax(step: StepRecord, explanation: Explanation, labels: Sequence[str]) -> list[Item]:
+    """Return a table of the most probable classes, and the arithmetic of the first one."""
     order = largest(explanation.parts["exponentials"], len(labels))
     shown, hidden = order[:MOST_CLASSES], order[MOST_CLASSES:]
-    shares = step.output.tolist()
+    shares, exponentials = step.output.tolist(), explanation.parts["exponentials"]
     probabilities = [share_of(shares, i) for i in range(len(shares))]
-    rows = [
-        (
-            labels[i],
-            fixed(step.input[i].item()),
-            brief(explanation.parts["exponentials"][i]),
-            percent(probabilities[i]),
-            bar(probabilities[i]),
-        )
-        for i in shown
-    ]
+    drawn = [(percent(probability), bar(probability)) for probability in probabilities]
+    rows = [(labels[i], fixed(step.input[i].item()), brief(exponentials[i]), *drawn[i]) for i in shown]
     if hidden:
         rest = math.fsum(probabilities[i] for i in hidden)
         rows.append((f"the other {len(hidden):,}", "", "", percent(rest), bar(rest)))
     table = Table("lrrrl", ("class", "logit", "exp(logit - largest)", "probability", ""), tuple(rows))
-    lines = explanation.lines(DECIMALS)  # one a class, those of the sum, and the quotient
+    lines = explanation.lines(DECIMALS)  # one per class, those of the sum, and the quotient
     sums = lines[len(labels) : -1] if len(labels) <= MOST_CLASSES else ()
     return [table, Arithmetic((*(lines[i] for i in order[:2]), *sums, lines[-1]))]
 
 
 def gather(parts: Sequence[tuple[float, str]], bias: float | None) -> list[tuple[float, str]]:
-    """Keep the largest parts of a sum, each with its name, and put the others together."""
+    """Return the largest parts of a sum with their names, the sum of the others, and the bias."""
     kept = largest([part for part, _ in parts], N_PARTS)
     others = [part for i, (part, _) in enumerate(parts) if i not in kept]
     summands = [parts[i] for i in kept]
@@ -341,7 +309,7 @@ def gather(parts: Sequence[tuple[float, str]], bias: float | None) -> list[tuple
 
 
 def sum_up(summands: Sequence[tuple[float, str]], value: float) -> str:
-    """Write a sum, with a term of rounding where what is printed would miss the value."""
+    """Return a sum as an equation, with a rounding term where the printed numbers do not add up to the value."""
     gap = Decimal(fixed(value)) - sum(Decimal(fixed(summand)) for summand, _ in summands)
     closed = [*summands, (float(gap), "rounding")] if gap else summands
     written = " + ".join(f"{signed(summand)} ({note})" for summand, note in closed)
@@ -349,53 +317,47 @@ def sum_up(summands: Sequence[tuple[float, str]], value: float) -> str:
     return f"{written} = {fixed(value)}"
 
 
-def tell_decision(trace: TraceRecord) -> tuple[Section, ...]:
-    """Tell what speaks for the winner rather than the second best."""
+def explain_decision(trace: TraceRecord) -> tuple[Section, ...]:
+    """Return a section on why the first class has a higher logit than the second; none without a dense layer."""
     if len(trace.classes) == 1:
         return ()
     first, second = trace.ranking[:2]
     try:
         evidence = collect_evidence(trace, against=second, k=N_PARTS)
-    except ValueError:  # the logits do not come from a dense layer, so there are no products to tell
+    except ValueError:  # the logits do not come from a dense layer, so there are no products to show
         return ()
     summands = [(part.product, origin(part.feature, part.cell)) for part in evidence.top]
     if evidence.n_rest:
         summands.append((evidence.rest, f"the other {evidence.n_rest}"))
-    return (
-        Section(
-            f"Why {plain(first)} and not {plain(second)}",
-            (
-                Paragraph(
-                    f"The logit of {plain(first)} is larger than that of {plain(second)} by {fixed(evidence.logit)}. "
-                    "Each feature brings what it is times the difference of its two weights; what is positive speaks "
-                    f"for {plain(first)}, what is negative for {plain(second)}:"
-                ),
-                Arithmetic((sum_up([*summands, (evidence.bias, "bias")], evidence.logit),)),
-            ),
-        ),
+    text = (
+        f"The logit of {plain(first)} is larger than that of {plain(second)} by {fixed(evidence.logit)}. "
+        "Each feature brings what it is times the difference of its two weights; what is positive speaks "
+        f"for {plain(first)}, what is negative for {plain(second)}:"
     )
+    total = Arithmetic((sum_up([*summands, (evidence.bias, "bias")], evidence.logit),))
+    return (Section(f"Why {plain(first)} and not {plain(second)}", (Paragraph(text), total)),)
 
 
 def origin(feature: int, cell: tuple[int, ...] | None) -> str:
-    """Name a feature, and the cell it was before flattening."""
+    """Return the name of a feature, with its cell before flattening."""
     return f"feature {feature}" + (f" from {', '.join(map(str, cell))}" if cell else "")
 
 
 def bar(share: float) -> str:
-    """Draw a share of 1."""
+    """Return a bar whose length is a share of the longest."""
     return "█" * round(BAR * share) or "▏"
 
 
 def largest(parts: Sequence[float], n: int) -> list[int]:
-    """Find the ``n`` parts of a sum that are largest, whatever their sign."""
+    """Return the positions of the ``n`` parts of a sum with the largest absolute values."""
     return [int(i) for i in np.argsort(-np.abs(np.array(parts)), kind="stable")[:n]]
 
 
 def brief(value: float) -> str:
-    """Print a positive number to a fixed number of decimals, or as a power of ten where those would all be 0."""
+    """Return a positive number with fixed decimals, or as a power of ten where those would all be 0."""
     return fixed(value) if value == 0 or round(value, DECIMALS) else f"{value:.1e}"
 
 
 def signed(value: float) -> str:
-    """Print a number as a term of a sum."""
+    """Return a number as a term of a sum, in parentheses where it is negative."""
     return f"({fixed(value)})" if fixed(value).startswith("-") else fixed(value)

@@ -1,7 +1,7 @@
-"""Each layer once more, in NumPy's float64 from its recorded input, with a bound of what rounding can explain.
+"""Each layer computed again by NumPy in float64 from its recorded input, with a bound on the rounding error.
 
-The bounds are rigorous, in Higham's calculus: n roundings to float32 in a row are a factor 1 + θ, |θ| ≤ γₙ, also for
-quotients and roots. What float64 itself rounds is smaller than the slack of γₙ over n·u, some n²·u².
+The bounds are rigorous and follow Higham: n roundings to float32 in a row are a factor 1 + θ with |θ| ≤ γₙ, also for
+quotients and roots. The rounding of float64 itself is smaller than the difference between γₙ and n·u, about n²·u².
 """
 
 import math
@@ -21,7 +21,7 @@ TINY = 2.0**-126  # smallest normal float32: what a product that underflows can 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recomputed:
-    """A layer's output by NumPy in float64, and how far float32 may be from it."""
+    """A layer's output computed by NumPy in float64, and how far float32 may differ from it."""
 
     value: Doubles
     bound: Doubles
@@ -31,22 +31,22 @@ class Recomputed:
 
 
 def recompute(step: StepRecord) -> Recomputed | None:
-    """Compute a step's output from its input; None for an unknown layer."""
+    """Compute a step's output from its recorded input; None for an unknown layer."""
     return Recomputed(*RECOMPUTE[step.kind](step)) if step.kind in RECOMPUTE else None
 
 
 def gamma(n: Any) -> Any:
-    """Bound the relative error of n roundings to float32: γₙ = n·u / (1 − n·u)."""
+    """Return the bound on the relative error of n roundings to float32: γₙ = n·u / (1 − n·u)."""
     return n * UNIT_ROUNDOFF / (1 - n * UNIT_ROUNDOFF)
 
 
 def exactly(value: NDArray[Any]) -> tuple[Doubles, Doubles]:
-    """Allow no error at all, where a layer only picks numbers."""
+    """Return a value with a bound of 0, for layers that only select numbers."""
     return value.astype(np.float64), np.zeros(value.shape)
 
 
 def recompute_standardise(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Compute (x − mean) / std, one subtraction and one division: two roundings; 0 of a channel that never varied."""
+    """Compute (x − mean) / std, one subtraction and one division: two roundings; 0 in a channel that never varied."""
     mean, std = (step.weights[name].astype(np.float64) for name in ("mean", "std"))
     value = (step.input - mean) / np.where(std > 0, std, np.inf)
     return value, gamma(2) * np.abs(value) + TINY
@@ -73,7 +73,7 @@ def recompute_dense(step: StepRecord) -> tuple[Doubles, Doubles]:
 
 
 def add_bias(step: StepRecord, value: Doubles, size: Doubles, n: int) -> tuple[Doubles, Doubles]:
-    """Add the bias, if there is one, as one more term to sums of n products of the size Σ|w·x|."""
+    """Add the bias, if there is one, as one more term, to sums of n products whose absolute values add up to size."""
     if "bias" in step.weights:
         bias = step.weights["bias"].astype(np.float64).reshape(-1, *(1,) * (value.ndim - 1))
         value, size, n = value + bias, size + np.abs(bias), n + 1
@@ -94,7 +94,7 @@ def recompute_norm(step: StepRecord) -> tuple[Doubles, Doubles]:
 
 
 def norm_parts(step: StepRecord) -> dict[str, Doubles]:
-    """Give what a batch norm does to each channel, in float64: as learnt, and as one scale and one shift."""
+    """Return what a batch norm does to each channel, in float64: as learnt, and as one scale and one shift."""
     w = {name: array.astype(np.float64) for name, array in step.weights.items()}
     mean, variance = w["running_mean"], w["running_var"]
     gamma, beta = w.get("weight", np.ones(len(mean))), w.get("bias", np.zeros(len(mean)))
@@ -110,29 +110,29 @@ def norm_parts(step: StepRecord) -> dict[str, Doubles]:
 
 
 def recompute_max_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Take the largest of every window; padding never is."""
+    """Compute the largest number of every window; padding is never the largest."""
     return exactly(Window.of(step.settings).view(step.input.astype(np.float64), fill=-np.inf).max(axis=(3, 4)))
 
 
 def recompute_avg_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Average every window."""
+    """Compute the mean of every window."""
     return average(Window.of(step.settings).view(step.input.astype(np.float64)), (3, 4))
 
 
 def recompute_global_avg_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Average every map."""
+    """Compute the mean of every map."""
     value, bound = average(step.input.astype(np.float64), (1, 2))
     return value.reshape(step.output.shape), bound.reshape(step.output.shape)
 
 
 def average(x: Doubles, over: tuple[int, ...]) -> tuple[Doubles, Doubles]:
-    """Take means of n: n − 1 sums, 1 / n and its product round n + 1 times."""
+    """Compute means of n numbers: n − 1 sums, 1 / n and the product with it are n + 1 roundings."""
     n = math.prod(x.shape[axis] for axis in over)
     return x.mean(axis=over), gamma(n + 1) * np.abs(x).mean(axis=over) + TINY
 
 
 def recompute_residual(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Add the long way and the short one: one rounding."""
+    """Add the residual branch and the shortcut: one rounding."""
     body, shortcut = residual_summands(step)
     value = body.astype(np.float64) + shortcut
     return value, gamma(1) * np.abs(value)
@@ -141,10 +141,10 @@ def recompute_residual(step: StepRecord) -> tuple[Doubles, Doubles]:
 def recompute_softmax(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Compute exp(xᵢ − max) / Σⱼ exp(xⱼ − max).
 
-    The difference dᵢ = xᵢ − max is rounded once, which makes a factor exp(dᵢ·δ), |δ| ≤ u, hence as good as |dᵢ|
-    roundings of the exponential; torch's vectorised exponential itself is within 20 units in the last place, 40
-    roundings, and gives 0 instead of a subnormal number. The sum of n has those of its terms, weighted as the terms
-    are, and n − 1 more; the division is the last.
+    The difference dᵢ = xᵢ − max is rounded once, which is a factor exp(dᵢ·δ) with |δ| ≤ u, so it counts as |dᵢ|
+    roundings of the exponential. torch's vectorised exponential is within 20 units in the last place, 40 roundings,
+    and returns 0 instead of a subnormal number. The sum of n terms has their roundings, weighted as the terms are, and
+    n − 1 more; the division adds one.
     """
     d = step.input.astype(np.float64) - step.input.max()
     value = np.exp(d) / np.exp(d).sum()
@@ -152,38 +152,19 @@ def recompute_softmax(step: StepRecord) -> tuple[Doubles, Doubles]:
     return value, gamma(n) * value + (len(d) + 2) * TINY
 
 
-def recompute_relu(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Cut off what is negative."""
-    return exactly(np.maximum(step.input, 0))
-
-
-def recompute_flatten(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Write maps in one row, channel by channel, row by row."""
-    return exactly(step.input.reshape(-1))
-
-
-def recompute_dropout(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Change nothing: numbers are dropped in training only."""
-    return exactly(step.input)
-
-
-def recompute_block(step: StepRecord) -> tuple[Doubles, Doubles]:
-    """Take what leaves the last layer inside."""
-    return exactly(step.steps[-1].output)
-
-
+# An entry per kind that can be recomputed; those without rounding only select or reorder numbers.
 RECOMPUTE: dict[str, Callable[[StepRecord], tuple[Doubles, Doubles]]] = {
     "standardise": recompute_standardise,
     "conv": recompute_conv,
     "norm": recompute_norm,
-    "relu": recompute_relu,
+    "relu": lambda step: exactly(np.maximum(step.input, 0)),
     "max_pool": recompute_max_pool,
     "avg_pool": recompute_avg_pool,
     "global_avg_pool": recompute_global_avg_pool,
-    "dropout": recompute_dropout,
-    "flatten": recompute_flatten,
+    "dropout": lambda step: exactly(step.input),
+    "flatten": lambda step: exactly(step.input.reshape(-1)),
     "dense": recompute_dense,
     "softmax": recompute_softmax,
-    "block": recompute_block,
+    "block": lambda step: exactly(step.steps[-1].output),
     "residual": recompute_residual,
 }

@@ -1,4 +1,7 @@
-"""A batch of images on its way through an ``nn.Sequential``, in torch alone: recorded and exported is the same fold."""
+"""Running a network and recording what every layer computes.
+
+Recording and exporting use the same function, ``fold_to_softmax``, so that both see the same layers.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -17,9 +20,9 @@ from cnnclf.training._runtime import session
 
 
 def record_steps(module: nn.Module, image: NDArray[Any], record: type[S]) -> tuple[S, ...]:
-    """Send one image (channels, height, width) through a network and keep every layer's numbers."""
+    """Run a network on one image (channels, height, width); return one record of the given class per layer."""
     with session("cpu"), torch.inference_mode():
-        # As prediction does, to the bit; what is counted are the products of the layers as they stand.
+        # rows_alike gives the bits of predict, but pads the batch; so the products are counted in a plain run.
         passes = fold_to_softmax(module, as_batch(image), How(apply=lambda layer, x: rows_alike(layer)(x)))
         with MultiplyAdds() as counter:
             counted = fold_to_softmax(module, as_batch(image), How(count=lambda: counter.total))
@@ -27,13 +30,13 @@ def record_steps(module: nn.Module, image: NDArray[Any], record: type[S]) -> tup
 
 
 def as_batch(image: NDArray[Any]) -> torch.Tensor:
-    """Make a batch of one, laid out as for prediction."""
+    """Return an image as a batch of one, in the memory format of prediction."""
     return torch.from_numpy(np.array(image)[np.newaxis]).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What came to one layer and what left it, a batch of images, and what happened inside a block."""
+    """The input and output of one layer for a batch of images, and the passes through the layers inside a block."""
 
     name: str
     layer: nn.Module
@@ -45,7 +48,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class How:
-    """How a layer is applied, and what gives the multiply-adds until now."""
+    """How a layer is applied, and what returns the multiply-adds counted so far."""
 
     apply: Callable[[nn.Module, Any], Any] = lambda layer, x: layer(x)
     count: Callable[[], int] = lambda: 0
@@ -55,7 +58,7 @@ PLAINLY = How()
 
 
 def fold_to_softmax(module: nn.Module, x: torch.Tensor, how: How = PLAINLY) -> tuple[Pass, ...]:
-    """Send a batch through a network and a softmax."""
+    """Run a network and a softmax on a batch."""
     passes, logits = fold(module, x, "", how)
     softmax = nn.Softmax(dim=1)
     name = unused("softmax", [each.name for each in passes])
@@ -63,7 +66,7 @@ def fold_to_softmax(module: nn.Module, x: torch.Tensor, how: How = PLAINLY) -> t
 
 
 def fold(module: nn.Module, x: Any, prefix: str, how: How) -> tuple[tuple[Pass, ...], Any]:
-    """Send a batch through the layers of an ``nn.Sequential``: what each one did, and what leaves the last."""
+    """Run the layers of an ``nn.Sequential`` on a batch; return every pass and the last output."""
     passes = []
     before = snapshot(x)
     for name, layer in list_layers(module):
@@ -76,7 +79,7 @@ def fold(module: nn.Module, x: Any, prefix: str, how: How) -> tuple[tuple[Pass, 
 
 
 def enter(name: str, layer: nn.Module, x: Any, how: How) -> tuple[tuple[Pass, ...], Any]:
-    """Send a batch through one layer: what happened inside, if it is a block, and what leaves it."""
+    """Run one layer on a batch; return the passes inside, if it is a block, and the output."""
     if is_forward_of(layer, nn.Sequential):
         return fold(layer, x, f"{name}.", how)
     if isinstance(layer, Residual) and is_forward_of(layer, Residual):
@@ -92,26 +95,26 @@ def enter(name: str, layer: nn.Module, x: Any, how: How) -> tuple[tuple[Pass, ..
 
 
 def is_forward_of(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Tell whether a layer computes what its class in torch computes, not what a subclass makes of it."""
+    """Check that a layer runs the ``forward`` of the given class, not that of a subclass."""
     return getattr(layer.forward, "__func__", None) is kind.forward
 
 
 def snapshot(x: Any) -> torch.Tensor:
-    """Copy a tensor before a layer may write over it; of several, as recurrent layers give, the first."""
+    """Copy a tensor before a layer may overwrite it; the first one of several, as recurrent layers return them."""
     while not isinstance(x, torch.Tensor):
         x = x[0]
     return x.clone()
 
 
 def unused(name: str, taken: Collection[str]) -> str:
-    """Lengthen a name until nothing else has it."""
+    """Return a name, with underscores appended until it is not taken."""
     while name in taken:
         name += "_"
     return name
 
 
 def to_steps(passes: tuple[Pass, ...], counted: tuple[Pass, ...], record: type[S]) -> tuple[S, ...]:
-    """Take tensors out of torch; show each batch norm the convolution before it."""
+    """Return passes as records of NumPy arrays; each batch norm refers to the convolution before it."""
     steps: list[S] = []
     conv: S | None = None
     for each, count in zip(passes, counted, strict=True):
@@ -125,23 +128,14 @@ def to_steps(passes: tuple[Pass, ...], counted: tuple[Pass, ...], record: type[S
 
 
 def to_step(each: Pass, counted: Pass, conv: S | None, record: type[S]) -> S:
-    """Take one layer's tensors out of torch."""
+    """Return one pass as a record of NumPy arrays."""
     kind, settings = recognise(each.layer, each.input)
     inner = to_steps(each.steps, counted.steps, record)
     weights = {} if inner else read_weights(each.layer, kind)
-    return record(
-        each.name,
-        kind,
-        describe(each.layer),
-        each.input[0].numpy(),
-        each.output[0].numpy(),
-        weights,
-        settings,
-        count_parameters(each.layer),
-        counted.n_multiply_adds,
-        inner,
-        conv if kind == "norm" else None,
-    )
+    arrays = each.input[0].numpy(), each.output[0].numpy(), weights
+    counts = count_parameters(each.layer), counted.n_multiply_adds
+    before = conv if kind == "norm" else None
+    return record(each.name, kind, describe(each.layer), *arrays, settings, *counts, inner, before)
 
 
 RECOGNISED = (
@@ -151,20 +145,15 @@ RECOGNISED = (
 
 
 def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
-    """Tell what kind of layer this is, and its settings; "unknown" for whatever we could not recompute."""
+    """Return a layer's kind and settings; "unknown" for a layer that could not be recomputed."""
     if not any(isinstance(layer, kind) and is_forward_of(layer, kind) for kind in RECOGNISED):
         return "unknown", {}
     match layer:
         case Standardise():
             return "standardise", {}
         case nn.Conv2d() if layer.padding_mode == "zeros" and (padding := conv_padding(layer)) is not None:
-            return "conv", {
-                "kernel": layer.kernel_size,
-                "stride": layer.stride,
-                "padding": padding,
-                "dilation": layer.dilation,
-                "groups": layer.groups,
-            }
+            settings = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": padding}
+            return "conv", {**settings, "dilation": layer.dilation, "groups": layer.groups}
         case nn.BatchNorm2d() | nn.BatchNorm1d() if layer.running_mean is not None:
             return "norm", {"eps": layer.eps}
         case nn.ReLU():
@@ -191,7 +180,7 @@ def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
 
 
 def conv_padding(layer: nn.Conv2d) -> tuple[int, int] | None:
-    """Resolve a convolution's padding to (vertical, horizontal); None where the two ends differ."""
+    """Return a convolution's padding as (vertical, horizontal); None where the two ends of an axis differ."""
     if layer.padding == "valid":
         return 0, 0
     if layer.padding == "same":
@@ -202,7 +191,7 @@ def conv_padding(layer: nn.Conv2d) -> tuple[int, int] | None:
 
 
 def pooling_settings(layer: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
-    """Give a pooling layer's window, stride and padding as pairs."""
+    """Return a pooling layer's window, stride and padding as pairs."""
     return {name: pair(getattr(layer, attribute)) for name, attribute in POOLING_SETTINGS}
 
 
@@ -210,7 +199,7 @@ POOLING_SETTINGS = (("window", "kernel_size"), ("stride", "stride"), ("padding",
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Give a setting that torch lets one number or two stand for as two."""
+    """Return a setting that may be one number in torch as a pair."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
@@ -218,7 +207,7 @@ WEIGHTS = ("weight", "bias", "running_mean", "running_var", "mean", "std")
 
 
 def read_weights(layer: nn.Module, kind: str) -> dict[str, Array]:
-    """Take a layer's numbers out of torch, those that a parametrisation computes included."""
+    """Return a layer's weights as NumPy arrays, including those that a parametrisation computes."""
     if kind == "unknown":
         tensors: dict[str, Any] = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
     else:

@@ -1,7 +1,4 @@
-"""What a trace is made of: one record per layer, how blocks hold layers, and how two records are compared.
-
-The engines compute with these records and the renderers write them; this file knows neither.
-"""
+"""The records of a trace, walking through nested blocks, and comparing records; engines and renderers build on them."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +25,7 @@ IMAGE = ""  # the image, where names of layers are expected; no layer has an emp
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepRecord(Summarised, ReadOnly):
-    """What one layer made of one image; :class:`cnnclf.inspection.Step` documents the attributes."""
+    """The data of a :class:`cnnclf.inspection.Step`, which documents the attributes."""
 
     name: str
     kind: str
@@ -51,7 +48,7 @@ class StepRecord(Summarised, ReadOnly):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TraceRecord(ReadOnly):
-    """What all layers made of one image; :class:`cnnclf.inspection.Trace` documents the attributes."""
+    """The data of a :class:`cnnclf.inspection.Trace`, which documents the attributes."""
 
     image: NDArray[Any]
     classes: NDArray[Any]
@@ -126,22 +123,11 @@ def walk(steps: Iterable[N], *, inside_first: bool = False) -> Iterator[N]:
 
 
 def follow(steps: Iterable[StepRecord], source: T, visit: Callable[[StepRecord, tuple[T, ...]], T]) -> T:
-    """Visit every step in the order of computation, together with what its inputs come from.
+    """Visit every step in the order of computation; return the result of the last visit.
 
-    Parameters
-    ----------
-    steps : iterable of StepRecord
-        Layers in a row; the first one takes its input from ``source``.
-    source : object
-        What stands for the input: a name, a number, a sheet.
-    visit : callable (step, sources) -> object
-        Returns what stands for the step's output. A residual block has two sources, the residual branch and the
-        shortcut, and every other step one.
-
-    Returns
-    -------
-    object
-        What stands for the output of the last step.
+    ``visit(step, sources)`` returns what represents the step's output: a name, a number, a sheet. Its ``sources`` are
+    the results for the steps whose outputs it takes: residual branch and shortcut for a residual block, one for every
+    other step. ``source`` represents the input of the first step.
     """
     for step in steps:
         sources: tuple[T, ...] = (source,)
@@ -167,7 +153,7 @@ def wire(steps: Iterable[StepRecord]) -> list[tuple[StepRecord, tuple[str, ...]]
 
 
 def find_step(steps: Iterable[S], name: str) -> S:
-    """Return the step of a layer's name, inside blocks too."""
+    """Return the step with a layer's name, inside blocks too."""
     names = []
     for step in walk(steps):
         if step.name == name:
@@ -226,11 +212,7 @@ def compare_steps(a: StepRecord, b: StepRecord) -> StepDiff:
     norms = np.linalg.norm(distance), np.linalg.norm(x)
     relative = 0.0 if norms[0] == 0 else float(norms[0] / norms[1]) if norms[1] else math.inf
     return StepDiff(
-        a.name,
-        distance.max(initial=0).item(),
-        distance.mean().item(),
-        relative,
-        int(np.count_nonzero(distance)),
+        a.name, distance.max(initial=0).item(), distance.mean().item(), relative, int(np.count_nonzero(distance))
     )
 
 

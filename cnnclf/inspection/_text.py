@@ -5,7 +5,7 @@ import textwrap
 
 from cnnclf._utils.tables import aligned
 from cnnclf.inspection._items import GAP, Arithmetic, Beside, Item, Matrix, Paragraph, Picture, Section, Table, batched
-from cnnclf.inspection._narrative import tell
+from cnnclf.inspection._narrative import narrate
 from cnnclf.inspection._records import TraceRecord
 
 LINE = 110  # characters of a line of text
@@ -13,11 +13,6 @@ LINE = 110  # characters of a line of text
 
 def to_text(trace: TraceRecord) -> str:
     """Write a trace for the terminal.
-
-    Parameters
-    ----------
-    trace : TraceRecord
-        What ``clf.trace(image)`` gives.
 
     Returns
     -------
@@ -32,22 +27,17 @@ def to_text(trace: TraceRecord) -> str:
     >>> print(to_text(clf.trace(X[0]))[:34])
     From 1×8×8 pixels to a prediction:
     """
-    title, *sections = tell(trace)
+    title, *sections = narrate(trace)
     return "\n".join([*text_section(title, "="), *(line for section in sections for line in text_section(section))])
 
 
 def to_markdown(trace: TraceRecord) -> str:
     """Write a trace as Markdown.
 
-    Parameters
-    ----------
-    trace : TraceRecord
-        What ``clf.trace(image)`` gives.
-
     Returns
     -------
     str
-        As GitHub renders it: headings, tables, and fenced blocks for whatever has to stand aligned.
+        As GitHub renders it: headings, tables, and fenced blocks for everything that must be aligned.
 
     Examples
     --------
@@ -57,12 +47,12 @@ def to_markdown(trace: TraceRecord) -> str:
     >>> print(to_markdown(clf.trace(X[0]))[:36])
     # From 1×8×8 pixels to a prediction:
     """
-    title, *sections = tell(trace)
+    title, *sections = narrate(trace)
     return "\n\n".join([*markdown_section(title, 1), *(b for s in sections for b in markdown_section(s, 2))]) + "\n"
 
 
 def text_section(section: Section, rule: str = "-") -> list[str]:
-    """Write a section as lines, indented by the blocks it is inside."""
+    """Return a section as lines, indented by the blocks it is inside."""
     indent = "  " * section.depth
     lines = [section.heading, rule * len(section.heading), ""]
     for item in section.items:
@@ -72,7 +62,7 @@ def text_section(section: Section, rule: str = "-") -> list[str]:
 
 
 def text_item(item: Item, width: int = LINE) -> list[str]:
-    """Write an item as lines."""
+    """Return an item as lines."""
     match item:
         case Paragraph(text):
             return textwrap.wrap(text, width, break_on_hyphens=False)
@@ -85,25 +75,25 @@ def text_item(item: Item, width: int = LINE) -> list[str]:
 
 
 def wrap_equation(line: str, width: int) -> list[str]:
-    """Break a long equation before a sign or after a comma, and indent what follows."""
+    """Return an equation as lines, broken before a sign or after a comma and indented."""
     wrapped = textwrap.wrap(hold(line), width, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
     return [part.replace(" ", " ") for part in wrapped]
 
 
 def hold(line: str) -> str:
-    """Make the blanks of an equation that are not before a sign or after a comma such that no line breaks there."""
+    """Return an equation with non-breaking spaces, except before a sign and after a comma."""
     return re.sub(r"(?<!,) (?![+=] )", " ", line)
 
 
 def text_table(table: Table) -> list[str]:
-    """Align the columns of a table."""
+    """Return a table as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
     head, *rows = aligned(table.align, (table.head, *table.rows))
     return [head, "  ".join("─" * width for width in widths), *rows]
 
 
 def text_matrix(matrix: Matrix) -> list[str]:
-    """Align a matrix; its marked cell stands in brackets."""
+    """Return a matrix as aligned lines; the marked cell is in brackets."""
     widths = [max(map(len, column)) for column in zip(matrix.columns, *matrix.cells, strict=True)]
     side = max(map(len, matrix.rows))
     lines = [matrix.caption] * bool(matrix.caption)
@@ -112,30 +102,27 @@ def text_matrix(matrix: Matrix) -> list[str]:
         line = f"{label.rjust(side)} │"
         for j, (cell, width) in enumerate(zip(row, widths, strict=True)):
             opening = "[" if (i, j) == matrix.marked else "]" if (i, j - 1) == matrix.marked else " "
-            # The bracket stands at the number, not at the edge of its column.
+            # The bracket is next to the number, not at the edge of its column.
             line += (opening + cell).rjust(width + 1) if opening == "[" else opening + cell.rjust(width)
         lines.append(line + "]" * ((i, len(row) - 1) == matrix.marked))
     return lines
 
 
 def text_picture(picture: Picture) -> list[str]:
-    """Draw two rows of pixels in each line, so that a pixel is about as high as it is wide."""
+    """Return a picture as lines of two rows of pixels each, so that a pixel is about as high as it is wide."""
     rows = [*picture.ink, *[(0.0,) * len(picture.ink[0])] * (len(picture.ink) % 2)]
-    return [
-        *[picture.caption] * bool(picture.caption),
-        *("".join(map(shade, *pair)) for pair in batched(rows, 2)),
-    ]
+    return [*[picture.caption] * bool(picture.caption), *("".join(map(shade, *pair)) for pair in batched(rows, 2))]
 
 
 def shade(top: float, bottom: float) -> str:
-    """Draw two pixels, one above the other, in one character."""
+    """Return one character for two pixels, one above the other."""
     if abs(top - bottom) > 0.5:
         return "▀" if top > bottom else "▄"
     return " ░▒▓█"[min(4, int(5 * (top + bottom) / 2))]
 
 
 def text_beside(blocks: list[list[str]], width: int) -> list[str]:
-    """Put blocks side by side as far as there is room, the others below."""
+    """Return blocks side by side as far as there is room, the others below."""
     first, *others = blocks
     for i, block in enumerate(others):
         side = max(map(len, first))
@@ -148,13 +135,13 @@ def text_beside(blocks: list[list[str]], width: int) -> list[str]:
 
 
 def markdown_section(section: Section, level: int) -> list[str]:
-    """Write a section as blocks of Markdown."""
+    """Return a section as blocks of Markdown."""
     heading = f"{'#' * min(6, level + section.depth)} {markdown(section.heading)}"
     return [heading, *map(markdown_item, section.items)]
 
 
 def markdown_item(item: Item) -> str:
-    """Write an item as a block of Markdown."""
+    """Return an item as a block of Markdown."""
     match item:
         case Paragraph(text):
             return markdown(text)
@@ -166,5 +153,5 @@ def markdown_item(item: Item) -> str:
 
 
 def markdown(text: str) -> str:
-    """Escape text so that Markdown shows it as it is."""
+    """Return text escaped so that Markdown shows it unchanged."""
     return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", text)

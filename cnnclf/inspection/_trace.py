@@ -1,7 +1,4 @@
-"""One image on its way through a fitted network: every layer's values, and what can be done with them.
-
-The records lie in ``_records``; each method here points to the function that does the work.
-"""
+"""The public trace of one image through a fitted network; each method points to the module that does the work."""
 
 import copy
 import functools
@@ -27,7 +24,7 @@ from cnnclf.inspection._verify import Verification
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Step(StepRecord):
-    """What one layer made of one image.
+    """The input, output and weights of one layer for one image.
 
     Attributes
     ----------
@@ -48,9 +45,9 @@ class Step(StepRecord):
     n_parameters : int
         Trainable parameters.
     n_multiply_adds : int
-        Multiplications that are added up, for one image.
+        Multiplications with an addition, for one image.
     steps : tuple of Step
-        What happened inside a block; empty for a single layer. In a residual block the last one is the short way.
+        The layers inside a block; empty for a single layer. In a residual block the last one is the shortcut.
     conv : Step or None
         For a batch norm, the convolution before it, into whose kernels it can be folded.
     """
@@ -61,7 +58,7 @@ class Step(StepRecord):
         return recompute(self)
 
     def explain(self, *cell: int) -> Explanation:
-        """Take one number of the output apart.
+        """Return the arithmetic behind one number of the output.
 
         Parameters
         ----------
@@ -71,12 +68,12 @@ class Step(StepRecord):
         Returns
         -------
         Explanation
-            Every product, bias and sum behind it.
+            Every product, bias and sum.
 
         Raises
         ------
         ValueError
-            For a cell that the output does not have, and for a layer that cannot be recomputed.
+            If the output has no such cell, or if the layer cannot be recomputed.
 
         Examples
         --------
@@ -101,7 +98,7 @@ class Trace(Summarised, TraceRecord):
     classes : ndarray of shape (n_classes,)
         The labels, in the order of the logits.
     steps : tuple of Step
-        One a layer, in the order in which the image passes them; the last one is the softmax.
+        One per layer, in the order of computation; the last one is the softmax.
 
     Notes
     -----
@@ -114,27 +111,27 @@ class Trace(Summarised, TraceRecord):
 
     @classmethod
     def record(cls, module: nn.Sequential, image: NDArray[Any], classes: NDArray[Any]) -> "Trace":
-        """Send one image (channels, height, width) through a copy of a network and keep what every layer gives."""
+        """Run a copy of a network on one image (channels, height, width) and record the output of every layer."""
         module = copy.deepcopy(module).cpu().eval()
         return cls(image, classes, _record.record_steps(module, image, Step), module)
 
     def follow(self, image: NDArray[Any]) -> "Trace":
-        """Trace another image through the same copy of the network; verifying both exports the network once.
+        """Return the trace of another image through the same copy of the network, which is exported once for both.
 
         Parameters
         ----------
         image : ndarray of shape (channels, height, width)
-            Raw pixels, laid out as :attr:`image`.
+            Raw pixels, in the shape of :attr:`image`.
 
         Returns
         -------
         Trace
-            Of the other image.
+            The trace of the other image.
 
         Raises
         ------
         ValueError
-            For another shape.
+            If the shape differs.
 
         Examples
         --------
@@ -168,7 +165,7 @@ class Trace(Summarised, TraceRecord):
         return tuple(step for step in self.walk() if step.kind == "unknown")
 
     def __getitem__(self, name: str) -> Step:
-        """Return the step of a layer's name; those inside blocks too."""
+        """Return the step with a layer's name, inside blocks too."""
         return _records.find_step(self.steps, name)
 
     def walk(self) -> Iterator[Step]:
@@ -176,19 +173,18 @@ class Trace(Summarised, TraceRecord):
         return _records.walk(self.steps)
 
     def verify(self) -> Verification:
-        """Prove every recorded number by three engines.
+        """Check every recorded number with three engines.
 
-        - torch computes the whole way again, from the image: every output and weight has the same bits.
+        - torch computes all layers again, from the image: every output and weight has the same bits.
         - NumPy recomputes each layer in float64 from its recorded input: convolutions and dense layers are within
-          γₙ·Σ|w·x|, γₙ = n·u / (1 − n·u), u = 2⁻²⁴, of n products; what rounds less is held to less, and what does not
-          round (ReLU, max pooling, flatten, dropout) is equal.
-        - onnxruntime runs the exported graph, without any optimisation, and gives every layer's output within
-          1e-5·max(1, max|a|).
+          γₙ·Σ|w·x|, γₙ = n·u / (1 − n·u), u = 2⁻²⁴, for n products; layers with fewer roundings have smaller bounds;
+          layers without rounding (ReLU, max pooling, flatten, dropout) are equal.
+        - onnxruntime runs the exported graph without optimisation: every output is within 1e-5·max(1, max|a|).
 
         Returns
         -------
         Verification
-            One check a layer; ``passed``, ``failed``, and a table when printed.
+            One check per layer; ``passed``, ``failed``, and a table when printed.
 
         Raises
         ------
@@ -202,9 +198,9 @@ class Trace(Summarised, TraceRecord):
         return _verify.verify(self, self._module)
 
     def receptive_field(self, name: str, *cell: int, within: str | None = None) -> ReceptiveField:
-        """Find what a unit sees of the image, or of an earlier layer's output.
+        """Return the part of the image, or of an earlier layer's output, that a unit depends on.
 
-        Changing anything outside leaves the unit as it is, to the bit. An unknown layer is taken to see everything.
+        Changes outside it leave the unit bit-identical. An unknown layer is assumed to depend on its whole input.
 
         Parameters
         ----------
@@ -213,19 +209,19 @@ class Trace(Summarised, TraceRecord):
         *cell : int
             Row and column in maps; the feature in a row of features.
         within : str, optional
-            A layer before it; without it, the field is in the image.
+            An earlier layer; by default the field is in the image.
 
         Returns
         -------
         ReceptiveField
-            Without the part that lies in the padding.
+            The field, without padding.
 
         Raises
         ------
         KeyError
-            For a name that no layer has.
+            If no layer has the name.
         ValueError
-            For a unit that is not there, or a layer that the unit does not depend on.
+            If the layer has no such unit, or the unit does not depend on ``within``.
 
         Examples
         --------
@@ -250,7 +246,7 @@ class Trace(Summarised, TraceRecord):
         Returns
         -------
         tuple of StepDiff
-            One a layer, in the order of :meth:`walk`.
+            One per layer, in the order of :meth:`walk`.
 
         Raises
         ------
@@ -268,17 +264,17 @@ class Trace(Summarised, TraceRecord):
         return _records.compare_traces(self, other)
 
     def evidence(self, label: Any = None, against: Any = None, k: int = 10) -> Evidence:
-        """Tell which features made the logit of a class, or set it apart from another's.
+        """Compute which features produced the logit of a class, or its difference from another class.
 
         Parameters
         ----------
         label : label, optional
-            The class; the predicted one without it.
+            The class; the predicted one by default.
         against : label, optional
-            A class whose logit is taken off. ``trace.evidence(against=trace.ranking[1])`` tells what separates the
+            A class whose logit is subtracted. ``trace.evidence(against=trace.ranking[1])`` shows what separates the
             first class from the second.
         k : int, default=10
-            How many features are told one by one.
+            How many features are listed one by one.
 
         Returns
         -------
@@ -288,7 +284,7 @@ class Trace(Summarised, TraceRecord):
         Raises
         ------
         ValueError
-            For an unknown label, or if the logits do not come from a dense layer.
+            If the label is unknown, or if the logits do not come from a dense layer.
 
         Examples
         --------
@@ -302,27 +298,26 @@ class Trace(Summarised, TraceRecord):
         return _evidence.collect_evidence(self, label, against, k)
 
     def occlusion(self, size: int | None = None, label: Any = None) -> Array:
-        """Measure how much each part of the image matters, by covering it.
+        """Compute how much each part of the image matters, by covering it.
 
-        A square of the training images' mean grey (or colour) is laid on the image, centred at every pixel in turn.
+        A square of the training images' mean grey (or colour) covers the image, centred at each pixel in turn.
 
         Parameters
         ----------
         size : int, optional
-            Side of the square in pixels, an odd number; about a quarter of the image's shorter side without it.
+            Side of the square in pixels, an odd number; by default about a quarter of the image's shorter side.
         label : label, optional
-            The class; the predicted one without it.
+            The class; the predicted one by default.
 
         Returns
         -------
         ndarray of shape (height, width), float32
-            By how much the class's logit drops. The reference shows the probability, which hardly moves where a
-            network is sure.
+            The drop of the class's logit. The reference shows the probability, which hardly changes where it is near 1.
 
         Raises
         ------
         ValueError
-            For an even or a negative size, and for an unknown label.
+            If the size is even or negative, or if the label is unknown.
 
         References
         ----------
@@ -339,22 +334,22 @@ class Trace(Summarised, TraceRecord):
         return _attribution.compute_occlusion(self, self._module, size, label)
 
     def gradient(self, label: Any = None) -> Array:
-        """Differentiate a class's logit with respect to the raw pixels.
+        """Compute the gradient of a class's logit with respect to the raw pixels.
 
         Parameters
         ----------
         label : label, optional
-            The class; the predicted one without it.
+            The class; the predicted one by default.
 
         Returns
         -------
         ndarray of shape (channels, height, width), float32
-            By how much the logit rises with each pixel, per unit of the pixels.
+            The rise of the logit per unit of each pixel.
 
         Raises
         ------
         ValueError
-            For an unknown label.
+            If the label is unknown.
 
         References
         ----------
@@ -390,7 +385,7 @@ class Trace(Summarised, TraceRecord):
         path : path-like
             Replaced if it exists.
         layers : sequence of str, optional
-            Only these layers, their inputs as plain numbers; the way for large networks.
+            Only these layers, with their inputs as plain numbers; for large networks.
 
         Returns
         -------
@@ -400,7 +395,7 @@ class Trace(Summarised, TraceRecord):
         Raises
         ------
         ValueError
-            For a network that is too large for a workbook, or has an unknown layer.
+            If the network is too large for a workbook, or has an unknown layer.
         """
         from cnnclf.inspection import _xlsx
 

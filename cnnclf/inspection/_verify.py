@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5  # between torch and onnxruntime, relative to a layer's largest value
 
-# What each network was last exported from, and its export: traces that follow one another share their network, and when
-# it goes, so does its export.
+# The last export of each network and what it was made of. Traces that follow one another share their network; its export
+# is deleted with it.
 EXPORTS: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], "InferenceSession"]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """What the three engines say about one layer.
+    """How the three engines agree on one layer.
 
     Attributes
     ----------
     name, kind : str
-        Of the layer.
+        The layer's name and kind.
     n_values : int
         Numbers in its output.
     torch : bool
-        Whether torch, run again, gives the recorded numbers and has the recorded weights, bit for bit.
+        Whether a second run in torch gives the recorded numbers and weights, bit for bit.
     numpy : float or None
         The largest error against NumPy's float64 as a share of what rounding can explain; None for an unknown layer.
     onnx : float
@@ -55,13 +55,13 @@ class LayerCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether no engine disagrees."""
+        """Whether all engines agree."""
         return self.torch and (self.numpy is None or self.numpy <= 1) and self.onnx <= 1
 
 
 @dataclass(frozen=True, repr=False)
 class Verification(Summarised):
-    """What the three engines say about every layer; printed, it is a table.
+    """How the three engines agree on every layer; it prints as a table.
 
     Attributes
     ----------
@@ -88,12 +88,12 @@ class Verification(Summarised):
 
     @property
     def passed(self) -> bool:
-        """Whether no engine disagrees anywhere."""
+        """Whether all engines agree on every layer."""
         return not self.failed
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """Names of the layers that did not pass; the first one is where it begins."""
+        """The names of the layers that did not pass, in the order of computation."""
         return tuple(layer.name for layer in self.layers if not layer.passed)
 
     def _summary(self) -> Summary:
@@ -146,28 +146,23 @@ def verify(trace: TraceRecord, module: nn.Module) -> Verification:
 
 
 def check_layer(recorded: StepRecord, again: StepRecord, onnx: NDArray[Any]) -> LayerCheck:
-    """Compare one recorded layer with what each of the three engines makes of it."""
+    """Compare one recorded layer with the results of the three engines."""
     recomputed = recompute(recorded)
     numpy = None if recomputed is None else share(recorded.output - recomputed.value, recomputed.bound)
     tolerance = TOLERANCE * max(1.0, np.abs(recorded.output).max(initial=0).item())
-    return LayerCheck(
-        recorded.name,
-        recorded.kind,
-        recorded.output.size,
-        same_step(recorded, again),
-        numpy,
-        share(recorded.output.astype(np.float64) - onnx, np.float64(tolerance)),
-    )
+    onnx_share = share(recorded.output.astype(np.float64) - onnx, np.float64(tolerance))
+    same = same_step(recorded, again)
+    return LayerCheck(recorded.name, recorded.kind, recorded.output.size, same, numpy, onnx_share)
 
 
 def share(error: Doubles, bound: Doubles | np.float64) -> float:
-    """Give the largest error as a share of its bound; where the bound is 0, any error at all is infinitely large."""
+    """Return the largest error as a share of its bound; where the bound is 0, any error is infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.where(error == 0, 0.0, np.abs(error) / bound).max(initial=0))
 
 
 def same_step(a: StepRecord, b: StepRecord) -> bool:
-    """Tell whether two steps hold the same bits and settings."""
+    """Check that two steps hold the same bits and settings."""
     return (
         (a.name, a.kind) == (b.name, b.kind)
         and a.settings == b.settings
@@ -179,19 +174,19 @@ def same_step(a: StepRecord, b: StepRecord) -> bool:
 
 
 class EveryOutput(nn.Module):
-    """A network that gives what leaves each of its layers, those inside blocks and the softmax included."""
+    """A network that returns the output of every layer, including those inside blocks and the softmax."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Fold as for recording."""
+        """Return every output, in the order of computation."""
         return tuple(each.output for each in walk(fold_to_softmax(self.network, x), inside_first=True))
 
 
 def run_exported(module: nn.Module, image: NDArray[Any]) -> list[NDArray[Any]]:
-    """Let onnxruntime compute what leaves every layer."""
+    """Return the output of every layer as onnxruntime computes it."""
     made_of = fingerprint(module), image.shape, image.dtype
     known, exported = EXPORTS.get(module, (None, None))
     if exported is None or known != made_of:
@@ -201,7 +196,7 @@ def run_exported(module: nn.Module, image: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def fingerprint(module: nn.Module) -> bytes:
-    """Tell weights from others."""
+    """Return a digest of a network's weights."""
     digest = hashlib.sha256()
     for tensor in module.state_dict().values():
         digest.update(tensor.numpy().tobytes())
@@ -225,7 +220,7 @@ def export_every_output(module: nn.Module, shape: tuple[int, ...], dtype: np.dty
 
 
 def error_share(value: float | None) -> str:
-    """Write a share for the table of a verification."""
+    """Return a share as text, for the table of a verification."""
     if value is None:
         return "not recomputed"
     return "same" if value == 0 else percent(value)

@@ -20,7 +20,7 @@ N_LETTERS = 8_192  # of a formula: Excel's own limit
 INK, FAINT = "#33363b", "#777b83"
 BLUE = "#2b7fc3"
 COLD, WARM = "#5b9fd6", "#eba54a"  # pale enough to read a number on
-MORE_DECIMALS = range(3, 15)  # of percentages that two decimals do not tell from 0 % or 100 %
+MORE_DECIMALS = range(3, 15)  # of percentages that would read 0 % or 100 % with two decimals
 
 
 LOOKS: Mapping[str, Mapping[str, Any]] = {
@@ -45,28 +45,20 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
 }
 TALL = ("heading", "answer")
 
-
 PIXEL_RULE = {
-    "validate": "decimal",
-    "criteria": "between",
-    "minimum": 0,
-    "maximum": 255,
-    "error_title": "A pixel",
-    "error_message": "is a number from 0 (dark) to 255 (bright).",
+    **{"validate": "decimal", "criteria": "between", "minimum": 0, "maximum": 255},
+    **{"error_title": "A pixel", "error_message": "is a number from 0 (dark) to 255 (bright)."},
 }
-
 
 GREYS = {
     **{"type": "2_color_scale", "min_type": "num", "max_type": "num"},
     **{"min_color": "#000000", "max_color": "#ffffff"},
 }
 
-
 DIVERGING = {
     **{"type": "3_color_scale", "min_type": "num", "mid_type": "num", "max_type": "num", "mid_value": 0},
     **{"min_color": COLD, "mid_color": "#ffffff", "max_color": WARM},
 }
-
 
 BAR = {
     **{"type": "data_bar", "min_type": "num", "max_type": "num", "min_value": 0, "max_value": 1},
@@ -77,9 +69,9 @@ BAR = {
 def write(trace: TraceRecord, path: str | os.PathLike[str], layers: Collection[str] | None = None) -> Path:
     """Write a trace as an Excel workbook in which every layer is computed from the one before it.
 
-    The pixels stand on the sheet "image". Each layer has a sheet with its weights, to the last digit, and its values as
-    formulas, so that whoever changes a pixel sees the prediction change. Until then the cells show the network's own
-    numbers, also in viewers that do not compute.
+    The sheet "image" holds the pixels. Each layer has a sheet with its exact weights and its values as formulas, so
+    that a changed pixel changes the prediction. Until then the cells show the network's own numbers, also in viewers
+    that do not compute.
 
     Parameters
     ----------
@@ -88,8 +80,8 @@ def write(trace: TraceRecord, path: str | os.PathLike[str], layers: Collection[s
     path : path-like
         The .xlsx file to write, whole or not at all.
     layers : collection of str, optional
-        Only these layers, blocks with all that is inside them; all layers by default. What they take from a layer that
-        is not among them becomes plain numbers, which can be changed as pixels can.
+        Only these layers, blocks with all layers inside; all layers by default. Inputs from a layer that is not among
+        them become plain numbers, which can be changed like pixels.
 
     Returns
     -------
@@ -101,7 +93,7 @@ def write(trace: TraceRecord, path: str | os.PathLike[str], layers: Collection[s
     ImportError
         Without XlsxWriter, which the extra ``xlsx`` brings.
     ValueError
-        For more than 100,000 numbers, layers without a formula, names that no layer has, and numbers that are not
+        If there are more than 100,000 numbers, layers without a formula, unknown names, or numbers that are not
         finite.
     OSError
         If the file cannot be written.
@@ -129,7 +121,7 @@ def write(trace: TraceRecord, path: str | os.PathLike[str], layers: Collection[s
 
 
 def write_sheet(worksheet: Any, sheet: Sheet, formats: Mapping[str, Any]) -> None:
-    """Hand one sheet to XlsxWriter."""
+    """Write one sheet with XlsxWriter."""
     n_columns = max(
         *(block.column + block.numbers.shape[1] for block in sheet.blocks), *(text.column + 1 for text in sheet.texts)
     )
@@ -142,7 +134,7 @@ def write_sheet(worksheet: Any, sheet: Sheet, formats: Mapping[str, Any]) -> Non
     worksheet.set_column(0, n_columns - 1, max(sheet.width, width))
     for column, width in sheet.widths.items():
         worksheet.set_column(column, column, width)
-    # Digits are labels where we say so, and a patch at the edge of a map is meant to be smaller.
+    # Labels may consist of digits, and patches at the edge of a map are smaller on purpose.
     warnings = ("number_stored_as_text", "formula_differs", "formula_range")
     worksheet.ignore_errors(dict.fromkeys(warnings, f"A1:{cell(N_ROWS - 1, N_COLUMNS - 1)}"))
     for text in sheet.texts:
@@ -159,11 +151,11 @@ def write_sheet(worksheet: Any, sheet: Sheet, formats: Mapping[str, Any]) -> Non
     colour(worksheet, sheet, formats["bright"])
     for block in sheet.blocks:
         if block.look in ("share", "percent"):
-            tell_apart(worksheet, block, formats)
+            format_percentages(worksheet, block, formats)
 
 
 def write_block(worksheet: Any, sheet: Sheet, block: Block, look: Any) -> None:
-    """Write one number or formula after the other."""
+    """Write the numbers or formulas of one block."""
     for i, row in enumerate(block.numbers.tolist()):
         for j, number in enumerate(row):
             at = block.row + i, block.column + j
@@ -180,15 +172,15 @@ def write_block(worksheet: Any, sheet: Sheet, block: Block, look: Any) -> None:
 
 
 class Exact(float):
-    """A number that is written with all its digits; XlsxWriter would format it with sixteen, which can be too few."""
+    """A number that is written with all its digits; XlsxWriter formats with sixteen, which can be too few."""
 
     def __format__(self, spec: str) -> str:
-        """Write as many digits as it takes to read the same number again, whatever is asked for."""
+        """Return the shortest text that reads back as the same number, whatever the format."""
         return repr(self)
 
 
 def colour(worksheet: Any, sheet: Sheet, bright: Any) -> None:
-    """Lay colours under numbers: grey for pixels, blue – white – orange around zero for all else, bars for shares."""
+    """Colour cells: grey for pixels, blue – white – orange around zero for other numbers, bars for probabilities."""
     lows: dict[str, float] = {}
     highs: dict[str, float] = {}
     for block in sheet.blocks:
@@ -203,7 +195,7 @@ def colour(worksheet: Any, sheet: Sheet, bright: Any) -> None:
                 if block.numbers.dtype == np.uint8:
                     low, high = 0, 255
                     worksheet.data_validation(*where, PIXEL_RULE)
-                # On bright greys the number is black.
+                # Numbers on bright greys are black.
                 worksheet.conditional_format(
                     *where, {"type": "cell", "criteria": ">", "value": low + 0.4 * (high - low), "format": bright}
                 )
@@ -215,7 +207,7 @@ def colour(worksheet: Any, sheet: Sheet, bright: Any) -> None:
                 worksheet.conditional_format(*where, BAR)
 
 
-def tell_apart(worksheet: Any, block: Block, formats: Mapping[str, Any]) -> None:
+def format_percentages(worksheet: Any, block: Block, formats: Mapping[str, Any]) -> None:
     """Format percentages with the decimals of :func:`cnnclf._utils.text.percent`, whatever the formulas come to."""
     height, width = block.numbers.shape
     where = (block.row, block.column, block.row + height - 1, block.column + width - 1)

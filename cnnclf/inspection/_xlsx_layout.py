@@ -1,4 +1,4 @@
-"""A workbook as sheets: which layers are on one, in which order, and the cover."""
+"""A workbook as a sequence of sheets: the chosen layers in the order of computation, after a cover."""
 
 import re
 from collections.abc import Callable, Collection, Iterable
@@ -29,12 +29,12 @@ from cnnclf.inspection._xlsx_sheets import (
     quote,
 )
 
-LARGEST = 100_000  # numbers in a workbook: all of lenet5, and a spreadsheet still answers a changed pixel at once
+LARGEST = 100_000  # numbers in a workbook: holds lenet5, and a spreadsheet still recomputes it at once
 N_LETTERS_OF_NAME = 31  # of a sheet: Excel's own limit
 
 
 def lay_out(trace: TraceRecord, layers: Collection[str] | None) -> tuple[Sheet, ...]:
-    """Lay the chosen layers out on sheets, the cover first, and check that a spreadsheet can hold them."""
+    """Return the sheets of the chosen layers, after a cover, and check that a spreadsheet can hold them."""
     names = [step.name for step in walk(trace.steps)]
     if layers is not None and not (layers and set(layers) <= set(names)):
         wrong = sorted(set(layers) - set(names), key=str)
@@ -57,7 +57,7 @@ def is_within(name: str, block: str) -> bool:
 
 
 def check_formulas(steps: tuple[StepRecord, ...]) -> None:
-    """Refuse layers that no formula can stand for, and numbers that no cell can hold."""
+    """Check that formulas can compute the layers, and that cells can hold the numbers."""
     for i, step in enumerate(steps):
         if step.kind != "block" and (step.kind not in ABOUT or step.output.ndim not in (1, 3)):
             raise ValueError(
@@ -72,7 +72,7 @@ def check_formulas(steps: tuple[StepRecord, ...]) -> None:
 
 
 def check_size(sheets: list[Sheet]) -> None:
-    """Refuse what a spreadsheet could not compute at once, or not hold at all."""
+    """Check that a spreadsheet can hold the sheets and recompute them at once."""
     total = sum(sheet.size for sheet in sheets)
     if total > LARGEST:
         largest = max(sheets, key=lambda sheet: sheet.size)
@@ -93,7 +93,7 @@ def check_size(sheets: list[Sheet]) -> None:
 
 
 def instead(steps: Iterable[StepRecord]) -> str:
-    """Say what can be written, at the command line, too; in Python, layers that would do where there are some."""
+    """Return the advice that ends an error: another format and, if any layers fit, these."""
     names = tuple(step.name for step in steps)
     return f"Write .html instead{f', or in Python to_xlsx(path, layers={names})' if names else ''}."
 
@@ -125,7 +125,7 @@ class Layout:
         return sheet
 
     def input_of(self, step: StepRecord) -> Sheet:
-        """Lay out the input of the outermost chosen block that a step is in, once for all layers that take it."""
+        """Return the sheet with the input of the outermost chosen block around a step; it is laid out once."""
         outermost = next(each for each in self.chosen if is_within(step.name, each.name))
         if outermost.name not in self.inputs:
             name = "image" if outermost is self.trace.steps[0] else f"input of {outermost.name}"
@@ -134,8 +134,8 @@ class Layout:
         return self.inputs[outermost.name]
 
     def unused(self, name: str) -> str:
-        """Turn a layer's name into that of a sheet: allowed, at most 31 letters, and not taken in any case."""
-        # Apostrophes would have to be doubled, and XlsxWriter takes what is before a parenthesis for a function.
+        """Return a layer's name as a valid name of a sheet that is not taken, whatever the case of its letters."""
+        # Apostrophes would have to be doubled, and XlsxWriter reads a word before a parenthesis as a function.
         allowed = re.sub(r"[\[\]:*?/\\'(\x00-\x1f]", "_", name)
         taken = {sheet.name.lower() for sheet in self.sheets} | {COVER, "history"}
         suffixes = ("", *(f" ({n})" for n in range(2, len(taken) + 2)))
@@ -144,7 +144,7 @@ class Layout:
 
 
 def lay_out_cover(trace: TraceRecord, sheets: list[Sheet], answer: tuple[str, str] | None) -> Sheet:
-    """Lay out the first sheet: what this is, the prediction, how to use it, and the layers."""
+    """Return the first sheet: the prediction, how to use the workbook, and a table of the sheets."""
     texts = [
         Text(0, 0, "From numbers to a prediction, in live formulas", "heading"),
         Text(
@@ -198,12 +198,12 @@ HOW_TO = (
 
 
 def find_answer(softmax: Sheet) -> tuple[str, str]:
-    """Refer to the predicted label and to its probability."""
+    """Return references to the predicted label and to its probability."""
     return f"{quote(softmax.name)}!{cell(*LABEL)}", f"{quote(softmax.name)}!{cell(*SHARE)}"
 
 
 def with_answer(sheet: Sheet, trace: TraceRecord, answer: tuple[str, str] | None) -> Sheet:
-    """Write above numbers that are there to be changed what the network makes of them."""
+    """Return an input sheet with the prediction above its numbers; any other sheet as it is."""
     if sheet.step is not None or answer is None:
         return sheet
     label, share = answer

@@ -1,4 +1,4 @@
-"""One layer on a sheet of a workbook: where its numbers stand, and the formula of each cell."""
+"""One layer as a sheet of a workbook: the place of its numbers, and the formula of each cell."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +18,7 @@ LABEL, SHARE = (5, 6), (6, 6)  # where the prediction and its probability are on
 TOP = 5  # row of the first numbers; above them a heading, what the layer does, a way back, a gap and the titles
 ABREAST = 64  # columns for maps side by side, unless one map is wider
 
-
-# In words, for the top of each sheet.
+# The sentence at the top of each sheet; a layer of another kind has no formula.
 ABOUT = {
     "standardise": (
         "Each pixel, minus the mean of its channel in the training images, over their standard deviation; 0 in a "
@@ -52,11 +51,11 @@ class Block:
     row, column : int
         Its top left cell, from 0.
     numbers : ndarray of shape (height, width)
-        What the cells show until something is changed.
+        The values that the cells show until something is changed.
     look : str
         One of ``LOOKS``.
     formula : callable (row, column) -> str, optional
-        What stands in each cell, counted from the block's corner; without it the numbers themselves.
+        The formula of each cell, counted from the block's corner; by default cells hold the numbers themselves.
     """
 
     row: int
@@ -68,7 +67,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Text:
-    """Words in a cell, which a formula may compute or a link lead from to another sheet."""
+    """Text in a cell, perhaps the result of a formula, or a link to another sheet."""
 
     row: int
     column: int
@@ -80,7 +79,7 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """All that stands on one sheet.
+    """The content of one sheet.
 
     Attributes
     ----------
@@ -91,19 +90,19 @@ class Sheet:
     texts : tuple of Text
         The words.
     step : StepRecord, optional
-        The layer that is here.
+        The layer on this sheet.
     output : ndarray of shape (channels, height, width) or (features,)
-        What the next layer takes from here.
+        The input of the next layer.
     corners : tuple of (row, column)
-        Where that begins: one rectangle a channel, or one column of features.
+        Where the output begins: one rectangle per channel, or one column of features.
     frozen : (int, int)
-        Rows and columns that stay when the rest is scrolled.
+        Rows and columns that stay in place when the sheet is scrolled.
     widths : mapping of int to float
-        Of single columns, in letters.
+        Widths of single columns, in letters.
     width, height : float
-        Of all other columns, in letters, and of the rows, in points.
+        Width of all other columns, in letters, and height of the rows, in points.
     zoom : int
-        In per cent.
+        Zoom in per cent.
     """
 
     name: str
@@ -120,21 +119,21 @@ class Sheet:
 
     @property
     def size(self) -> int:
-        """How many numbers there are, other than those that count."""
+        """How many numbers there are, apart from indices."""
         return sum(block.numbers.size for block in self.blocks if block.look != "count")
 
     def at(self, channel: int, row: int, column: int) -> str:
-        """Refer from another sheet to one value of the output."""
+        """Return the reference from another sheet to one value of the output."""
         return self.within(channel, row, column, row + 1, column + 1)
 
     def within(self, channel: int, top: int, left: int, bottom: int, right: int) -> str:
-        """Refer from another sheet to a window of one channel; bottom and right are the first outside."""
+        """Return the reference from another sheet to a window of one channel, without bottom and right."""
         row, column = self.corners[channel]
         return f"{quote(self.name)}!{area(row + top, column + left, row + bottom, column + right)}"
 
 
 def lay_out_input(step: StepRecord, name: str) -> Sheet:
-    """Lay out plain numbers: the pixels, or what a layer takes from one that is not in the workbook."""
+    """Lay out plain numbers: the pixels, or the output of a layer that is not in the workbook."""
     look = "pixels" if name == "image" else "numbers"
     return lay_out_maps(name, step.input, look, f"Type another number into any cell: {step.name} is computed from it.")
 
@@ -144,7 +143,7 @@ def lay_out_cells(step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
     weights = {key: array.ravel() for key, array in step.weights.items()}
     if step.kind == "flatten" and step.input.ndim == 3:
         weights = dict(zip(("channel", "row", "column"), np.indices(step.input.shape).reshape(3, -1), strict=True))
-    # The table of weights has one row a channel, or one a feature; see lay_out_maps.
+    # The table of weights has one row per channel or per feature; see lay_out_maps.
     is_map = step.output.ndim == 3
     columns = dict(zip(weights, range(1, 1 + len(weights)), strict=True))
 
@@ -159,7 +158,7 @@ def lay_out_cells(step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
 def cell_formula(
     step: StepRecord, sources: list[Sheet], weights: Mapping[str, str], channel: int, row: int, column: int
 ) -> str:
-    """Write what one cell of a layer is, in references to the layer before and to the layer's own weights."""
+    """Return the formula of one cell, with references to the layer before and to the layer's own weights."""
     (source, *others) = sources
     match step.kind:
         case "max_pool" | "avg_pool":
@@ -278,7 +277,7 @@ def lay_out_conv(step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
 
 
 def with_holes(kernels: Numbers, dilation: tuple[int, int]) -> Numbers:
-    """Write zeros between the weights of dilated kernels, so that each is laid on a patch without holes."""
+    """Return dilated kernels with zeros between their weights, so that they cover a patch without holes."""
     height, width = ((size - 1) * step + 1 for size, step in zip(kernels.shape[2:], dilation, strict=True))
     dilated = np.zeros((*kernels.shape[:2], height, width), kernels.dtype)
     dilated[:, :, :: dilation[0], :: dilation[1]] = kernels
@@ -346,25 +345,21 @@ def lay_out_softmax(trace: TraceRecord, step: StepRecord, name: str, sources: li
 
 
 def head(name: str, about: str, step: StepRecord | None) -> tuple[Text, ...]:
-    """Write what stands at the top of a sheet."""
+    """Return the heading, the sentence and the link at the top of a sheet."""
     heading = (
         name if step is None else f"{step.name}: {step.description}, {shape_of(step.input)} → {shape_of(step.output)}"
     )
-    return (
-        Text(0, 0, heading, "heading"),
-        Text(1, 0, about),
-        Text(2, 0, f"← {COVER}", "link", link=COVER),
-    )
+    return (Text(0, 0, heading, "heading"), Text(1, 0, about), Text(2, 0, f"← {COVER}", "link", link=COVER))
 
 
 def decimals_apart(share: str) -> str:
-    """Write the formula for the decimals that tell the percentage in a cell from 0 % and 100 %, 2 or more."""
+    """Return the formula for the decimals, at least 2, that distinguish a percentage from 0 % and 100 %."""
     distance = f"MIN({share},1-{share})"
     return f"IF({distance}>0,MAX(2,-INT(LOG10(200*{distance}))),2)"
 
 
 def quote(sheet: str) -> str:
-    """Return a sheet's name so that no formula takes it for anything else, such as a cell."""
+    """Return a sheet's name in quotes, so that no formula takes it for a cell."""
     return f"'{sheet}'"
 
 
@@ -377,7 +372,7 @@ def cell(row: int, column: int, *, fixed: bool = False) -> str:
 
 
 def area(top: int, left: int, bottom: int, right: int, *, fixed: bool = False) -> str:
-    """Return the reference to a rectangle, C5:G9, or a single cell, C5; bottom and right are the first outside.
+    """Return the reference to a rectangle, C5:G9, or a single cell, C5, without bottom and right.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from cnnclf._utils.files import write_atomically
 from cnnclf.evaluation._overfitting import RULE
-from cnnclf.inspection._narrative import tell
+from cnnclf.inspection._narrative import narrate
 from cnnclf.model_selection._comparison import ArchitectureResult
 from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
 from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
@@ -141,7 +141,7 @@ def to_html(report: Report, drawings: Mapping[str, str]) -> str:
     """Render the page, self-contained, with the SVG of each of :func:`figures` inside."""
     story: dict[str, Any] | None = None
     if report.trace is not None:
-        title, image, *sections = tell(report.trace)
+        title, image, *sections = narrate(report.trace)
         maps = [feature_maps(step.output) for step in report.trace.walk()]
         layers, decision = sections[: len(maps)], sections[len(maps) :]
         story = {"title": title, "image": image, "layers": zip(layers, maps, strict=True), "decision": decision}

@@ -16,7 +16,7 @@ from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.inspection._items import Arithmetic, Matrix
 from cnnclf.inspection._latex import latex_equation, to_latex
-from cnnclf.inspection._narrative import sum_up, tell
+from cnnclf.inspection._narrative import narrate, sum_up
 from cnnclf.inspection._text import shade, text_item, text_matrix, to_markdown, to_text
 from cnnclf.inspection._trace import Trace
 
@@ -336,7 +336,7 @@ def test_two_runs_give_the_same_bytes(net, traces):
 @pytest.mark.parametrize("net", NETS)
 def test_every_layer_is_told_in_order(net, traces):
     trace = traces[net]
-    headings = [section.heading for section in tell(trace)]
+    headings = [section.heading for section in narrate(trace)]
     named = [re.match(r"\d+\. (\S+) – ", heading)[1] for heading in headings if re.match(r"\d+\. ", heading)]
     assert named == [step.name for step in trace.walk()]
 
@@ -360,7 +360,7 @@ def test_inner_layers_are_indented_and_unknown_ones_marked(traces):
     assert "\n2. res1 – Residual, 3×4×8 → 3×4×8\n" in text
     assert "is added to what came in, sent through the shortcut." in text  # res2
     assert "is added to what came in." in text  # res1
-    (unknown,) = (section for section in tell(traces["colour"]) if "Hardtanh" in section.heading)
+    (unknown,) = (section for section in narrate(traces["colour"]) if "Hardtanh" in section.heading)
     assert unknown.items[0].text.startswith("Not recomputed:")
     assert not any(isinstance(item, Arithmetic) for item in unknown.items)
     assert any(isinstance(block, Matrix) for item in unknown.items for block in getattr(item, "blocks", ()))

@@ -22,7 +22,7 @@ from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import RULE
 from cnnclf.evaluation._robustness import Probe, Robustness
 from cnnclf.inspection._items import Arithmetic, Beside, Matrix, Paragraph
-from cnnclf.inspection._narrative import tell
+from cnnclf.inspection._narrative import narrate
 from cnnclf.inspection._trace import Trace
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.report._data import DataRecord
@@ -622,7 +622,7 @@ STEPS = ("standardise", "conv1", "res1", "res1.conv", "res1.shortcut", "tanh1", 
 
 
 def records(trace, kind):
-    return [item for section in tell(trace) for item in section.items if isinstance(item, kind)]
+    return [item for section in narrate(trace) for item in section.items if isinstance(item, kind)]
 
 
 def test_the_walkthrough_tells_every_layer_in_order(report, page):
