@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5  # between torch and onnxruntime, relative to a layer's largest value
 
-# The last export of each network and what it was made of. Traces that follow one another share their network; its export
-# is deleted with it.
+# The last export of each network and what it was made of; traces that follow one another share their network. An export
+# is deleted with its network.
 EXPORTS: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], "InferenceSession"]] = WeakKeyDictionary()
 
 
