@@ -22,10 +22,10 @@ def compute_digest(content: bytes, start: int) -> bytes:
 
 
 def put_digest(content: bytes, start: int) -> bytes:
-    """Put a file's digest into its place."""
+    """Write a file's digest into its place."""
     return content[:start] + compute_digest(content, start) + content[start + len(PLACEHOLDER) :]
 
 
 def holds_digest(content: bytes, start: int) -> bool:
-    """Tell whether a file's digest, which starts there, is that of the file."""
+    """Return whether a file's digest, which starts there, is that of the file."""
     return content[start : start + len(PLACEHOLDER)] == compute_digest(content, start)

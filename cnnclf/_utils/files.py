@@ -15,7 +15,7 @@ LARGEST_RATIO = 100
 
 
 def most_unpacked(packed: int) -> int:
-    """Tell how many bytes a file of so many may be unpacked to.
+    """Return how many bytes a file of so many may be unpacked to.
 
     Examples
     --------

@@ -31,7 +31,7 @@ class ReadOnly:
             object.__setattr__(self, field.name, freeze(getattr(self, field.name)))
 
     def __reduce__(self) -> tuple[type["ReadOnly"], tuple[Any, ...]]:
-        """Make anew from the fields: a mapping proxy cannot be pickled, and a pickled array can be written to."""
+        """Rebuild from the fields: a mapping proxy cannot be pickled, and a pickled array can be written to."""
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
         return type(self), tuple(dict(value) if isinstance(value, MappingProxyType) else value for value in values)
 

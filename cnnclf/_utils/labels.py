@@ -15,7 +15,7 @@ LABEL_TYPES = re.compile(r"object|[<>|=]?(b1|[iu][1248]|f[248]|U(1000|[1-9][0-9]
 
 
 def holds_text(labels: NDArray[Any]) -> bool:
-    """Tell labels that are all text from others."""
+    """Return whether all labels are text."""
     return all(isinstance(label, str) for label in labels.tolist())
 
 
@@ -89,7 +89,7 @@ def check_label_values(values: list[Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Give a value as JSON knows it; None for functions and live objects, which JSON does not know.
+    """Return a value as JSON knows it; None for functions and live objects, which JSON does not know.
 
     Examples
     --------

@@ -49,7 +49,7 @@ def percent(share: float, decimals: int = 2) -> str:
 
 
 def share_of(shares: Sequence[float], i: int) -> float:
-    """Give one of some shares that add up to 1; where rounding made it 1, it is what the others leave.
+    """Return one of some shares that add up to 1; where rounding made it 1, it is what the others leave.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def quote_all(values: Collection[object]) -> str:
 
 
 def of_all(n_chosen: int, n: int) -> str:
-    """Say how many were chosen, where not all were.
+    """Return in words how many were chosen, where not all were.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def build_sequential(layers: tuple[Layer, ...], image_shape: ImageShape, n_class
 
 
 def fit_layer(layer: Layer, shape: tuple[int, ...]) -> tuple[nn.Module | None, tuple[int, ...]]:
-    """Make one layer for feature maps of ``shape`` (without the batch axis); give it with the shape that leaves it.
+    """Build one layer for feature maps of ``shape`` (without the batch axis); give it with the shape that leaves it.
 
     The module is None where the layer has nothing to do: no pooling below four pixels.
     """

@@ -169,7 +169,7 @@ def describe(layer: nn.Module) -> str:
 
 
 def along(setting: Any, n_axes: int) -> tuple[Any, ...]:
-    """Give a setting that one number or word may stand for once an axis."""
+    """Return a setting that one number or word may stand for once an axis."""
     return tuple(setting) if isinstance(setting, tuple | list) else (setting,) * n_axes
 
 

@@ -145,7 +145,7 @@ def list_architectures() -> list[str]:
 
 
 def find_architecture(name: str) -> Architecture:
-    """Look up an architecture by name.
+    """Return an architecture by name.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class Network(Protocol):
         """Run one row of X."""
 
     def walk(self, row: NDArray[Any]) -> str | None:
-        """Make the page that walks through every number of it; None where the network cannot be traced."""
+        """Build the page that walks through every number of it; None where the network cannot be traced."""
 
 
 class TracedNetwork:
@@ -95,7 +95,7 @@ class TracedNetwork:
         return Look(trace.probabilities, tuple(maps))
 
     def walk(self, row: NDArray[Any]) -> str:
-        """Make the page that walks through every number of it."""
+        """Build the page that walks through every number of it."""
         return render(self.clf.trace(row))
 
 
@@ -148,7 +148,7 @@ class ExportedNetwork:
         return Look(probabilities, tuple(maps))
 
     def walk(self, row: NDArray[Any]) -> None:
-        """Make no page: the graph has the function of the network, and not its layers."""
+        """Build no page: the graph has the function of the network, and not its layers."""
 
 
 def name_outputs(graph: "GraphProto") -> dict[str, str]:

@@ -58,7 +58,7 @@ class Reader:
     about: str
 
     def page(self) -> tuple[str, str]:
-        """Make the page and its content security policy."""
+        """Build the page and its content security policy."""
         files = {
             "style": read_as_is(TEMPLATES, "style.css", "app.css"),
             "script": read_as_is(TEMPLATES, "percent.js", "app.js"),
@@ -81,7 +81,7 @@ class Reader:
         return height, width
 
     def read(self, told: Any) -> dict[str, Any]:
-        """Say what a drawing, decoded from JSON, is read as.
+        """Describe what a drawing, decoded from JSON, is read as.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Reader:
         }
 
     def walk(self, image: str) -> str | None:
-        """Make the walkthrough of an image as :meth:`read` gave it; None if there is none.
+        """Build the walkthrough of an image as :meth:`read` gave it; None if there is none.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else a small answer waits for the receipt of its head
 
     def do_GET(self) -> None:
-        """Give the page or a walkthrough."""
+        """Return the page or a walkthrough."""
         self.answer(self.get)
 
     def do_POST(self) -> None:
@@ -250,7 +250,7 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.FORBIDDEN, f"Only the page {self.server.url} gets answers here.")
 
     def get(self) -> "Answer":
-        """Give the page or a walkthrough."""
+        """Return the page or a walkthrough."""
         if self.path == "/":
             page, policy = self.server.reader.page()
             return Answer("text/html; charset=utf-8", page.encode(), policy)

@@ -133,7 +133,7 @@ def look_at_training() -> Iterator[Finding]:
 
 
 def look_at_threads(asked: str | None) -> Finding:
-    """Say how many threads a fit has, given the environment variable CNNCLF_NUM_THREADS.
+    """Describe how many threads a fit has, given the environment variable CNNCLF_NUM_THREADS.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def distributions_of(extra: str, requirements: Sequence[str]) -> list[str]:
 
 
 def is_installed(distribution: str) -> bool:
-    """Tell whether a distribution is there."""
+    """Return whether a distribution is installed."""
     try:
         version(distribution)
     except PackageNotFoundError:
@@ -237,7 +237,7 @@ def to_text(findings: Sequence[Finding]) -> str:
 
 
 def to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Give findings as nested dictionaries, by topic and name.
+    """Return findings as nested dictionaries, by topic and name.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def count_learnt(X: Images, clf: Classifier) -> tuple[int, int]:
 
 
 def warn_of_learnt(X: Images, clf: Classifier) -> None:
-    """Say that a network has learnt from images that it is judged on."""
+    """Warn that a network learnt from images that it is evaluated on."""
     n_learnt, n_looked_up = count_learnt(X, clf)
     if n_learnt:
         of = "these" if n_looked_up == len(X) else f"{n_looked_up:,} that its file can tell of, out of"
@@ -169,7 +169,7 @@ def find_pictures(arguments: Sequence[str]) -> list[str]:
 
 
 def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction], list[str]]:
-    """Say what is in each picture, and why the others cannot be read."""
+    """Predict the class of each picture, and collect why the others cannot be read."""
     from cnnclf.images._pictures import read_pictures
 
     sources = [(picture, sys.stdin.buffer.read() if picture == "-" else picture) for picture in pictures]
@@ -198,7 +198,7 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
 
 
 def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
-    """Judge a network on test images and print the figures."""
+    """Evaluate a network on test images and print the figures."""
     from cnnclf._utils.text import percent
     from cnnclf.evaluation._evaluation import Evaluation
 

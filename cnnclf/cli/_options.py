@@ -139,13 +139,13 @@ def clear_errors(nothing: str) -> Iterator[None]:
 
 
 def fail(sentence: str, code: int) -> NoReturn:
-    """Say what went wrong and leave."""
+    """Print what went wrong and exit."""
     typer.echo(f"error: {sentence}", err=True)
     raise typer.Exit(code)
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder and see that it can be written to, before anything costly is done."""
+    """Create the folder and check that it can be written to, before anything costly is done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

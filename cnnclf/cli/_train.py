@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def make_classifier(
     architecture: str | None, epochs: int | None, seed: int, recipe: str | None = None
 ) -> "CNNClassifier":
-    """Make the classifier, with its own defaults for what neither the recipe says nor was asked for."""
+    """Build the classifier, with its own defaults for what neither the recipe says nor was asked for."""
     from cnnclf.architectures._table import find_architecture
     from cnnclf.classifier._classifier import CNNClassifier
 

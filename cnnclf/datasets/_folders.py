@@ -94,7 +94,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
 
 
 def looks_grey(image: "Image.Image") -> bool:
-    """Tell an RGB image whose red, green and blue are the same everywhere."""
+    """Return whether this is an RGB image whose red, green and blue are the same everywhere."""
     if image.mode != "RGB":
         return False
     pixels = np.asarray(image)
@@ -151,7 +151,7 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def find_wrong_class(entry: Path, folder: Path) -> str | None:
-    """Say what is wrong with an entry that is to be the folder of a class."""
+    """Describe what is wrong with an entry that is to be the folder of a class."""
     if leads_out(entry, folder):
         return LEADS_OUT
     if not entry.is_dir():
@@ -160,7 +160,7 @@ def find_wrong_class(entry: Path, folder: Path) -> str | None:
 
 
 def find_wrong_image(entry: Path, folder: Path) -> str | None:
-    """Say what is wrong with an entry that is to be an image of a class."""
+    """Describe what is wrong with an entry that is to be an image of a class."""
     if leads_out(entry, folder):
         return LEADS_OUT
     if not entry.is_file():

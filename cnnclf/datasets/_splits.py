@@ -156,7 +156,7 @@ def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int
 
 
 def name_folder(path: str | Path) -> str:
-    """Give the name that the data of a folder has in a report."""
+    """Return the name that the data of a folder has in a report."""
     return f"“{Path(path).resolve().name}”"
 
 

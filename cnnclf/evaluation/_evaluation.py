@@ -63,7 +63,7 @@ class Evaluation(Summarised):
 
     @classmethod
     def from_estimator(cls, clf: Any, X: Any, y: ArrayLike) -> "Evaluation":
-        """Judge a fitted classifier on labelled data.
+        """Evaluate a fitted classifier on labelled data.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class Evaluation(Summarised):
 
     @classmethod
     def from_predictions(cls, y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike) -> "Evaluation":
-        """Judge predicted probabilities.
+        """Evaluate predicted probabilities.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Evaluation(Summarised):
 
     @classmethod
     def from_labels(cls, y_true: ArrayLike, y_pred: ArrayLike, classes: ArrayLike | None = None) -> "Evaluation":
-        """Judge predicted labels, where the classifier gives no probabilities.
+        """Evaluate predicted labels, where the classifier gives no probabilities.
 
         Parameters
         ----------
@@ -347,7 +347,7 @@ class Evaluation(Summarised):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give every figure in a form that JSON can hold.
+        """Return every figure in a form that JSON can hold.
 
         Returns
         -------

@@ -62,7 +62,7 @@ def read_only(*arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
 
 
 def sort_labels(*rows: NDArray[Any]) -> NDArray[Any]:
-    """Give the labels that occur, sorted."""
+    """Return the labels that occur, sorted."""
     # A set, because np.union1d would turn 1 into "1" beside words.
     found = {label for row in rows for label in row.ravel().tolist()}
     try:

@@ -93,7 +93,7 @@ class Curves:
 
 
 def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
-    """Judge by :data:`RULE` whether a fit learnt, learnt by heart, or has not learnt enough.
+    """Decide by :data:`RULE` whether a fit learnt, learnt by heart, or has not learnt enough.
 
     The curves are judged, not the weights that were kept: early stopping goes back to the best epoch, and what follows
     it may well be overfitting.
@@ -172,12 +172,12 @@ def read_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
 
 
 def rise(loss: float, lowest: float) -> float:
-    """Give (loss - lowest) / lowest; a lowest near zero, which would make anything of it, counts as RISE_LOSS."""
+    """Return (loss - lowest) / lowest; a lowest near zero, which would make anything of it, counts as RISE_LOSS."""
     return (loss - lowest) / max(lowest, RISE_LOSS)
 
 
 def has_turned(valid_loss: Sequence[float]) -> bool:
-    """Tell whether the validation loss rose for good after its lowest."""
+    """Return whether the validation loss rose for good after its lowest."""
     lowest = min(valid_loss)
     best = valid_loss.index(lowest)
     n_after = len(valid_loss) - 1 - best
@@ -187,7 +187,7 @@ def has_turned(valid_loss: Sequence[float]) -> bool:
 
 
 def is_falling(loss: Sequence[float]) -> bool:
-    """Tell whether a loss fell clearly to a new lowest in the last epoch."""
+    """Return whether a loss fell clearly to a new lowest in the last epoch."""
     if len(loss) < 2:
         return False
     lowest = min(loss[:-1])
@@ -195,7 +195,7 @@ def is_falling(loss: Sequence[float]) -> bool:
 
 
 def judge(curves: Curves) -> tuple[str, str]:
-    """Give the kind of the verdict and the reason for it."""
+    """Return the kind of the verdict and the reason for it."""
     turned = has_turned(curves.valid_loss)
     train_fell = curves.train_loss[-1] < max(curves.train_loss[curves.best], RISE_LOSS)
     if turned and train_fell:
@@ -227,7 +227,7 @@ UNFINISHED = "It has not finished learning: more epochs or a higher learning rat
 
 
 def tell_turn(curves: Curves) -> str:
-    """Say when the validation loss turned, by how much it rose, and what the training loss did meanwhile."""
+    """Describe when the validation loss turned, by how much it rose, and what the training loss did meanwhile."""
     lowest, end = min(curves.valid_loss), curves.valid_loss[-1]
     before, after = curves.train_loss[curves.best], curves.train_loss[-1]
     return (
@@ -238,7 +238,7 @@ def tell_turn(curves: Curves) -> str:
 
 
 def tell_fall(curves: Curves) -> str:
-    """Say how far both losses fell in the last epoch."""
+    """Describe how far both losses fell in the last epoch."""
     train, valid = curves.train_loss, curves.valid_loss
     return (
         f"In epoch {curves.epoch[-1]} both losses were still falling, the training loss from {train[-2]:.3g} to "
@@ -247,7 +247,7 @@ def tell_fall(curves: Curves) -> str:
 
 
 def tell_gap(curves: Curves) -> str:
-    """Say how often the network is right in the end."""
+    """Describe how often the network is right in the end."""
     some = "" if curves.train_images is None else f"{curves.train_images:,} of "
     return (
         f"the network is right on {percent(curves.train_accuracy[-1])} of {some}the training images and on "
@@ -257,7 +257,7 @@ def tell_gap(curves: Curves) -> str:
 
 
 def tell_level(curves: Curves) -> str:
-    """Say that the validation loss is where it should be, as far as can be seen."""
+    """Describe a validation loss that is where it should be, as far as can be seen."""
     end = curves.valid_loss[-1]
     if len(curves.epoch) == 1:
         return f"The validation loss is {end:.3g}; one epoch shows no trend, so train for more to see one"
@@ -270,5 +270,5 @@ def tell_level(curves: Curves) -> str:
 
 
 def keep(curves: Curves) -> str:
-    """Say what early stopping is good for."""
+    """Describe what early stopping is good for."""
     return f"and early stopping keeps the network of epoch {curves.epoch[curves.best]}"

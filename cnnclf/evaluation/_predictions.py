@@ -90,7 +90,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Evaluation:
 
 
 def judge_csv(content: bytes) -> Evaluation:
-    """Judge the predictions in the bytes of a CSV file."""
+    """Evaluate the predictions in the bytes of a CSV file."""
     lines = csv.reader(
         io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), skipinitialspace=True, strict=True
     )
@@ -191,14 +191,14 @@ def as_labels(*rows: Sequence[str]) -> tuple[NDArray[Any], ...]:
 
 
 def judge_labels(y_true: NDArray[Any], y_pred: NDArray[Any], classes: NDArray[Any] | None = None) -> Evaluation:
-    """Judge labels, if they are few enough to be classes."""
+    """Evaluate predicted labels, if they are few enough to be classes."""
     evaluation = Evaluation.from_labels(y_true, y_pred, classes)
     check_count(len(evaluation.classes), MOST_CLASSES, "classes")
     return evaluation
 
 
 def judge_npz(content: bytes) -> Evaluation:
-    """Judge the predictions in the bytes of an NPZ file."""
+    """Evaluate the predictions in the bytes of an NPZ file."""
     # What starts an entry in the table of contents
     if content.count(b"PK\x01\x02") > MOST_MEMBERS:
         raise ValueError(f"Expected an archive of at most {MOST_MEMBERS:,} arrays, got more; save those needed alone.")

@@ -47,7 +47,7 @@ class Robustness:
 
 
 def probe(clf: Any, X: Images, y: NDArray[Any], pixel_range: tuple[float, float]) -> Robustness:
-    """Judge a classifier on changed test images and on noise.
+    """Evaluate a classifier on changed test images and on noise.
 
     Parameters
     ----------

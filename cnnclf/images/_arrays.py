@@ -199,7 +199,7 @@ def recognise(value: Any) -> tuple[str, str] | None:
 
 
 def describe_sizes(X: Any) -> str:
-    """Say which rows differ, as far as they have shapes."""
+    """Describe which rows differ, as far as they have shapes."""
     shapes: list[tuple[int, ...] | None] = []
     for row in X if isinstance(X, Iterable) else ():
         try:

@@ -136,7 +136,7 @@ def as_bytes(image: Image.Image) -> Image.Image:
 
 
 def reduce(image: Image.Image) -> Image.Image:
-    """Make a picture of more than ``ENOUGH_PIXELS`` smaller by averaging, so that all that follows costs little."""
+    """Shrink a picture of more than ``ENOUGH_PIXELS`` by averaging, so that all that follows costs little."""
     factor = math.ceil(math.sqrt(image.width * image.height / ENOUGH_PIXELS))
     return image.reduce(factor) if factor > 1 else image
 

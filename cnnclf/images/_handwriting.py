@@ -71,18 +71,18 @@ def frame_drawing(grey: FloatImage, size: tuple[int, int], name: str) -> FloatIm
 
 
 def border(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Give the outermost pixels, one a row."""
+    """Return the outermost pixels, one a row."""
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
 def paste(ground: FloatImage, pixels: FloatImage, top: int, left: int) -> FloatImage:
-    """Lay a picture on a ground."""
+    """Paste a picture onto a ground."""
     ground[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return ground
 
 
 def clean_ink(picture: FloatImage, name: str = "picture") -> FloatImage:
-    """Make a picture of bright ink on a darker ground, such as a photograph, 0 where there is none and 1 where it is.
+    """Build a picture of bright ink on a darker ground, such as a photograph, 0 where there is none and 1 where it is.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def enlarge(picture: FloatImage) -> FloatImage:
 
 
 def shrink(image: Image.Image, largest_side: int) -> Image.Image:
-    """Make a picture small enough, in proportion, by averaging."""
+    """Shrink a picture in proportion, by averaging."""
     scale = min(1.0, largest_side / max(image.size))
     width, height = (max(1, round(length * scale)) for length in image.size)
     return image.resize((width, height), Image.Resampling.BOX)

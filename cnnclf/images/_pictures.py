@@ -90,7 +90,7 @@ def open_for(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> Image.I
 
 
 def was_not_told(image: Image.Image, spec: InputSpec) -> bool:
-    """Tell whether a picture is of another size than a network's that was fitted without ``preparation``."""
+    """Return whether a picture is of another size than a network's that was fitted without ``preparation``."""
     _, height, width = spec.image_shape
     return spec.preparation is None and image.size != (width, height)
 
@@ -130,7 +130,7 @@ def as_row(planes: FloatImage, spec: InputSpec) -> NDArray[Any]:
 
 
 def white_of(spec: InputSpec) -> int:
-    """Give the number that stands for white, or say that it is not known.
+    """Return the number that stands for white, or say that it is not known.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def white_of(spec: InputSpec) -> int:
 
 
 def from_ink(ink: FloatImage, spec: InputSpec) -> FloatImage:
-    """Give ink (height, width), 0..1, the colours of a network's training images, (n_channels, height, width).
+    """Colour ink (height, width), 0..1, in the colours of a network's training images, (n_channels, height, width).
 
     Their ground was black and their ink white if they were darker than mid-grey, the other way about if they were
     brighter. What there is of a fourth channel is opaque.
@@ -224,7 +224,7 @@ def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def as_grey(image: Image.Image) -> FloatImage:
-    """Give the luma (height, width), 0..1, of a picture; a transparent one on the paper that shows its ink."""
+    """Return the luma (height, width), 0..1, of a picture; a transparent one on the paper that shows its ink."""
     if image.mode == "RGBA":
         luma, alpha = (np.asarray(part, dtype=np.float64) for part in (image.convert("L"), image.getchannel("A")))
         ink = (luma * alpha).sum() / max(alpha.sum(), 1)
@@ -234,14 +234,14 @@ def as_grey(image: Image.Image) -> FloatImage:
 
 
 def as_colours(image: Image.Image, n_channels: int) -> Image.Image:
-    """Give a picture in RGB, a transparent one on white, or in RGBA."""
+    """Return a picture in RGB, a transparent one on white, or in RGBA."""
     if n_channels == 3 and image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return as_bytes(image).convert("RGB" if n_channels == 3 else "RGBA")
 
 
 def fit(image: Image.Image, spec: InputSpec) -> FloatImage:
-    """Give the channels (n_channels, height, width) of a picture, made to have the network's size."""
+    """Return the channels (n_channels, height, width) of a picture, made to have the network's size."""
     _, height, width = spec.image_shape
     if spec.preparation == "resize":
         image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -260,7 +260,7 @@ def resize_to_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def pad(pixels: FloatImage, size: tuple[int, int], ground: Any) -> FloatImage:
-    """Put a picture (height, width) or (height, width, n_channels) at the centre of a larger ground."""
+    """Pad a picture (height, width) or (height, width, n_channels) at the centre of a larger ground."""
     padded = np.empty((*size, *pixels.shape[2:]), dtype=np.float32)
     padded[:] = ground
     return paste(padded, pixels, (size[0] - pixels.shape[0]) // 2, (size[1] - pixels.shape[1]) // 2)

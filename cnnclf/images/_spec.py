@@ -138,17 +138,17 @@ def warn_of_another_unit(pixels: NDArray[np.uint8 | np.float32], spec: InputSpec
 
 
 def is_whole(value: object, least: int = 0) -> bool:
-    """Tell whether a value from JSON is a whole number that fits into 63 bits."""
+    """Return whether a value from JSON is a whole number that fits into 63 bits."""
     return type(value) is int and least <= value < 2**63
 
 
 def is_shape(value: object) -> bool:
-    """Tell whether a value from JSON is a shape."""
+    """Return whether a value from JSON is a shape."""
     return isinstance(value, list) and 1 <= len(value) <= 3 and all(is_whole(n, 1) for n in value)
 
 
 def is_finite(value: object) -> bool:
-    """Tell whether a value from JSON is a number that a float holds."""
+    """Return whether a value from JSON is a number that a float holds."""
     # As a comparison, which measures any whole number; NaN fails it.
     return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[arg-type]
 

@@ -86,7 +86,7 @@ class Drawing:
 
 
 def is_stroke(told: object) -> bool:
-    """Tell whether a value from JSON is a list of points in whole numbers."""
+    """Return whether a value from JSON is a list of points in whole numbers."""
     return (
         isinstance(told, list)
         and len(told) > 0
@@ -170,7 +170,7 @@ class Paper:
         return np.rint(framed * 255).astype(np.uint8)
 
     def to_row(self, ink: NDArray[np.uint8]) -> NDArray[Any]:
-        """Give an image of ink as one row of the network's X.
+        """Return an image of ink as one row of the network's X.
 
         Parameters
         ----------

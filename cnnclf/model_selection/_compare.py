@@ -143,7 +143,7 @@ def compare_architectures(
 def make_candidates(
     names: Sequence[str] | Mapping[str, str | ArchitectureFunction], estimator: CNNClassifier
 ) -> dict[str, CNNClassifier]:
-    """Give each name an unfitted estimator of its architecture, all parameters checked."""
+    """Return for each name an unfitted estimator of its architecture, all parameters checked."""
     if not isinstance(estimator, CNNClassifier):
         raise TypeError(f"estimator must be a CNNClassifier; got {type(estimator).__name__}. Pass CNNClassifier(...).")
     if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
@@ -166,7 +166,7 @@ def make_candidates(
 
 
 def run(job: Job, X: Any, y: Any, verbose: int) -> ArchitectureResult:
-    """Make one fit, judge it on the fold that is held out, and keep what is to be kept."""
+    """Run one fit, score it on the fold that is held out, and keep what is to be kept."""
     X_train, y_train = _safe_indexing(X, job.train), _safe_indexing(y, job.train)
     X_test, y_test = _safe_indexing(X, job.test), _safe_indexing(y, job.test)
     clf = clone(job.clf)
@@ -231,5 +231,5 @@ def fit_to_the_end(clf: CNNClassifier, X: Any, y: Any, **validation: Any) -> Non
 
 
 def join(fits: Sequence[ArchitectureResult]) -> ArchitectureResult:
-    """Put the folds of one architecture together."""
+    """Combine the folds of one architecture."""
     return replace(fits[0], folds=tuple(fold for fit in fits for fold in fit.folds))

@@ -137,7 +137,7 @@ class Comparison(Summarised):
         return max(self.results, key=lambda result: (result.mean_accuracy, -result.n_parameters))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything, the means included, in dicts, lists, text and numbers, as JSON knows them.
+        """Return everything, the means included, in dicts, lists, text and numbers, as JSON knows them.
 
         Returns
         -------

@@ -39,7 +39,7 @@ class Job:
 
 
 def find_places(jobs: Sequence[Job], X: Any, y: Any, folder: Path) -> list[Job]:
-    """Give each fit the place in a checkpoint that belongs to its data and parameters."""
+    """Assign each fit the place in a checkpoint that belongs to its data and parameters."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"checkpoint must be a folder; {folder} is a file. Pass another name.")
     described = {job.name: describe_fit(job.clf, job.clf.get_params(deep=False)) for job in jobs}

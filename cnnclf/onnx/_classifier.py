@@ -189,7 +189,7 @@ class ONNXClassifier:
         )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Give the parameters, as scikit-learn asks for them.
+        """Return the parameters, as scikit-learn asks for them.
 
         Parameters
         ----------
@@ -276,7 +276,7 @@ class ONNXClassifier:
         self._dtype = np.dtype(self.input_spec_.dtype)
 
     def _check_images(self, X: Any) -> NDArray[np.uint8 | np.float32]:
-        """Give X as the network takes it, C-contiguous; X itself if it is so already."""
+        """Return X as the network takes it, C-contiguous; X itself if it is so already."""
         input_shape = self.input_spec_.input_shape
         if (
             type(X) is np.ndarray

@@ -149,7 +149,7 @@ def register() -> None:
 
 
 def infer_shapes(operator: Any) -> None:
-    """Say what comes out: one label a row, and one probability a row and class."""
+    """Describe what comes out: one label a row, and one probability a row and class."""
     clf = operator.raw_operator
     n = operator.inputs[0].get_first_dimension()
     operator.outputs[0].type = LABEL_TYPES.get(clf.classes_.dtype.kind, Int64TensorType)([n])
@@ -218,7 +218,7 @@ class Graph:
             self.tell(estimator.estimator, options)
 
     def answer(self, probabilities: str) -> None:
-        """Make them the classifier's probabilities, and the label of the largest its label."""
+        """Turn them into the classifier's probabilities, and the label of the largest its label."""
         table = label_table(self.operator.raw_operator.classes_)
         table.name = self.scope.get_unique_variable_name("cnnclf_labels")
         self.container.initializers.append(table)

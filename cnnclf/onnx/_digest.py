@@ -18,7 +18,7 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml")  # the operators of the standard, none t
 
 
 def seal(content: bytes) -> bytes:
-    """Put the digest of a serialised model where its metadata has a place for it.
+    """Write the digest of a serialised model where its metadata has a place for it.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ NODE_DOMAIN = 7
 
 
 def find_foreign(content: bytes) -> str | None:
-    """Say what a serialised model holds that is not to be run, None if nothing.
+    """Describe what a serialised model holds that is not to be run, None if nothing.
 
     ONNX Runtime would read a tensor that lies in another file from wherever the model says. Graphs within the graph can
     run forever, and such within each other take exponential time to load. So this is looked up before, in the bytes.
@@ -130,7 +130,7 @@ def read_entries(content: bytes) -> dict[str, str]:
 
 
 def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Give number and value of each field of a serialised protobuf message.
+    """Return number and value of each field of a serialised protobuf message.
 
     See "Encoding" in the documentation of Protocol Buffers, https://protobuf.dev/programming-guides/encoding/.
     """

@@ -70,7 +70,7 @@ def check_quantize(quantize: str | None, calibration: NDArray[Any] | None) -> No
 
 
 def build(clf: Any, dtype: str, *, raw_scores: bool = False) -> onnx.ModelProto:
-    """Make the graph from ``X``, of a dtype and the shape that ``fit`` was given, to ``label`` and ``probabilities``.
+    """Build the graph from ``X``, of a dtype and the shape that ``fit`` was given, to ``label`` and ``probabilities``.
 
     With `raw_scores` the second output is what the probabilities are made of, as scikit-learn calibrates it: the
     logits, of two classes (−d, d) with d their difference.

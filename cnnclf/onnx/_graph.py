@@ -112,7 +112,7 @@ def swap_behind(graph: onnx.GraphProto, conv: onnx.NodeProto, first: str, second
 
 
 def scale_conv(weights: Weights, conv: onnx.NodeProto, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
-    """Make a convolution give scale · conv(x) + shift, channel by channel."""
+    """Change a convolution so that it gives scale · conv(x) + shift, channel by channel."""
     kernel = weights[conv.input[1]]
     kernel = kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1))
     set_kernel(weights, conv, kernel, bias_of(weights, conv) * scale + shift)
@@ -124,7 +124,7 @@ def bias_of(weights: Weights, conv: onnx.NodeProto) -> NDArray[np.float64]:
 
 
 def set_kernel(weights: Weights, conv: onnx.NodeProto, kernel: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-    """Give a convolution new weights, under new names, as the exporter shares equal initializers between nodes."""
+    """Assign a convolution new weights, under new names, as the exporter shares equal initializers between nodes."""
     data, name = conv.input[0], conv.input[1]
     del conv.input[:]
     conv.input.extend([data, weights.add(name, kernel), weights.add(name.replace("weight", "bias"), bias)])

@@ -265,7 +265,7 @@ class AccuracyCostDisplay(Display):
 
 
 def new_panels(n: int) -> tuple[Axes, ...]:
-    """Make a figure of so many panels with one vertical axis for all."""
+    """Build a figure of so many panels with one vertical axis for all."""
     rows, columns = panel_shape(n)
     figure = new_figure(0.7 + columns * panel_width(n), 2.6 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
@@ -275,7 +275,7 @@ def new_panels(n: int) -> tuple[Axes, ...]:
 
 
 def panel_shape(n: int) -> tuple[int, int]:
-    """Give the rows and columns of so many panels, the rows as even as can be.
+    """Return the rows and columns of so many panels, the rows as even as can be.
 
     Examples
     --------
@@ -287,7 +287,7 @@ def panel_shape(n: int) -> tuple[int, int]:
 
 
 def panel_width(n: int) -> float:
-    """Give the width of one of so many panels, in inches."""
+    """Return the width of one of so many panels, in inches."""
     return 4.7 if n == 1 else max(6.4, PAGE - 0.7) / panel_shape(n)[1]
 
 
@@ -338,7 +338,7 @@ def draw_box(ax: Axes, values: NDArray[np.float64], row: int, style: Style) -> N
 
 
 def deviation(values: Sequence[float] | NDArray[np.float64]) -> float:
-    """Give the sample standard deviation, 0 of a single value."""
+    """Return the sample standard deviation, 0 of a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
@@ -386,10 +386,10 @@ def name_points(
 
 
 def moves(half: NDArray[np.float64], point: float) -> NDArray[np.float64]:
-    """Give the ways from a point to the middle of its name, near ones first: all around it, farther and farther."""
+    """Return the ways from a point to the middle of its name, near ones first: all around it, farther and farther."""
     return np.concatenate([np.array(DIRECTIONS) * (half + far * point) for far in (6, 18, 32, 48)])
 
 
 def is_within(box: Bbox, room: Bbox) -> bool:
-    """Say whether a box is all inside another."""
+    """Return whether a box is all inside another."""
     return bool(room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1)

@@ -264,7 +264,7 @@ class PerClassDisplay(Display):
 
     @classmethod
     def from_estimator(cls, clf: Any, X: Any, y: ArrayLike, *, ax: Axes | None = None) -> "PerClassDisplay":
-        """Judge a fitted classifier on labelled data and draw its scores."""
+        """Evaluate a fitted classifier on labelled data and draw its scores."""
         return cls.from_evaluation(Evaluation.from_estimator(clf, X, y), ax=ax)
 
     @classmethod
@@ -352,7 +352,7 @@ class ReliabilityDisplay(Display):
 
     @classmethod
     def from_estimator(cls, clf: Any, X: Any, y: ArrayLike, *, ax: Axes | None = None) -> "ReliabilityDisplay":
-        """Judge a fitted classifier on labelled data and draw the reliability of its probabilities."""
+        """Evaluate a fitted classifier on labelled data and draw the reliability of its probabilities."""
         return cls.from_evaluation(Evaluation.from_estimator(clf, X, y), ax=ax)
 
     @classmethod
@@ -384,7 +384,7 @@ class ReliabilityDisplay(Display):
 
 
 def sums_for(matrix: NDArray[np.integer[Any]], normalize: Normalize | None) -> NDArray[np.int64]:
-    """Give what each count is divided by: 1 for counts, and for nothing."""
+    """Return what each count is divided by: 1 for counts, and for nothing."""
     if normalize is None:
         return np.ones((1, 1), dtype=np.int64)
     sums: NDArray[np.int64] = np.maximum(matrix.sum(axis=NORMALISED[normalize][1], keepdims=True), 1)

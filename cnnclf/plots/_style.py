@@ -70,7 +70,7 @@ class Style:
 
     @classmethod
     def of(cls, k: int) -> "Style":
-        """Give the look of series number `k`, from 0."""
+        """Return the look of series number `k`, from 0."""
         return cls(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], LINES[k % len(LINES)])
 
 
@@ -87,7 +87,7 @@ class Drawn:
     figure_: Figure = field(init=False, repr=False, compare=False)
 
     def _repr_png_(self) -> bytes | None:
-        """Give the picture; None of what is not drawn, and of what pyplot shows in any case."""
+        """Return the picture; None of what is not drawn, and of what pyplot shows in any case."""
         if not hasattr(self, "figure_") or self.figure_.canvas.manager is not None:
             return None
         png = io.BytesIO()
@@ -109,7 +109,7 @@ class Display(Drawn, ABC):
 
     @abstractmethod
     def _inches(self) -> tuple[float, float]:
-        """Give the width and height of a figure of its own."""
+        """Return the width and height of a figure of its own."""
 
     @abstractmethod
     def _draw(self, ax: Axes) -> None:
@@ -136,7 +136,7 @@ class Display(Drawn, ABC):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a white figure, in inches, that pyplot knows nothing of."""
+    """Build a white figure, in inches, that pyplot knows nothing of."""
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
@@ -159,7 +159,7 @@ def tidy(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
 
 
 def one_row_each(ax: Axes, labels: Sequence[Any]) -> None:
-    """Give each label a row, the first on top, and no line to its left."""
+    """Assign each label a row, the first on top, and no line to its left."""
     ax.spines["left"].set_visible(False)
     ax.set_yticks(range(len(labels)), [cut(str(label), LONGEST_LABEL) for label in labels], parse_math=False)
     ax.tick_params(axis="y", length=0)
@@ -207,13 +207,13 @@ def share_limits(low: float, high: float) -> tuple[float, float]:
 
 
 def grid_shape(n: int, n_columns: int) -> tuple[int, int]:
-    """Give the rows and columns of so many pictures."""
+    """Return the rows and columns of so many pictures."""
     columns = max(1, min(n_columns, n))
     return math.ceil(n / columns), columns
 
 
 def cell_size(images: Picture, captions: Sequence[str], n_columns: int) -> tuple[float, float]:
-    """Give the width and height of a picture with its caption, in inches."""
+    """Return the width and height of a picture with its caption, in inches."""
     width = PAGE / grid_shape(len(images), n_columns)[1]
     lines = 1 + max((text.count("\n") for text in captions), default=0)
     return width, 0.86 * width * images.shape[1] / images.shape[2] + 0.1 + 0.16 * lines
@@ -247,7 +247,7 @@ def draw_grid(ax: Axes, images: Picture, captions: Sequence[str], n_columns: int
 
 
 def as_maps(values: NDArray[Any]) -> NDArray[Any]:
-    """Give values as maps (n, height, width); what has no height and width becomes one map, NaN where it ends early.
+    """Return values as maps (n, height, width); what has no height and width becomes one map, NaN where it ends early.
 
     Channels of one row or column become the rows of the map, and features or channels of one number a strip.
 

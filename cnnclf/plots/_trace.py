@@ -281,7 +281,7 @@ class TraceDisplay(Display):
 
 
 def most_columns(n: int) -> int:
-    """Say how many of so many maps stand side by side."""
+    """Return how many of so many maps stand side by side."""
     return 8 if n <= 32 else 16
 
 
@@ -299,7 +299,7 @@ def as_pictures(image: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def in_words(values: NDArray[Any]) -> str:
-    """Say what the colours of numbers mean, from the lowest to the highest."""
+    """Describe what the colours of numbers mean, from the lowest to the highest."""
     low, high = (f"{value:.3g}".replace("-", "−") for value in (np.nanmin(values), np.nanmax(values)))
     ends = ([f"{low} (blue)"] if np.nanmin(values) < 0 else [], [f"{high} (orange)"] if np.nanmax(values) > 0 else [])
     return " … ".join((*ends[0], "0", *ends[1]))

@@ -29,7 +29,7 @@ LARGEST_MAP = 48  # pixels
 
 
 def pictures(X: NDArray[Any], pixel_range: tuple[float, float]) -> NDArray[np.uint8]:
-    """Make images fit to be looked at.
+    """Return images as 8-bit pixels for display.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
 
 def standalone(svg: str) -> str:
-    """Give an SVG a text colour of its own, for light and for dark pages."""
+    """Set the text colour of an SVG for light and for dark pages."""
     style = "<style>svg{color:#33363b}@media(prefers-color-scheme:dark){svg{color:#d6d4cf}}</style>"
     return re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1)
 
@@ -183,7 +183,7 @@ def duration(seconds: float) -> str:
 
 
 def templates() -> Templates:
-    """Make the environment in which the templates are rendered."""
+    """Build the environment in which the templates are rendered."""
     environment = Templates(
         loader=load_from("cnnclf.report"),
         autoescape=select_autoescape(["html.j2"]),

@@ -106,7 +106,7 @@ def train(clf: CNNClassifier, data: Data) -> float:
 def judge(
     clf: CNNClassifier, data: Data, reproduction: Reproduction, comparison: Comparison | None, seconds: float
 ) -> Report:
-    """Judge the fitted classifier on the test images and put all records together."""
+    """Evaluate the fitted classifier on the test images and put all records together."""
     evaluation = Evaluation.from_estimator(clf, data.test.X, data.test.y)
     example = Example.from_evaluation(evaluation)
     pixels = {name: check_images(part.X)[0] for name, part in data.parts.items()}
@@ -139,7 +139,7 @@ def say(sentence: str) -> None:
 
 
 def match_labels(evaluation: Evaluation, X: Images, y: np.ndarray) -> Images:
-    """Give test images to predictions that were made on them, as far as their labels can tell.
+    """Match test images to predictions that were made on them, as far as their labels can tell.
 
     Raises
     ------

@@ -77,7 +77,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def metrics(report: Report) -> dict[str, Any]:
-    """Give the numbers of the report in a form that JSON can hold; of the walkthrough, what goes in and comes out."""
+    """Return the numbers of the report in a form that JSON can hold; of the walkthrough, what goes in and comes out."""
     data, comparison, model, run = report.data, report.comparison, report.model, report.run
     record: dict[str, Any] = {}
     if data is not None:
