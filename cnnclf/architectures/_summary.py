@@ -42,7 +42,7 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
     Parameters
     ----------
     module : nn.Module
-        An ``nn.Sequential`` gives one row a layer; any other module one row.
+        An ``nn.Sequential`` gives one row per layer; any other module one row.
     image_shape : tuple of int
         (channels, height, width) of the images it takes.
 

@@ -389,7 +389,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         Returns
         -------
         ndarray of shape (n, n_classes), float32
-            Columns in the order of ``classes_``. With two classes, as everywhere in scikit-learn, one number a row:
+            Columns in the order of ``classes_``. With two classes, as everywhere in scikit-learn, one number per row:
             the second logit minus the first.
         """
         logits = self._logits(X)

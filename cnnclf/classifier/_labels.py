@@ -24,15 +24,15 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
         array = np.asarray(y)
     except ValueError as error:
         raise ValueError(
-            f"Expected {name} of shape (n,), one label an image; got a {type(y).__name__} that NumPy cannot read as an "
-            "array. Give each image one label."
+            f"Expected {name} of shape (n,), one label per image; got a {type(y).__name__} that NumPy cannot read "
+            "as an array. Give each image one label."
         ) from error
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: expected class labels, got {name} of dtype {array.dtype}.")
     shape = array.shape
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
-            f"Expected {name} of shape (n,), one label an image; got shape {shape}. "
+            f"Expected {name} of shape (n,), one label per image; got shape {shape}. "
             f"If {name} is one-hot encoded, pass {name}.argmax(axis=1)."
         )
     n_missing = sum(map(is_missing, array.ravel().tolist())) if array.dtype.kind in "OfMm" else 0
@@ -113,11 +113,11 @@ def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | Non
         array = np.asarray(sample_weight, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"Expected sample_weight to hold numbers; got {quote(sample_weight)}. Give one number a row of X."
+            f"Expected sample_weight to hold numbers; got {quote(sample_weight)}. Give one number per row of X."
         ) from error
     weight: NDArray[np.float64] = check_array(array, ensure_2d=False, allow_nd=True, input_name="sample_weight")
     if weight.shape != (n,):
-        raise ValueError(f"Expected sample_weight of shape ({n},), one number a row of X; got {weight.shape}.")
+        raise ValueError(f"Expected sample_weight of shape ({n},), one number per row of X; got {weight.shape}.")
     if weight.min() < 0:
         raise ValueError(f"Expected sample_weight of at least 0; got {weight.min():g}. Drop rows by giving them 0.")
     if weight.max() == 0:

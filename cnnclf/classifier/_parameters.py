@@ -78,7 +78,7 @@ PARAMETERS: dict[str, Parameter] = {
         "images a step of the optimiser looks at",
         whole_number(1, auto=True),
         "Small batches generalise best (Masters & Luschi 2018 find 2 to 32), larger ones use the processor better. "
-        "'auto' gives about a hundred steps an epoch within 16 and 128: few images still make enough steps.",
+        "'auto' gives about a hundred steps per epoch within 16 and 128: few images still make enough steps.",
         usual="16 to 256 is usual",
         on_mnist="MNIST's 60,000 get 128.",
     ),

@@ -71,7 +71,7 @@ class BadUsageError(Exception):
 DATASET = typer.Option(
     autocompletion=complete_dataset,
     metavar="auto|mnist|digits|PATH",
-    help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images a class. auto is MNIST "
+    help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images per class. auto is MNIST "
     "where it can be had, else the digits.",
 )
 EPOCHS = typer.Option(min=1, metavar="N", help="Passes over the training images.", show_default="the estimator's own")
@@ -104,7 +104,7 @@ FROM_PREDICTIONS = typer.Option(
     "--dataset, which names the test images, they are shown.",
     show_default=False,
 )
-JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one a core.")
+JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one per core.")
 
 
 MODEL = typer.Argument(metavar="MODEL", help="File of CNNClassifier.save (.cnn).", show_default=False)
@@ -114,7 +114,7 @@ LABELLED = typer.Option(
     autocompletion=complete_labelled,
     metavar="mnist|digits|DIR",
     help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a folder with one "
-    "sub-folder of images a class.",
+    "sub-folder of images per class.",
     show_default="mnist or digits, if the network learnt from it",
 )
 
@@ -159,7 +159,7 @@ def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> 
     """Refuse what is neither a known dataset nor a folder."""
     if dataset not in names and not Path(dataset).is_dir():
         raise BadUsageError(
-            f"{option} must be {', '.join(names)} or a folder with one sub-folder of images a class; "
+            f"{option} must be {', '.join(names)} or a folder with one sub-folder of images per class; "
             f"{quote(dataset)} is none of these"
         )
 
@@ -167,7 +167,7 @@ def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> 
 def check_jobs(jobs: int) -> None:
     """Refuse to do nothing at the same time."""
     if jobs == 0:
-        raise BadUsageError("--jobs must be 1 or more, or -1 for one a core; got 0")
+        raise BadUsageError("--jobs must be 1 or more, or -1 for one per core; got 0")
 
 
 def check_names(architectures: str) -> list[str]:

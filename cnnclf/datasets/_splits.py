@@ -89,7 +89,7 @@ def load(dataset: str, seed: int) -> Data:
     ----------
     dataset : str
         ``mnist``, ``digits``, ``auto`` (MNIST where it can be had, else the digits, which is said on stderr), or the
-        path of a folder with one sub-folder of images a class.
+        path of a folder with one sub-folder of images per class.
     seed : int
         Decides which images go into which part.
 

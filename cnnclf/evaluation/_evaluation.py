@@ -165,7 +165,7 @@ class Evaluation(Summarised):
         check_labels(predicted, labels, "y_pred", "pass the classes of the classifier that said so")
         if len(predicted) != len(true):
             raise ValueError(
-                f"Expected one label an image, {len(true)} in y_pred as in y_true, got {len(predicted)}; "
+                f"Expected one label per image, {len(true)} in y_pred as in y_true, got {len(predicted)}; "
                 "pass those of the same images."
             )
         true, predicted, labels = read_only(true, labels[encode(predicted, labels)], labels)

@@ -102,10 +102,10 @@ def check_labels(
 
 
 def check_probabilities(y_proba: NDArray[np.floating[Any]], shape: tuple[int, int]) -> None:
-    """Refuse anything but one row of probabilities an image."""
+    """Refuse anything but one row of probabilities per image."""
     if y_proba.shape != shape:
         raise ValueError(
-            f"Expected y_proba of shape {shape} (one row an image, one column a class), got {y_proba.shape}."
+            f"Expected y_proba of shape {shape} (one row per image, one column per class), got {y_proba.shape}."
         )
     if np.isnan(y_proba).any():
         raise ValueError(f"Expected y_proba without NaN, got NaN in row {int(np.isnan(y_proba).any(axis=1).argmax())}.")

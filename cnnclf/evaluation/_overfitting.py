@@ -68,7 +68,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Curves:
-    """The epochs that have validation figures, one number an epoch in each row.
+    """The epochs that have validation figures, one number per epoch in each row.
 
     ``train_images`` says on how many training images the last epoch was measured; None for all.
     """

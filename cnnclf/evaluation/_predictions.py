@@ -45,8 +45,8 @@ def read_predictions(path: str | os.PathLike[str]) -> Evaluation:
     Parameters
     ----------
     path : path
-        A CSV file (UTF-8, comma, one row an image below a row of names) with a column ``true``, the label, and either
-        one column a class, named as the class, with probabilities, or one column ``predicted``, a label. Labels that
+        A CSV file (UTF-8, comma, one row per image below a row of names) with a column ``true``, the label, and either
+        one column per class, named as the class, with probabilities, or one column ``predicted``, a label. Labels that
         all look like whole numbers become numbers.
 
         Or a file ``.npz`` of NumPy with arrays ``y_true`` and either ``y_proba`` and ``classes``, or ``y_pred`` and,
@@ -126,7 +126,7 @@ def judge_csv(content: bytes) -> Evaluation:
             f"Expected a CSV file, got one whose line {lines.line_num} cannot be read ({error}); save the table again."
         ) from error
     if not true:
-        raise ValueError("Expected one line or more below the names of the columns, got none; write one an image.")
+        raise ValueError("Expected one line or more below the names of the columns, got none; write one per image.")
     if has_labels:
         return judge_labels(*as_labels(true, predicted))
     labels, columns = as_labels(true, classes)

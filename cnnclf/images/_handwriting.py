@@ -71,7 +71,7 @@ def frame_drawing(grey: FloatImage, size: tuple[int, int], name: str) -> FloatIm
 
 
 def border(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return the outermost pixels, one a row."""
+    """Return the outermost pixels, one per row."""
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 

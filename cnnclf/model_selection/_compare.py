@@ -111,7 +111,7 @@ def compare_architectures(
     """
     candidates = make_candidates(names, CNNClassifier(random_state=0) if estimator is None else estimator)
     if y is None:
-        raise ValueError("y must hold one label an image; got None.")
+        raise ValueError("y must hold one label per image; got None.")
     X, y = indexable(X, y)
     rows = np.arange(_num_samples(X))
     most = max(Counter(np.asarray(y).ravel().tolist()).values(), default=0)

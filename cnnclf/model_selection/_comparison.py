@@ -24,7 +24,7 @@ class Fold(Summarised):
     accuracy : float
         Share of the held-out images called what they are, 0..1, by the network as ``fit`` left it.
     history : tuple of mapping
-        The estimator's ``history_``, one an epoch; ``valid_loss`` and ``valid_accuracy`` are of the held-out images.
+        The estimator's ``history_``, one per epoch; ``valid_loss`` and ``valid_accuracy`` are of the held-out images.
     fit_seconds : float
         CPU seconds of ``fit``, with what is measured after each epoch.
     predict_seconds : float

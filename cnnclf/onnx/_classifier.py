@@ -158,7 +158,7 @@ class ONNXClassifier:
         Raises
         ------
         ValueError
-            If there is not one label an image, if labels are text and the classes numbers or the other way round, and
+            If there is not one label per image, if labels are text and the classes numbers or the other way round, and
             as :meth:`predict`.
         """
         predicted, true = self.predict(X), np.asarray(y)

@@ -149,7 +149,7 @@ def register() -> None:
 
 
 def infer_shapes(operator: Any) -> None:
-    """Describe what comes out: one label a row, and one probability a row and class."""
+    """Describe what comes out: one label per row, and one probability per row and class."""
     clf = operator.raw_operator
     n = operator.inputs[0].get_first_dimension()
     operator.outputs[0].type = LABEL_TYPES.get(clf.classes_.dtype.kind, Int64TensorType)([n])

@@ -43,7 +43,7 @@ COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image"}
 
 @dataclass
 class FoldCurvesDisplay(Drawn):
-    """Held-out accuracy against the epoch: a thin line a fold, their mean thick, a panel an architecture.
+    """Held-out accuracy against the epoch: a thin line per fold, their mean thick, a panel per architecture.
 
     All panels share one accuracy axis. It leaves out low accuracies of early epochs, which would flatten the rest, and
     then says so. The mean ends with the fold that ends first.
@@ -88,7 +88,7 @@ class FoldCurvesDisplay(Drawn):
         ).plot(ax)
 
     def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Self:
-        """Draw on axes, one an architecture, or on a new figure.
+        """Draw on axes, one per architecture, or on a new figure.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class FoldCurvesDisplay(Drawn):
 
 @dataclass
 class FoldBoxDisplay(Display):
-    """The accuracy of every fold as a dot, a row an architecture; mean ± standard deviation beside them.
+    """The accuracy of every fold as a dot, a row per architecture; mean ± standard deviation beside them.
 
     A box spans the quartiles of five folds or more, with the median in it and whiskers to the lowest and the highest.
     Fewer folds have no quartiles worth drawing: then a line marks their mean.
@@ -308,7 +308,7 @@ def curve_limits(folds: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def draw_folds(ax: Axes, folds: Sequence[Sequence[float]], style: Style) -> None:
-    """Draw a thin line a fold, and their mean."""
+    """Draw a thin line per fold, and their mean."""
     marker = style.marker if max(map(len, folds)) <= MOST_MARKED else ""
     for accuracies in folds:
         # A single epoch is a point.

@@ -55,9 +55,9 @@ def behind_cells(
     proba = evaluation.y_proba
     confidence = np.zeros(len(rows)) if proba is None else proba.max(axis=1)
     one = pictures(X_test[:1], pixel_range)
-    room = CELL_PIXELS / one.size / np.count_nonzero(evaluation.confusion_matrix)  # pictures a cell
+    room = CELL_PIXELS / one.size / np.count_nonzero(evaluation.confusion_matrix)  # pictures per cell
     n_shown = int(np.clip(room, 1, IMAGES_A_CELL))
-    largest = max(1, int(max(one.shape[1:3]) * min(1, room) ** 0.5))  # sides, where not even one a cell fits
+    largest = max(1, int(max(one.shape[1:3]) * min(1, room) ** 0.5))  # sides, where not even one per cell fits
     cells = []
     for row, column in np.argwhere(evaluation.confusion_matrix).tolist():
         inside = np.flatnonzero((rows == row) & (columns == column))

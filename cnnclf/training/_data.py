@@ -185,7 +185,7 @@ def fingerprint(data: Labelled, before: str = "") -> str:
 
 
 def choose_batch_size(batch_size: int | str, n_rows: int) -> int:
-    """Resolve ``"auto"``: about a hundred steps an epoch, by a power of two from 16 to 128."""
+    """Resolve ``"auto"``: about a hundred steps per epoch, by a power of two from 16 to 128."""
     if not isinstance(batch_size, str):
         return int(batch_size)
     return int(2 ** np.clip(round(math.log2(max(1, n_rows) / 100)), 4, 7))

@@ -1783,7 +1783,7 @@ REGRESSION = (
         (
             np.eye(10)[np.arange(120) % 10],
             (
-                "Expected y of shape (n,), one label an image; got shape (120, 10). "
+                "Expected y of shape (n,), one label per image; got shape (120, 10). "
                 "If y is one-hot encoded, pass y.argmax(axis=1)."
             ),
         ),
@@ -1853,8 +1853,8 @@ def test_what_the_one_hot_refusal_says_to_do_works(some):
             np.zeros(120),
             "Expected some sample_weight above 0; got only zeros. There is nothing to learn from.",
         ),
-        (np.ones(119), "Expected sample_weight of shape (120,), one number a row of X; got (119,)."),
-        (np.ones((120, 1)), "Expected sample_weight of shape (120,), one number a row of X; got (120, 1)."),
+        (np.ones(119), "Expected sample_weight of shape (120,), one number per row of X; got (119,)."),
+        (np.ones((120, 1)), "Expected sample_weight of shape (120,), one number per row of X; got (120, 1)."),
         ([np.nan] + [1] * 119, "Input sample_weight contains NaN."),
         (
             [np.inf] + [1] * 119,

@@ -288,7 +288,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
     [
         (
             ("--dataset", "nmist"),
-            "or a folder with one sub-folder of images a class; 'nmist' is none of these\n",
+            "or a folder with one sub-folder of images per class; 'nmist' is none of these\n",
         ),
         (("--architecture", "lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
@@ -326,7 +326,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
             for names in ("tiny", "tiny, tiny", ",")
         ),
         (("--jobs", "many"), "Invalid value for '--jobs'"),
-        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one a core; got 0\n"),
+        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one per core; got 0\n"),
         *(
             (
                 ("--from-predictions", "said.csv", *how),
@@ -336,7 +336,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
         ),
         (
             ("--from-predictions", "said.csv", "--dataset", "nmist"),
-            "or a folder with one sub-folder of images a class; 'nmist' is none of these\n",
+            "or a folder with one sub-folder of images per class; 'nmist' is none of these\n",
         ),
     ],
 )
@@ -350,13 +350,13 @@ def test_bad_usage_is_found_before_training(arguments, sentence, untrained, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--dataset", "nmist"), "or a folder with one sub-folder of images a class; 'nmist' is none of these\n"),
+        (("--dataset", "nmist"), "or a folder with one sub-folder of images per class; 'nmist' is none of these\n"),
         (("--architectures", "tiny"), "error: --architectures needs two or more different names, such as"),
         (("--architectures", "tiny,lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
         (("--folds", "1"), "Invalid value for '--folds'"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
         (("--seed", "-1"), "Invalid value for '--seed'"),
-        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one a core; got 0\n"),
+        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one per core; got 0\n"),
         (("--profile", "full"), "No such option: --profile"),
     ],
 )
@@ -1092,14 +1092,14 @@ def test_trace_of_a_picture(trained, drawings, tmp_path):
         (
             ("export", "CNN", "--out", "x.onnx", "--int8", "--calibration", "nmist"),
             (
-                "--calibration must be mnist, digits or a folder with one sub-folder of images a class; "
+                "--calibration must be mnist, digits or a folder with one sub-folder of images per class; "
                 "'nmist' is none of these"
             ),
         ),
         (
             ("evaluate", "CNN", "--dataset", "auto"),
             (
-                "--dataset must be mnist, digits or a folder with one sub-folder of images a class; "
+                "--dataset must be mnist, digits or a folder with one sub-folder of images per class; "
                 "'auto' is none of these"
             ),
         ),

@@ -254,7 +254,7 @@ def test_predicted_labels_cannot_change_after_the_fact():
     [
         (
             ([0, 1], [0, 1, 1]),
-            "Expected one label an image, 2 in y_pred as in y_true, got 3; pass those of the same images.",
+            "Expected one label per image, 2 in y_pred as in y_true, got 3; pass those of the same images.",
         ),
         (
             ([0, 1], [0, 2], [0, 1]),
@@ -544,7 +544,7 @@ def test_names_a_few_of_many_classes():
 )
 def test_refuses_probabilities_of_another_shape(y_proba, shape):
     assert refused(Y_TRUE, y_proba, CLASSES) == (
-        f"Expected y_proba of shape (6, 3) (one row an image, one column a class), got {shape}."
+        f"Expected y_proba of shape (6, 3) (one row per image, one column per class), got {shape}."
     )
 
 

@@ -167,7 +167,7 @@ def test_refuses_columns_that_cannot_be_told_apart(save, names, shown, column):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("true,a,b\n", "Expected one line or more below the names of the columns, got none; write one an image."),
+        ("true,a,b\n", "Expected one line or more below the names of the columns, got none; write one per image."),
         (
             "true,a,b\na,1,0\n\na,1\n",
             "Expected 3 cells in line 4, as in the first, got 2; write one a column, separated by commas.",
@@ -311,11 +311,11 @@ def test_refuses_other_arrays(pack, names):
         ),
         (
             {"y_true": [0, 1], "y_pred": [0, 1, 1]},
-            "Expected one label an image, 2 in y_pred as in y_true, got 3; pass those of the same images.",
+            "Expected one label per image, 2 in y_pred as in y_true, got 3; pass those of the same images.",
         ),
         (
             {"y_true": [0, 1], "y_proba": PROBA[:2], "classes": [0, 1]},
-            "Expected y_proba of shape (2, 2) (one row an image, one column a class), got (2, 3).",
+            "Expected y_proba of shape (2, 2) (one row per image, one column per class), got (2, 3).",
         ),
         (
             {"y_true": 0, "y_proba": PROBA[:2], "classes": [0, 1, 2]},

@@ -727,7 +727,7 @@ def test_refuses_a_single_fold(some):
 
 
 def test_refuses_images_without_labels(some):
-    with pytest.raises(ValueError, match=exactly("y must hold one label an image; got None.")):
+    with pytest.raises(ValueError, match=exactly("y must hold one label per image; got None.")):
         compare_architectures(some[0], None, ["lenet5"])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         compare_architectures(some[0], some[1][:-1], ["lenet5"])
