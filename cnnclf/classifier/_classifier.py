@@ -14,12 +14,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cnnclf.architectures._layers import ArchitectureFunction
 from cnnclf.classifier._build import build_net, make_net
-from cnnclf.classifier._callbacks import check_callbacks
 from cnnclf.classifier._exports import ExportMixin
 from cnnclf.classifier._fitted import check_warm_start
 from cnnclf.classifier._labels import check_classes, check_labels, check_sample_weight, encode
-from cnnclf.classifier._parameters import check_parameters
-from cnnclf.classifier._ranges import is_exactly
+from cnnclf.classifier._parameters import check_callbacks, check_parameters, is_exactly
 from cnnclf.classifier._train import train
 from cnnclf.images._arrays import check_images
 from cnnclf.images._spec import InputSpec
@@ -28,7 +26,6 @@ from cnnclf.training._checkpoint import open_checkpoint
 from cnnclf.training._data import (
     Labelled,
     Pixels,
-    TrainingSet,
     arrange,
     as_tensor,
     fingerprint,
@@ -295,7 +292,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         if self.checkpoint is not None:
             checkpoint = open_checkpoint(self, seen.sha256, None if validation is None else fingerprint(validation))
             self.seed_ = checkpoint.seed
-        rows = self._prepare(data, validation, held_out=self.validation_fraction if self.early_stopping else None)
+        rows = prepare(self, data, validation, held_out=self.validation_fraction if self.early_stopping else None)
         net = make_net(self, self.module_, rows.batch_size, self.net_.history) if goes_on else build_net(self, rows)
         given = X, y, sample_weight
         train(self, net, rows, seen, given, epochs=self.max_epochs, schedule=self.lr_schedule, checkpoint=checkpoint)
@@ -338,7 +335,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         seen = remember(self.training_data_, data)
         if not goes_on:
             self.seed_ = draw_seed(self.random_state)
-        rows = self._prepare(data)
+        rows = prepare(self, data)
         net = self.net_ if goes_on else build_net(self, rows)
         train(self, net, rows, seen, (X, y, sample_weight), epochs=1, schedule="constant")
         return self
@@ -431,19 +428,6 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         y_val = check_labels(y_val, "y_val")
         check_consistent_length(pixels, y_val)
         return Labelled(pixels, encode(y_val, self.classes_, "y_val"), None, np.arange(len(pixels)))
-
-    def _prepare(
-        self, data: Labelled, validation: Labelled | None = None, held_out: float | None = None
-    ) -> TrainingSet:
-        return prepare(
-            data,
-            validation,
-            held_out=held_out,
-            seed=self.seed_,
-            class_weight=self.class_weight,
-            classes=self.classes_,
-            batch_size=self.batch_size,
-        )
 
     def _logits(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)

@@ -37,8 +37,6 @@ def is_epoch(row: object) -> bool:
 # What a file says of fitting: a test and the words for it.
 PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "input": (lambda v: isinstance(v, dict), "what the network takes"),
-    "training_data": (lambda v: isinstance(v, str), "text"),
-    "learnt": (lambda v: isinstance(v, str), "text"),
     "feature_names": (
         lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str) for name in v)),
         "null or a list of text",
@@ -106,18 +104,19 @@ class Fitted:
         ValueError
             If a part is missing, or cannot be.
         """
-        if told.keys() != PARTS.keys():
-            raise ValueError(f"Expected of fitting {', '.join(PARTS)}; it has other parts. Save the model again.")
+        names = [*PARTS, *TrainingData().to_json()]
+        if told.keys() != set(names):
+            raise ValueError(f"Expected of fitting {', '.join(names)}; it has other parts. Save the model again.")
         for name, (is_valid, expected) in PARTS.items():
             if not is_valid(told[name]):
-                raise ValueError(f"{name} must be {expected}; got {quote(told[name])}. Save the model again.")
+                raise ValueError(f"Expected {name} to be {expected}; got {quote(told[name])}. Save the model again.")
         spec = InputSpec.from_json(told["input"])
         check_image_size(spec.image_shape)
-        names = told["feature_names"]
-        if names is not None and len(names) != math.prod(spec.input_shape):
-            raise ValueError(f"feature_names must be one a feature; got {len(names):,}. Save the model again.")
+        features, n_features = told["feature_names"], math.prod(spec.input_shape)
+        if features is not None and len(features) != n_features:
+            raise ValueError(f"Expected {n_features:,} feature_names; got {len(features):,}. Save the model again.")
         training_data = TrainingData.from_json(told)
-        return cls(classes, spec, training_data, names, told["batch_size"], told["seed"], told["history"])
+        return cls(classes, spec, training_data, features, told["batch_size"], told["seed"], told["history"])
 
 
 def restore(clf: Any, fitted: Fitted, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,30 +1,41 @@
 """Every parameter of ``CNNClassifier`` in one row: what it is, what may be given, and the reason for its default."""
 
-from collections.abc import Sequence
+import math
+import numbers
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
+from torch import nn
+
 from cnnclf._utils.text import quote
-from cnnclf.classifier._ranges import (
-    SWITCH,
-    Range,
-    are_callbacks,
-    choice,
-    is_architecture,
-    is_bool,
-    is_class_weight,
-    is_device,
-    is_exactly,
-    is_int,
-    is_path,
-    is_real,
-    is_seed,
-    names_augmentations,
-    whole_number,
-)
+from cnnclf.architectures._table import find_architecture
 from cnnclf.images._spec import PREPARATIONS
 from cnnclf.training._augmentation import AUGMENTATIONS
 from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
+
+# What the history has of validation data, for callbacks that watch it.
+OF_VALIDATION = {f"{name}{best}" for name in ("valid_loss", "valid_accuracy", "valid_acc") for best in ("", "_best")}
+
+
+@dataclass(frozen=True)
+class Range:
+    """What may be given.
+
+    Attributes
+    ----------
+    holds : callable
+        Whether a value may be given.
+    words : str
+        The same in words, as errors and explanations write it.
+    """
+
+    holds: Callable[[Any], bool]
+    words: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,102 @@ class Parameter:
         """What may be given and what is usual, in words."""
         return f"{self.allowed.words}; {self.usual}" if self.usual else self.allowed.words
 
+
+def whole_number(least: int, *, auto: bool = False) -> Range:
+    """Return the range of whole numbers from `least` on, and of ``"auto"`` where that may be given, too.
+
+    Examples
+    --------
+    >>> allowed = whole_number(1, auto=True)
+    >>> allowed.words, allowed.holds("auto"), allowed.holds(0)
+    ("'auto', or a whole number, 1 or more", True, False)
+    """
+    words = f"a whole number, {least} or more"
+    if auto:
+        return Range(lambda v: is_exactly(v, "auto") or (is_int(v) and v >= least), f"'auto', or {words}")
+    return Range(lambda v: is_int(v) and v >= least, words)
+
+
+def choice(*names: str, none: bool = False) -> Range:
+    """Return the range of some names, and of None where that may be given, too.
+
+    Examples
+    --------
+    >>> choice("resize", "pad", none=True).words
+    "None, 'resize' or 'pad'"
+    """
+    *others, last = [*(["None"] if none else []), *map(repr, names)]
+    words = f"{', '.join(others)} or {last}"
+    return Range(lambda v: (none and v is None) or (isinstance(v, str) and v in names), words)
+
+
+def is_architecture(value: object) -> bool:
+    """Check that a value is the name of an architecture or can be called to make a module."""
+    if isinstance(value, str):
+        find_architecture(value)  # whose error suggests the nearest name
+    elif isinstance(value, nn.Module):
+        raise TypeError(
+            "Expected architecture to be a function (image_shape, n_classes) -> nn.Module; got a "
+            f"{type(value).__name__}, which is a module already. "
+            "Pass a function that makes it, so that every fit starts from new weights."
+        )
+    return callable(value) or isinstance(value, str)
+
+
+def is_exactly(value: object, name: str) -> bool:
+    return isinstance(value, str) and value == name
+
+
+def is_bool(value: object) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def is_int(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not is_bool(value)
+
+
+def is_real(value: Any) -> bool:
+    try:
+        return isinstance(value, numbers.Real) and not is_bool(value) and math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
+
+
+def is_device(name: object) -> bool:
+    try:  # tensors on the device "meta" hold no numbers
+        return isinstance(name, str) and (name == "auto" or torch.device(name).type != "meta")
+    except RuntimeError:
+        return False
+
+
+def is_seed(value: Any) -> bool:
+    return value is None or isinstance(value, np.random.RandomState) or (is_int(value) and 0 <= value < 2**32)
+
+
+def is_path(value: object) -> bool:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return isinstance(path, str) and path != ""
+
+
+def is_callback(value: object) -> bool:
+    callback = value[1] if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) else value
+    return isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))
+
+
+def are_callbacks(value: object) -> bool:
+    return value is None or (isinstance(value, list | tuple) and all(map(is_callback, value)))
+
+
+def names_augmentations(value: object) -> bool:
+    names = [value] if isinstance(value, str) else value
+    return isinstance(names, list | tuple) and all(isinstance(n, str) and n in AUGMENTATIONS for n in names)
+
+
+def is_class_weight(value: object) -> bool:
+    return isinstance(value, dict) and all(is_real(weight) and weight >= 0 for weight in value.values())
+
+
+SWITCH = Range(is_bool, "True or False")
 
 # In the order in which they are explained. “Measured here”: on MNIST's validation images, means of three seeds.
 PARAMETERS: dict[str, Parameter] = {
@@ -243,3 +350,23 @@ def check_parameters(clf: Any) -> None:
         if not row.allowed.holds(value):
             error = TypeError if name == "architecture" else ValueError
             raise error(f"Expected {name} to be {row.allowed.words}; got {quote(value)}. Change {name}.")
+
+
+def check_callbacks(callbacks: Sequence[Any] | None, schedule: str, *, validates: bool) -> None:
+    """Refuse callbacks that could do nothing: that rule a rate which is ruled, or look at data which is not there."""
+    for given in callbacks or ():
+        callback = given[1] if isinstance(given, tuple) else given
+        callback = callback() if isinstance(callback, type) else callback
+        name = type(callback).__name__
+        if isinstance(callback, LRScheduler) and SCHEDULES[schedule] is not None:
+            raise ValueError(
+                f"Expected lr_schedule='constant' beside the callback {name}, which rules the learning rate; "
+                f"got lr_schedule={schedule!r}, which overrides it. Pass lr_schedule='constant', or drop the callback."
+            )
+        measures = isinstance(callback, EpochScoring | BatchScoring) and not callback.on_train
+        watches = getattr(callback, "monitor", None) in OF_VALIDATION
+        if (measures or watches) and not validates:
+            raise ValueError(
+                f"Expected validation data for the callback {name}, which has nothing to look at without; got none. "
+                "Pass X_val and y_val or early_stopping=True, or let the callback look at training data."
+            )

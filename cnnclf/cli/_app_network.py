@@ -123,16 +123,17 @@ class ExportedNetwork:
     def __init__(self, clf: "ONNXClassifier") -> None:
         import onnx
 
+        from cnnclf.onnx._file import make_options, read_file
         from cnnclf.onnx._runtime import onnxruntime
 
         self.clf = clf
         self.labels = [str(label) for label in clf.classes_.tolist()]
-        model = onnx.load_from_string(clf._content)
+        model = onnx.load_from_string(read_file(clf.path))
         self._name_of = name_outputs(model.graph)
         model.graph.output.extend(onnx.ValueInfoProto(name=output) for output in self._name_of)
-        # With the options of the first, its bound of memory among them.
+        options = make_options(clf.metadata_, int(clf.n_threads or 1))
         self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), clf._session.get_session_options(), providers=["CPUExecutionProvider"]
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
     def look(self, row: NDArray[Any]) -> Look:

@@ -128,6 +128,20 @@ def make_session(content: bytes, metadata: dict[str, Any], n_threads: int, sourc
     ValueError
         If ONNX Runtime cannot load it, or it takes or gives something else than its metadata says.
     """
+    options = make_options(metadata, n_threads)
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no other base
+        raise ValueError(
+            f"{source}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}. Upgrade onnxruntime, or export "
+            "the model again."
+        ) from error
+    check_interface(session, metadata, source)
+    return session
+
+
+def make_options(metadata: dict[str, Any], n_threads: int) -> onnxruntime.SessionOptions:
+    """Return the options of a session, bounds on memory and what the metadata asks for among them."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -138,15 +152,7 @@ def make_session(content: bytes, metadata: dict[str, Any], n_threads: int, sourc
     options.add_session_config_entry(*LARGEST_CONSTANT)
     options.add_session_config_entry("session.use_env_allocators", "1")  # where limit_memory has made one
     options.add_session_config_entry(DISABLED_OPTIMIZERS, metadata["session"].get(DISABLED_OPTIMIZERS, ""))
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no other base
-        raise ValueError(
-            f"{source}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}. Upgrade onnxruntime, or export "
-            "the model again."
-        ) from error
-    check_interface(session, metadata, source)
-    return session
+    return options
 
 
 def check_interface(session: onnxruntime.InferenceSession, metadata: dict[str, Any], source: str) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,32 +63,19 @@ class TrainingSet:
     batch_size: int
 
 
-def prepare(
-    data: Labelled,
-    validation: Labelled | None = None,
-    *,
-    held_out: float | None = None,
-    seed: int,
-    class_weight: dict[Any, float] | str | None,
-    classes: NDArray[Any],
-    batch_size: int | str,
-) -> TrainingSet:
-    """Return what a fit trains on: validation rows set aside, weights combined, everything handed over to torch.
+def prepare(clf: Any, data: Labelled, validation: Labelled | None = None, held_out: float | None = None) -> TrainingSet:
+    """Return what a fit trains on: validation rows set aside, weights combined, arrays as tensors.
 
     Parameters
     ----------
+    clf : CNNClassifier
+        About to train: its parameters and classes are checked, its seed is drawn.
     data : Labelled
         The training data.
     validation : Labelled, optional
         The validation data that the caller gave.
     held_out : float, optional
         Share of the distinct training rows that is set aside where the caller gave no validation data.
-    seed : int
-        Decides which rows are set aside.
-    class_weight, batch_size
-        As in :class:`cnnclf.CNNClassifier`, already validated.
-    classes : ndarray of shape (n_classes,)
-        The labels, sorted.
 
     Returns
     -------
@@ -97,17 +84,17 @@ def prepare(
     Raises
     ------
     ValueError
-        If no row can be set aside, or if the class weights name other classes or leave nothing to learn from.
+        If no row can be set aside, or if the class weights name other classes or are all zero.
     """
     order = data.order
     if validation is None and held_out is not None:
-        order, aside = split_rows(order, data.pixels, data.labels, held_out, seed)
+        order, aside = split_rows(order, data.pixels, data.labels, held_out, clf.seed_)
         weight = None if data.weight is None else data.weight[aside]
         validation = Labelled(data.pixels[aside], data.labels[aside], weight, np.arange(len(aside)))
-    of_class = class_weights(class_weight, classes, data.labels, data.weight, order)
-    rows = make_rows(Labelled(data.pixels, data.labels, data.weight, order), of_class)
+    of_class = class_weights(clf.class_weight, clf.classes_, data.labels, data.weight, order)
+    rows = make_rows(replace(data, order=order), of_class)
     valid = None if validation is None else make_rows(validation, of_class)
-    return TrainingSet(rows, valid, choose_batch_size(batch_size, len(order)))
+    return TrainingSet(rows, valid, choose_batch_size(clf.batch_size, len(order)))
 
 
 def remember(seen: TrainingData, data: Labelled) -> TrainingData:

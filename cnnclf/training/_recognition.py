@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf._utils.text import quote
+
 MOST_KEPT = 2_048
 
 Hashes = NDArray[np.uint64]
@@ -50,14 +52,17 @@ class TrainingData:
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "TrainingData":
-        """Read what :meth:`to_json` returned, which may come from a stranger; a missing entry is not known.
+        """Read what :meth:`to_json` returned, which may come from a stranger.
 
         Raises
         ------
         ValueError
-            If the hashes are not sorted hashes, or too many.
+            If an entry is missing or is not text, or if the hashes are not sorted hashes, or too many.
         """
-        return cls(str(told.get("training_data") or ""), from_text(told.get("learnt") or ""))
+        sha256 = told.get("training_data")
+        if not isinstance(sha256, str):
+            raise ValueError(f"Expected training_data to be text; got {quote(sha256)}. Save the model again.")
+        return cls(sha256, from_text(told.get("learnt")))
 
 
 def hash_images(pixels: NDArray[np.uint8 | np.float32]) -> Hashes:
@@ -176,9 +181,9 @@ def from_text(text: object) -> Hashes:
     Raises
     ------
     ValueError
-        If it is no text of sorted hashes, or of too many.
+        If the text does not hold sorted hashes, or holds too many.
     """
-    wrong = f"learnt must be the hashes of at most {MOST_KEPT:,} images, sorted; got others."
+    wrong = f"Expected learnt to be sorted hashes of at most {MOST_KEPT:,} images; got others. Save the model again."
     try:
         kept = np.frombuffer(base64.b64decode(str(text), validate=True), dtype="<u8").astype(np.uint64)
     except ValueError as error:

@@ -11,8 +11,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from cnnclf import CNNClassifier, list_architectures
-from cnnclf.classifier._parameters import PARAMETERS, check_parameters
-from cnnclf.classifier._ranges import Range
+from cnnclf.classifier._parameters import PARAMETERS, Range, check_parameters
 from cnnclf.classifier._settings import Setting, explain, readable
 from cnnclf.training._augmentation import AUGMENTATIONS
 from cnnclf.training._data import choose_batch_size

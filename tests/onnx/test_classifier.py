@@ -105,7 +105,8 @@ def make_model(
             "preparation": None,
         },
         "versions": {},
-        "training_data": None,
+        "training_data": "",
+        "learnt": "",
         "quantize": None,
         "session": {},
     }

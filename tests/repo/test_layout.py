@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,37 @@ def test_no_module_uses_an_underscore_name_of_another():
                     if f"{node.module}.{alias.name}".removeprefix("cnnclf.").replace(".", "/") not in FILES
                 ]
     assert wrong == []
+
+
+# Names with an underscore that other libraries offer nothing else for, and whose they are.
+FOREIGN = {
+    "_modules": "torch.nn.Module",
+    "_forward_hooks": "torch.nn.Module",
+    "_forward_pre_hooks": "torch.nn.Module",
+    "_backward_hooks": "torch.nn.Module",
+    "_orig_mod": "what torch.compile returns",
+    "_linear_pointwise": "torch.ops.mkldnn",
+    "_init_callback_context": "scikit-learn's CallbackSupportMixin",
+}
+
+
+def private_attributes(tree):
+    """Yield each attribute with one underscore that is asked of anything but self, cls and super()."""
+    for node in ast.walk(tree):
+        is_private = isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr)
+        if is_private and ast.unparse(node.value) not in ("self", "cls", "super()"):
+            yield node.attr
+
+
+def test_no_module_asks_for_a_private_attribute_of_another_object():
+    found = {(name, attribute) for name in FILES for attribute in private_attributes(parse(name))}
+    assert {(name, attribute) for name, attribute in found if attribute not in FOREIGN} == set()
+    assert {attribute for _, attribute in found} == set(FOREIGN)
+
+
+def test_the_reader_of_attributes_sees_all_of_them():
+    source = "self._a, cls._b, super()._c, self.net._d, clf._e(1), [x._f for x in y], x.__dict__, x.y_"
+    assert [*private_attributes(ast.parse(source))] == ["_d", "_e", "_f"]
 
 
 def is_for_type_checkers(node):

@@ -51,9 +51,8 @@ def test_what_is_kept_is_bounded_and_survives_as_text():
 
 @pytest.mark.parametrize("text", [None, 5, "?", "AAAA", to_text(np.arange(3)[::-1]), to_text(np.arange(MOST_KEPT + 1))])
 def test_what_is_no_list_of_hashes_is_refused(text):
-    with pytest.raises(
-        ValueError, match=r"\Alearnt must be the hashes of at most 2,048 images, sorted; got others\.\Z"
-    ):
+    sentence = r"\AExpected learnt to be sorted hashes of at most 2,048 images; got others\. Save the model again\.\Z"
+    with pytest.raises(ValueError, match=sentence):
         from_text(text)
 
 
