@@ -1,21 +1,22 @@
 """Public names that a package loads when they are first used (PEP 562)."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 
-def attach(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def attach(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return a package's ``__getattr__`` and ``__dir__``, which load a name from its module on first use.
 
     Parameters
     ----------
     package : str
         ``__name__`` of the package.
-    modules : mapping from str to str
-        For each public name the module that defines it, relative to the package.
+    names : mapping from str to sequence of str
+        The public names that each module defines, by the module's own name relative to the package.
     """
+    modules = {name: module for module, defined in names.items() for name in defined}
 
     def load(name: str) -> Any:
         if name not in modules:

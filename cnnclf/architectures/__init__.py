@@ -24,14 +24,8 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "Architecture": "_table",
-        "LayerSummary": "_summary",
-        "Residual": "_modules",
-        "Standardise": "_modules",
-        "count_multiply_adds": "_summary",
-        "count_parameters": "_summary",
-        "find_architecture": "_table",
-        "list_architectures": "_table",
-        "summarize": "_summary",
+        "_modules": ["Residual", "Standardise"],
+        "_summary": ["LayerSummary", "count_multiply_adds", "count_parameters", "summarize"],
+        "_table": ["Architecture", "find_architecture", "list_architectures"],
     },
 )

@@ -9,17 +9,8 @@ if TYPE_CHECKING:
     from cnnclf.classifier._recipes import RECIPES
     from cnnclf.classifier._test_time import TestTimeAugmentation
 
-__all__ = [
-    "RECIPES",
-    "CNNClassifier",
-    "TestTimeAugmentation",
-]
+__all__ = ["RECIPES", "CNNClassifier", "TestTimeAugmentation"]
 
 __getattr__, __dir__ = attach(
-    __name__,
-    {
-        "RECIPES": "_recipes",
-        "CNNClassifier": "_classifier",
-        "TestTimeAugmentation": "_test_time",
-    },
+    __name__, {"_classifier": ["CNNClassifier"], "_recipes": ["RECIPES"], "_test_time": ["TestTimeAugmentation"]}
 )

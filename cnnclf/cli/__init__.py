@@ -8,15 +8,6 @@ if TYPE_CHECKING:
     from cnnclf.cli._entry import main
     from cnnclf.cli._main import app
 
-__all__ = [
-    "app",
-    "main",
-]
+__all__ = ["app", "main"]
 
-__getattr__, __dir__ = attach(
-    __name__,
-    {
-        "app": "_main",
-        "main": "_entry",
-    },
-)
+__getattr__, __dir__ = attach(__name__, {"_entry": ["main"], "_main": ["app"]})

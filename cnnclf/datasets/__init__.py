@@ -11,21 +11,15 @@ if TYPE_CHECKING:
     from cnnclf.datasets._mnist import load_mnist
     from cnnclf.datasets._splits import load
 
-__all__ = [
-    "load",
-    "load_digits",
-    "load_idx",
-    "load_image_folder",
-    "load_mnist",
-]
+__all__ = ["load", "load_digits", "load_idx", "load_image_folder", "load_mnist"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "load": "_splits",
-        "load_digits": "_digits",
-        "load_idx": "_idx",
-        "load_image_folder": "_folders",
-        "load_mnist": "_mnist",
+        "_digits": ["load_digits"],
+        "_folders": ["load_image_folder"],
+        "_idx": ["load_idx"],
+        "_mnist": ["load_mnist"],
+        "_splits": ["load"],
     },
 )

@@ -9,19 +9,8 @@ if TYPE_CHECKING:
     from cnnclf.images._pictures import read_picture, read_pictures
     from cnnclf.images._spec import InputSpec
 
-__all__ = [
-    "InputSpec",
-    "check_images",
-    "read_picture",
-    "read_pictures",
-]
+__all__ = ["InputSpec", "check_images", "read_picture", "read_pictures"]
 
 __getattr__, __dir__ = attach(
-    __name__,
-    {
-        "InputSpec": "_spec",
-        "check_images": "_arrays",
-        "read_picture": "_pictures",
-        "read_pictures": "_pictures",
-    },
+    __name__, {"_arrays": ["check_images"], "_pictures": ["read_picture", "read_pictures"], "_spec": ["InputSpec"]}
 )

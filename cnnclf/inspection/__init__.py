@@ -29,16 +29,11 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "Contribution": "_evidence",
-        "Evidence": "_evidence",
-        "Exact": "_arithmetic",
-        "Explanation": "_arithmetic",
-        "LayerCheck": "_verify",
-        "ReceptiveField": "_geometry",
-        "Step": "_trace",
-        "StepDiff": "_records",
-        "Term": "_arithmetic",
-        "Trace": "_trace",
-        "Verification": "_verify",
+        "_arithmetic": ["Exact", "Explanation", "Term"],
+        "_evidence": ["Contribution", "Evidence"],
+        "_geometry": ["ReceptiveField"],
+        "_records": ["StepDiff"],
+        "_trace": ["Step", "Trace"],
+        "_verify": ["LayerCheck", "Verification"],
     },
 )

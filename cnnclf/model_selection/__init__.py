@@ -8,19 +8,8 @@ if TYPE_CHECKING:
     from cnnclf.model_selection._compare import compare_architectures
     from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 
-__all__ = [
-    "ArchitectureResult",
-    "Comparison",
-    "Fold",
-    "compare_architectures",
-]
+__all__ = ["ArchitectureResult", "Comparison", "Fold", "compare_architectures"]
 
 __getattr__, __dir__ = attach(
-    __name__,
-    {
-        "ArchitectureResult": "_comparison",
-        "Comparison": "_comparison",
-        "Fold": "_comparison",
-        "compare_architectures": "_compare",
-    },
+    __name__, {"_compare": ["compare_architectures"], "_comparison": ["ArchitectureResult", "Comparison", "Fold"]}
 )

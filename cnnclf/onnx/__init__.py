@@ -9,19 +9,8 @@ if TYPE_CHECKING:
     from cnnclf.onnx._converter import register, to_onnx
     from cnnclf.onnx._file import limit_memory
 
-__all__ = [
-    "ONNXClassifier",
-    "limit_memory",
-    "register",
-    "to_onnx",
-]
+__all__ = ["ONNXClassifier", "limit_memory", "register", "to_onnx"]
 
 __getattr__, __dir__ = attach(
-    __name__,
-    {
-        "ONNXClassifier": "_classifier",
-        "limit_memory": "_file",
-        "register": "_converter",
-        "to_onnx": "_converter",
-    },
+    __name__, {"_classifier": ["ONNXClassifier"], "_converter": ["register", "to_onnx"], "_file": ["limit_memory"]}
 )

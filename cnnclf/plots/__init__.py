@@ -30,18 +30,10 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "AccuracyCostDisplay": "_comparison",
-        "ClassDistributionDisplay": "_data",
-        "ClassScoresDisplay": "_trace",
-        "ConfusionMatrixDisplay": "_evaluation",
-        "FeatureMapsDisplay": "_trace",
-        "FoldBoxDisplay": "_comparison",
-        "FoldCurvesDisplay": "_comparison",
-        "ImageGridDisplay": "_data",
-        "KernelsDisplay": "_trace",
-        "PerClassDisplay": "_evaluation",
-        "ReliabilityDisplay": "_evaluation",
-        "TraceDisplay": "_trace",
-        "TrainingCurvesDisplay": "_training",
+        "_comparison": ["AccuracyCostDisplay", "FoldBoxDisplay", "FoldCurvesDisplay"],
+        "_data": ["ClassDistributionDisplay", "ImageGridDisplay"],
+        "_evaluation": ["ConfusionMatrixDisplay", "PerClassDisplay", "ReliabilityDisplay"],
+        "_trace": ["ClassScoresDisplay", "FeatureMapsDisplay", "KernelsDisplay", "TraceDisplay"],
+        "_training": ["TrainingCurvesDisplay"],
     },
 )

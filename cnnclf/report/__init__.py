@@ -8,15 +8,6 @@ if TYPE_CHECKING:
     from cnnclf.report._records import Report
     from cnnclf.report._write import write
 
-__all__ = [
-    "Report",
-    "write",
-]
+__all__ = ["Report", "write"]
 
-__getattr__, __dir__ = attach(
-    __name__,
-    {
-        "Report": "_records",
-        "write": "_write",
-    },
-)
+__getattr__, __dir__ = attach(__name__, {"_records": ["Report"], "_write": ["write"]})

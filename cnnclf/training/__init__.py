@@ -8,15 +8,6 @@ if TYPE_CHECKING:
     from cnnclf.training._augmentation import AUGMENTATIONS
     from cnnclf.training._net import Net
 
-__all__ = [
-    "AUGMENTATIONS",
-    "Net",
-]
+__all__ = ["AUGMENTATIONS", "Net"]
 
-__getattr__, __dir__ = attach(
-    __name__,
-    {
-        "AUGMENTATIONS": "_augmentation",
-        "Net": "_net",
-    },
-)
+__getattr__, __dir__ = attach(__name__, {"_augmentation": ["AUGMENTATIONS"], "_net": ["Net"]})
