@@ -23,6 +23,13 @@ def pytest_addoption(parser):
     parser.addoption("--rewrite-golden", action="store_true", help="write the files in tests/inspection/golden anew")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what needs a browser, which takes seconds to start, as slow."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def read_only(*arrays):
     for array in arrays:
         array.flags.writeable = False  # shared by all tests, so none may change them
@@ -86,5 +93,6 @@ def chromium(browser_process):
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     browser_process.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
     browser_process.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser_process.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
     browser_process.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [], "media": ""})
     return browser_process

@@ -1,19 +1,16 @@
 """Where an optional library is missing, one sentence names the extra that brings it."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from cnnclf import CNNClassifier
 from cnnclf._utils.extras import LIBRARIES, needed_by
+from helpers import run_in_child
 
 
 def run_without(library, program):
-    """Run a program in a fresh interpreter in which a library is not installed; give what it says at last."""
-    program = f"import sys\nsys.modules[{library!r}] = None\n{program}"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    """Run a program in a process in which a library is not installed; give what it says at last."""
+    run = run_in_child(f"import sys\nsys.modules[{library!r}] = None\n{program}")
     assert run.returncode == 1
     return run.stderr
 
@@ -46,6 +43,7 @@ def test_the_command_says_it_without_a_traceback():
     assert said == f"error: {sentence('typer', 'the cnnclf command', 'cli')}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "command"),
     [

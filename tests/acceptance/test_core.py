@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers import ROOT
+
 pytestmark = pytest.mark.acceptance
 
-ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import sys

@@ -17,7 +17,8 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
-from tests.repo.test_faults import FIT_AND_HASH, untimed
+from helpers import untimed
+from tests.repo.test_faults import FIT_AND_HASH
 
 pytestmark = pytest.mark.acceptance
 

@@ -12,10 +12,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
 
 from cnnclf import CNNClassifier, TestTimeAugmentation
+from helpers import ROOT
 
 pytestmark = pytest.mark.acceptance
 
-PAGE = (Path(__file__).parents[2] / "docs" / "works_with.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "works_with.md").read_text(encoding="utf-8")
 (SETUP,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 ROWS = [row.strip("|").split("|") for row in PAGE.splitlines() if row.startswith("|")][2:]
 # The words that a row begins with, to its modules and its line.

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_serving import ENVIRONMENT, free_ports, run_python, serving
+from helpers import ENVIRONMENT, ROOT, free_ports, run_python, serving
 from tests.repo.test_readme import ELSEWHERE
 
 pytestmark = pytest.mark.acceptance
 
-ROOT = Path(__file__).parents[2]
 STEPS = re.split(r"^\*\*\d\. ", ELSEWHERE, flags=re.MULTILINE)[1:]
 
 

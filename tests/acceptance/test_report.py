@@ -19,6 +19,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from cnnclf import load_mnist
+from helpers import set_size
 
 pytestmark = pytest.mark.acceptance
 
@@ -51,11 +52,6 @@ def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
         chromium.get_log(log)
     yield chromium
     assert chromium.get_log("browser") == []
-
-
-def set_size(driver: webdriver.Chrome, width: int, height: int) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def open_page(driver: webdriver.Chrome, folder: Path) -> str:

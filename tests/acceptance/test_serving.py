@@ -2,15 +2,8 @@
 
 import ast
 import contextlib
-import importlib.util
-import os
 import re
 import shlex
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,20 +13,13 @@ import pytest
 import requests
 
 from cnnclf import CNNClassifier, ONNXClassifier
+from helpers import ROOT, free_ports, need, run_python, serving
 
 pytestmark = pytest.mark.acceptance
 
-PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 SECTIONS = {text.partition("\n")[0]: text for text in PAGE.split("\n## ")[1:]}
 WORDS = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
-
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Whoever asks for an address outside this machine is sent to a port that nobody listens at.
-    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"),
-    **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1"),
-}
 
 
 class Exported(NamedTuple):
@@ -56,55 +42,6 @@ def commands(section: str) -> list[list[str]]:
     return [shlex.split(line.removeprefix("$ ")) for line in lines]
 
 
-def run_python(program: str, folder: Path) -> str:
-    """Run a block as a program of its own; give what it prints."""
-    command = [sys.executable, "-c", program]
-    run = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
-def free_ports(n: int) -> list[int]:
-    """Find ports that nobody listens at."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-
-
-@contextlib.contextmanager
-def serving(command: list[str], folder: Path, ready: str, **environment: str) -> Iterator[None]:
-    """Run a server until the block ends, which begins when an address answers 200."""
-    log = folder / f"{command[0]}.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command, cwd=folder, env=ENVIRONMENT | environment, stdout=file, stderr=file, start_new_session=True
-        )
-    try:
-        end = time.monotonic() + 120
-        while not answers(ready):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.2)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)  # the server and what it has started: a session of their own
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def answers(address: str) -> bool:
-    """Tell whether an address answers 200."""
-    try:
-        return requests.get(address, timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
-
-
 def assert_shown(printed: str, shown: str) -> None:
     """What is printed is what the page shows, but for a number's last digits, and for where lines break."""
     number = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
@@ -112,12 +49,6 @@ def assert_shown(printed: str, shown: str) -> None:
     assert [float(n) for n in re.findall(number, printed)] == pytest.approx(
         [float(n) for n in re.findall(number, shown)], abs=0.01
     )
-
-
-def need(package: str, extra: str = "serve") -> None:
-    """Skip where a package of an extra is missing."""
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install '.[{extra}]'")
 
 
 @pytest.fixture(scope="module")

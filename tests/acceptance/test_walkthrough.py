@@ -23,6 +23,7 @@ from torch import nn
 
 from cnnclf import CNNClassifier, load_digits, load_mnist
 from cnnclf.architectures._modules import Residual
+from helpers import set_size
 
 pytestmark = pytest.mark.acceptance
 
@@ -138,11 +139,6 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def set_size(driver: webdriver.Chrome, width: int, height: int) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def prefer(driver: webdriver.Chrome, **features: str) -> None:

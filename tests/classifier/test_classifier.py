@@ -8,7 +8,6 @@ import pickle
 import random
 import re
 import struct
-import subprocess
 import sys
 import termios
 import threading
@@ -45,6 +44,7 @@ from cnnclf._utils.text import percent, quote
 from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.training._callbacks import Epochs
 from cnnclf.training._data import arrange, split_rows
+from helpers import exactly, run_in_child
 
 PARAMETER_NAMES = list(inspect.signature(CNNClassifier).parameters)
 
@@ -52,10 +52,6 @@ PARAMETER_NAMES = list(inspect.signature(CNNClassifier).parameters)
 def quick(architecture="compact", **parameters):
     """One epoch, seeded, but for what is asked for."""
     return CNNClassifier(architecture, **({"max_epochs": 1, "random_state": 0} | parameters))
-
-
-def exactly(sentence):
-    return rf"\A{re.escape(sentence)}\Z"
 
 
 def same_bits(clf, other, X, X_other=None):
@@ -1403,9 +1399,7 @@ print(hashlib.sha256(clf.fit(X[:200], y[:200]).predict_proba(X).tobytes()).hexdi
 
 
 def test_another_process_gets_the_same_bits(capsys):
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FIT_AND_HASH], capture_output=True, text=True, check=True
-    )
+    run = run_in_child(f"import warnings\nwarnings.simplefilter('error')\n{FIT_AND_HASH}")
     exec(FIT_AND_HASH)
     assert run.stdout == capsys.readouterr().out
     assert len(run.stdout.strip()) == 64

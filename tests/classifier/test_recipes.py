@@ -36,6 +36,7 @@ def test_a_recipe_names_its_architecture_and_its_epochs_and_beside_them_only_wha
     assert not recipe.keys() & {"random_state", "verbose", "checkpoint", "device", "image_shape", "class_weight"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_learns(name, some):
     clf = CNNClassifier(**RECIPES[name] | {"max_epochs": 1}, random_state=0).fit(*some)
@@ -50,6 +51,7 @@ def test_what_is_overridden_goes_before_the_recipe_which_stays_as_it_is():
     assert before == RECIPES
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_best_recipe(some):
     grid = [{key: [value] for key, value in (recipe | {"max_epochs": 1}).items()} for recipe in RECIPES.values()]
     search = GridSearchCV(CNNClassifier(random_state=0), grid, cv=2).fit(*some)

@@ -95,6 +95,7 @@ def test_cross_val_predict_gives_every_row_the_probabilities_of_a_fit_without_it
     np.testing.assert_array_equal(logits.argmax(axis=1), probabilities.argmax(axis=1))
 
 
+@pytest.mark.slow
 def test_repeated_stratified_folds_of_string_labels(few_digits):
     X, y, _, _ = few_digits
     names = np.array([f"digit {k}" for k in y])
@@ -104,6 +105,7 @@ def test_repeated_stratified_folds_of_string_labels(few_digits):
     assert scores.min() > 0.6
 
 
+@pytest.mark.slow
 def test_a_learning_curve_rises_with_the_data(few_digits):
     X, y, _, _ = few_digits
     sizes, _, scores = learning_curve(quick(), X, y, cv=3, train_sizes=[50, 250], shuffle=True, random_state=0)
@@ -112,6 +114,7 @@ def test_a_learning_curve_rises_with_the_data(few_digits):
     assert many > few + 0.2
 
 
+@pytest.mark.slow
 def test_a_validation_curve_rises_with_the_epochs(few_digits):
     X, y, _, _ = few_digits
     learnt, scores = validation_curve(quick(), X, y, param_name="max_epochs", param_range=[1, 4], cv=3)
@@ -123,6 +126,7 @@ def test_a_validation_curve_rises_with_the_epochs(few_digits):
 # Searches
 
 
+@pytest.mark.slow
 def test_grid_search(few_digits):
     X, y, X_test, y_test = few_digits
     grid = {"architecture": ["compact", "lenet5"], "lr": [1e-5, 0.005], "batch_size": [16, 64]}
@@ -140,6 +144,7 @@ def test_grid_search(few_digits):
     assert search.classes_.tolist() == list(range(10))
 
 
+@pytest.mark.slow
 def test_randomized_search(few_digits):
     X, y, X_test, y_test = few_digits
     distributions = {"lr": loguniform(2e-3, 1e-2), "batch_size": randint(10, 40), "weight_decay": [0.0, 0.01]}
@@ -149,6 +154,7 @@ def test_randomized_search(few_digits):
     assert search.best_estimator_.net_.batch_size == search.best_params_["batch_size"]  # a NumPy integer
 
 
+@pytest.mark.slow
 def test_halving_search_spends_epochs_on_the_best(few_digits):
     X, y, X_test, y_test = few_digits
     search = HalvingGridSearchCV(
@@ -233,6 +239,7 @@ def test_a_soft_vote_is_the_mean_of_probabilities(few_digits):
     assert VotingClassifier(members, voting="hard").fit(X, y).score(X_test, y_test) > 0.8
 
 
+@pytest.mark.slow
 def test_stacking(flat):
     X, y, X_test, y_test = flat
     stack = StackingClassifier(
@@ -242,6 +249,7 @@ def test_stacking(flat):
     assert stack.score(X_test, y_test) > max(0.85, GaussianNB().fit(X, y).score(X_test, y_test))
 
 
+@pytest.mark.slow
 def test_bagging_of_rows_and_of_features(flat):
     X, y, X_test, y_test = flat  # scikit-learn's bagging takes rows of features only
     bag = BaggingClassifier(quick(), n_estimators=3, random_state=0).fit(X, y)
@@ -257,6 +265,7 @@ def test_bagging_of_rows_and_of_features(flat):
     assert bag.score(X_test, y_test) > 0.6
 
 
+@pytest.mark.slow
 def test_adaboost_gives_weight_to_what_was_wrong(few_digits):
     X, y, X_test, y_test = few_digits
     boost = AdaBoostClassifier(quick(max_epochs=2), n_estimators=3, random_state=0).fit(X, y)
@@ -277,6 +286,7 @@ def surprise(y, probabilities):
     return -np.log(probabilities[np.arange(len(y)), y].clip(min=1e-7)).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
 def test_calibration(method, few_digits):
     X, y, X_test, y_test = few_digits
@@ -306,6 +316,7 @@ def test_a_frozen_classifier_stays_as_it_is(fitted, few_digits):
     assert (clone(frozen).predict_proba(X_test) == before).all()
 
 
+@pytest.mark.slow
 def test_one_versus_rest(few_digits):
     X, y, X_test, y_test = few_digits
     rows = y < 4
@@ -321,6 +332,7 @@ def test_one_versus_rest(few_digits):
 # Inspection
 
 
+@pytest.mark.slow
 def test_permutation_importance_finds_the_pixels_that_matter(flat):
     X, y, X_test, y_test = flat
     clf = quick().fit(X, y)
@@ -475,6 +487,7 @@ def test_every_parameter_is_set_in_these_tests():
     assert sorted(OTHER_VALUES) == sorted(CNNClassifier().get_params())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(OTHER_VALUES) - {"compile"}))
 def test_set_params_before_and_after_fit(name, flat, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where a checkpoint goes
@@ -499,6 +512,7 @@ def test_set_params_before_and_after_fit(name, flat, tmp_path, monkeypatch):
     assert (after_fit.predict_proba(X_test) == predicted).all() == (name in CHANGES_NO_NUMBER)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_predicts_what_it_predicts_uncompiled(few_digits, monkeypatch):
     # torch traces the network but leaves out its C++ compiler, which would take a quarter of a minute.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
@@ -537,6 +551,7 @@ def test_sample_weights_are_routed_through_a_pipeline(doubtful):
     assert pipeline.score(X_test, y_test) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("routing")
 def test_sample_weights_are_routed_through_a_search(doubtful):
     X, y, weight, X_test, _ = doubtful
@@ -552,6 +567,7 @@ def test_sample_weights_are_routed_through_a_search(doubtful):
     assert search.best_score_ > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("routing")
 def test_sample_weights_are_routed_through_cross_validation(doubtful):
     X, y, weight, _, _ = doubtful
@@ -579,6 +595,7 @@ def test_a_pipeline_transforms_validation_data_too(few_digits):
 # Parallel jobs
 
 
+@pytest.mark.slow
 def test_two_jobs_give_the_same_bits_as_one(few_digits):
     X, y, X_test, _ = few_digits
 

@@ -24,17 +24,16 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from torch import nn
-from typer.testing import CliRunner
 
 from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, __version__, load_digits
 from cnnclf._utils.text import quote
 from cnnclf.classifier._persistence import SCHEMA
-from cnnclf.cli import _main as cli
 from cnnclf.cli._app_network import MOST_MAPS, ExportedNetwork, Maps, TracedNetwork, pack
 from cnnclf.cli._app_server import MOST_BYTES, PATIENCE, Handler, Reader, Server
 from cnnclf.datasets import _mnist as datasets
 from cnnclf.images._spec import InputSpec
 from cnnclf.images._strokes import MOST_POINTS, THICKEST, THINNEST, Drawing, Paper, draw
+from helpers import cnnclf, error_of
 
 # How digits are written by hand, three ways each: points x,y of a box 100 high, x to the right and y down. A bar lifts
 # the pen; a point that is there twice is a corner, all others are rounded. The first two ways are the common ones, the
@@ -139,12 +138,6 @@ DIGITS = Paper.of(InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,
 
 def put(told, paper=MNIST):
     return paper.put(Drawing.from_json(told))
-
-
-def error_of(function, *arguments, **named):
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its whole sentence is compared
-        function(*arguments, **named)
-    return str(caught.value)
 
 
 # What a hand draws, as the network gets it
@@ -716,10 +709,6 @@ def test_what_nobody_thought_of_is_one_line(clf, capsys, monkeypatch):
 # The command
 
 
-def cnnclf(*arguments):
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
 @pytest.fixture
 def not_served(monkeypatch):
     """Stop where serving would begin, as by Ctrl-C; give what was served."""
@@ -820,6 +809,7 @@ def test_without_mnist_its_own_is_of_the_digits_and_mnist_is_not_downloaded_agai
     assert "as there was no MNIST" in not_served[1].reader.about
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits.cnn", "digits.onnx"])
 def test_ctrl_c_ends_it_cleanly_and_nothing_was_written(model, name, tmp_path):
     command = [Path(sys.executable).with_name("cnnclf"), "app", model / name, "--no-browser"]

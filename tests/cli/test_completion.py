@@ -66,6 +66,7 @@ def test_completing_loads_nothing_heavy():
     assert not {"torch", "sklearn", "onnxruntime", "matplotlib", "PIL", "pandas"} & set(run.stderr.split())
 
 
+@pytest.mark.slow
 def test_bash_completes_once_it_is_installed(tmp_path):
     home = os.environ | {"HOME": str(tmp_path), "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"}
     installed = subprocess.run([COMMAND, "--install-completion", "bash"], capture_output=True, text=True, env=home)

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from importlib.metadata import version
 
@@ -14,6 +13,7 @@ from cnnclf import __version__
 from cnnclf.cli import _doctor as doctor
 from cnnclf.cli import _main as cli
 from cnnclf.training._runtime import choose_precision
+from helpers import run_in_child
 
 
 @pytest.fixture(autouse=True)
@@ -177,5 +177,6 @@ def test_the_text_names_all_of_it_in_lines():
 def test_it_loads_no_plots():
     """A second or two are torch's; figures and reports have no part in it."""
     program = "import sys\nfrom cnnclf.cli._doctor import examine\nexamine()\nprint(*sys.modules)"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = run_in_child(program)
+    assert run.returncode == 0, run.stderr
     assert not {"matplotlib", "onnxscript", "jinja2"} & set(run.stdout.split())

@@ -23,15 +23,11 @@ from cnnclf.cli import _main as cli
 from cnnclf.cli import _models, _options, _train
 from cnnclf.datasets import _splits as splits
 from cnnclf.images._decode import FORMATS
+from helpers import cnnclf
 
 DIGITS = ("report", "--dataset", "digits", "--epochs", "1")
 FOLDS = ("--dataset", "digits", "--architectures", "tiny,lenet5", "--folds", "2", "--epochs", "2")
 FULL = ("report", "--profile", "full", *FOLDS)
-
-
-def cnnclf(*arguments):
-    """Run the command in this process, as a user would type it."""
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -430,6 +426,7 @@ def test_control_c_elsewhere(tmp_path, monkeypatch):
     assert (result.exit_code, result.stderr) == (130, "error: interrupted; nothing was judged\n")
 
 
+@pytest.mark.slow
 def test_control_c_in_a_comparison_keeps_what_is_finished_and_the_same_command_goes_on(full, tmp_path):
     command = [*FULL, "--out", str(tmp_path)]
     run = subprocess.Popen(
@@ -484,6 +481,7 @@ def test_help_loads_nothing_heavy():
     assert result.stdout == "\n"
 
 
+@pytest.mark.slow
 def test_the_installed_command(tmp_path):
     command = Path(sys.executable).with_name("cnnclf")
     result = subprocess.run(
@@ -549,6 +547,7 @@ def test_the_full_report_tells_what_the_fits_on_disk_say(full):
         assert f"{100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f}\u00a0%" in page
 
 
+@pytest.mark.slow
 def test_two_full_reports_are_the_same_bytes_but_for_the_run(full, tmp_path):
     _, folder = full
     numbers = json.loads((folder / "metrics.json").read_text())
@@ -1006,6 +1005,7 @@ def closed_pipe():
     return writing
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
 @pytest.mark.parametrize(
     "words",
@@ -1029,6 +1029,7 @@ def test_a_command_whose_output_nobody_reads_ends_without_a_word(trained, words)
     assert b"Exception ignored" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
 def test_an_error_that_nobody_reads_ends_without_a_word():
     run = start(["teach"], stderr=closed_pipe())
@@ -1036,6 +1037,7 @@ def test_an_error_that_nobody_reads_ends_without_a_word():
     assert run.returncode == 128 + signal.SIGPIPE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
 def test_the_first_line_alone_is_read(trained, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / f"{'picture' * 20}.png")

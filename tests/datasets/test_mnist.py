@@ -29,8 +29,7 @@ from cnnclf.datasets._mnist import load_mnist
 from cnnclf.images._decode import FORMATS
 from cnnclf.images._pictures import list_pictures, read_picture
 from cnnclf.images._spec import InputSpec
-
-unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
+from helpers import unhurried
 
 IDX_CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import polars as pl
 import pytest
 import scipy.sparse
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -22,12 +21,7 @@ from cnnclf import CNNClassifier, ONNXClassifier
 from cnnclf.images._arrays import as_array, check_images
 from cnnclf.images._layout import ImageLayout, infer_layout
 from cnnclf.images._spec import InputSpec, warn_of_another_unit, white_level
-
-unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
-
-
-def exactly(sentence):
-    return rf"\A{re.escape(sentence)}\Z"
+from helpers import exactly, unhurried
 
 
 def same_array(actual, expected):

@@ -15,6 +15,7 @@ from cnnclf.images._decode import FORMATS, open_picture
 from cnnclf.images._handwriting import Frame, clean_ink, frame_ink, otsu_threshold
 from cnnclf.images._pictures import as_grey, read_picture
 from cnnclf.images._spec import InputSpec
+from helpers import error_of
 
 MNIST = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
 DIGITS = InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,), "handwriting")
@@ -48,12 +49,6 @@ def difference(row):
     """Mean difference of pixels 0..255 from the 5, up to a pixel in its place, as centres of mass are rounded."""
     shifted = [np.roll(row, (i, j), axis=(0, 1)).astype(float) for i in (-1, 0, 1) for j in (-1, 0, 1)]
     return min(np.abs(pixels - WANTED).mean() for pixels in shifted)
-
-
-def error_of(function, *arguments, kind=ValueError, **named):
-    with pytest.raises(kind) as caught:
-        function(*arguments, **named)
-    return str(caught.value)
 
 
 WANTED = read_picture(file_of(five()), MNIST)

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections import OrderedDict
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cnnclf.inspection._latex import latex_equation, to_latex
 from cnnclf.inspection._narrative import narrate, sum_up
 from cnnclf.inspection._text import shade, text_item, text_matrix, to_markdown, to_text
 from cnnclf.inspection._trace import Trace
+from helpers import sequential
 
 GOLDEN = Path(__file__).parent / "golden"
 RENDERINGS = {"txt": to_text, "md": to_markdown, "tex": to_latex}
@@ -31,10 +31,6 @@ def filled(layer, **parameters):
     tensors = {name: torch.tensor(value, dtype=torch.float32) for name, value in parameters.items()}
     layer.load_state_dict({**layer.state_dict(), **tensors})
     return layer
-
-
-def sequential(**layers):
-    return nn.Sequential(OrderedDict(layers))
 
 
 def standardise(*, mean, std):

@@ -8,7 +8,6 @@ import math
 import pickle
 import re
 import weakref
-from collections import OrderedDict
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -31,10 +30,7 @@ from cnnclf.inspection._records import KINDS, StepDiff
 from cnnclf.inspection._trace import Trace
 from cnnclf.inspection._verify import EXPORTS, LayerCheck, Verification
 from cnnclf.training._inference import rows_alike
-
-
-def sequence(**layers):
-    return nn.Sequential(OrderedDict(layers))
+from helpers import exactly, sequential
 
 
 def hand_set(layer, **values):
@@ -50,15 +46,11 @@ def arange(*shape):
 
 
 def record(image, n_classes=2, **layers):
-    return Trace.record(sequence(**layers), image, np.arange(n_classes))
+    return Trace.record(sequential(**layers), image, np.arange(n_classes))
 
 
 def quick(architecture="compact", **parameters):
     return CNNClassifier(architecture, **({"max_epochs": 1, "random_state": 0} | parameters))
-
-
-def exactly(sentence):
-    return rf"\A{re.escape(sentence)}\Z"
 
 
 def same_bits(a, b):
@@ -68,18 +60,18 @@ def same_bits(a, b):
 def random_net():
     """A network that has every kind of layer we know, and inputs that reach into every corner of it."""
     torch.manual_seed(0)
-    long_way = sequence(
+    long_way = sequential(
         conv1=nn.Conv2d(6, 6, 3, padding=1, groups=3, bias=False), norm1=nn.BatchNorm2d(6), relu1=nn.ReLU()
     )
-    net = sequence(
+    net = sequential(
         standardise=Standardise(torch.tensor([120.0, 99.5, -3.0]), torch.tensor([70.0, 0.003, 60.0])),
         conv1=nn.Conv2d(3, 6, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)),
         pool1=nn.MaxPool2d(3, stride=2, padding=1),
         norm1=nn.BatchNorm2d(6),
         relu1=nn.ReLU(),
         block1=Residual(long_way, nn.Conv2d(6, 6, 1)),
-        block2=sequence(conv1=nn.Conv2d(6, 8, 3, padding=1), relu1=nn.ReLU()),
-        block3=Residual(sequence(conv1=nn.Conv2d(8, 8, (1, 3), padding=(0, 1)))),
+        block2=sequential(conv1=nn.Conv2d(6, 8, 3, padding=1), relu1=nn.ReLU()),
+        block3=Residual(sequential(conv1=nn.Conv2d(8, 8, (1, 3), padding=(0, 1)))),
         pool2=nn.AvgPool2d((2, 3), stride=1),
         dropout1=nn.Dropout(0.5),
         pool3=nn.AdaptiveAvgPool2d(1),
@@ -259,7 +251,7 @@ def test_a_channel_that_never_varied_is_explained_as_zero():
     dense = hand_set(nn.Linear(2, 2), weight=[[1.0, 1], [2, 2]], bias=[0.0, 0.0])
     image = np.array([[[7]], [[230]]], dtype=np.uint8)
     layers = {"standardise": standardise, "flatten1": nn.Flatten(), "output": dense}
-    trace = Trace.record(sequence(**layers), image, np.array(["no", "yes"]))
+    trace = Trace.record(sequential(**layers), image, np.array(["no", "yes"]))
 
     assert trace.logits.tolist() == [2, 4]
     assert trace["standardise"].explain(0, 0, 0).lines(2) == ("(7 - 3.00)/2.00 = 2.00",)
@@ -277,7 +269,7 @@ def test_relu_flatten_dense_and_softmax():
     standardise = Standardise(torch.tensor([3.0]), torch.tensor([2.0]))
     image = np.array([[[1, 3], [5, 7]]], dtype=np.uint8)
     layers = {"standardise": standardise, "relu1": nn.ReLU(), "flatten1": nn.Flatten(), "output": dense}
-    trace = Trace.record(sequence(**layers), image, np.array(["no", "yes"]))
+    trace = Trace.record(sequential(**layers), image, np.array(["no", "yes"]))
 
     assert [step.name for step in trace.steps] == ["standardise", "relu1", "flatten1", "output", "softmax"]
     assert trace["standardise"].output.tolist() == [[[-1, 0], [1, 2]]]
@@ -307,9 +299,9 @@ def test_relu_flatten_dense_and_softmax():
 def test_residual_blocks():
     # x = 0 1 2 3; the long way doubles and takes 3 off: −3 −1 1 3, ReLU 0 0 1 3; the short way is x, or 10·x.
     conv = hand_set(nn.Conv2d(1, 1, 1), weight=2.0, bias=-3.0)
-    body = sequence(conv1=conv, relu1=nn.ReLU())
+    body = sequential(conv1=conv, relu1=nn.ReLU())
     tenfold = hand_set(nn.Conv2d(1, 1, 1, bias=False), weight=10.0)
-    trace = record(arange(1, 2, 2), block1=Residual(body), block2=Residual(body, sequence(conv=tenfold)))
+    trace = record(arange(1, 2, 2), block1=Residual(body), block2=Residual(body, sequential(conv=tenfold)))
     assert trace["block1"].output.tolist() == [[[0, 1], [3, 6]]]
     # y = 0 1 3 6: 2·y − 3 = −3 −1 3 9, ReLU 0 0 3 9, and 10·y = 0 10 30 60
     assert trace["block2"].output.tolist() == [[[0, 10], [33, 69]]]
@@ -522,7 +514,7 @@ def test_any_sequence():
 
 
 def test_names_inside_a_residual_block_are_unique():
-    block = Residual(sequence(shortcut=nn.Conv2d(1, 1, 1)))
+    block = Residual(sequential(shortcut=nn.Conv2d(1, 1, 1)))
     trace = record(arange(1, 2, 2), block1=block)
     assert [step.name for step in trace.walk()] == ["block1", "block1.shortcut", "block1.shortcut_", "softmax"]
 
@@ -530,7 +522,7 @@ def test_names_inside_a_residual_block_are_unique():
 def test_a_residual_block_whose_layers_write_over_its_input():
     # −1 becomes 0 on the long way, in place, and so does what comes by the short way: 0 + 0, not 0 + (−1).
     image = np.array([[[-1.0, 2.0]]], dtype=np.float32)
-    block = Residual(sequence(relu1=nn.ReLU(inplace=True)))
+    block = Residual(sequential(relu1=nn.ReLU(inplace=True)))
     trace = record(image, block1=block)
     assert (
         trace["block1"].output.tolist() == block(torch.from_numpy(image[np.newaxis].copy()))[0].tolist() == [[[0, 4]]]
@@ -624,7 +616,7 @@ def test_a_bare_module_is_one_layer(few_digits):
 
 
 def test_a_name_that_no_layer_has():
-    trace = record(arange(1, 1, 2), flatten1=nn.Flatten(), out=sequence(dense=nn.Linear(2, 2)))
+    trace = record(arange(1, 1, 2), flatten1=nn.Flatten(), out=sequential(dense=nn.Linear(2, 2)))
     sentence = "Expected the name of a layer, one of 'flatten1', 'out', 'out.dense' and 'softmax'; got 'conv1'."
     with pytest.raises(KeyError) as error:
         trace["conv1"]
@@ -871,7 +863,7 @@ def test_a_network_of_ones_own_class_is_said_to_be_unknown_at_the_top():
 
 
 def test_unknown_layers_inside_blocks_are_named_at_the_top_and_of_many_the_first_five():
-    strangers = sequence(**{f"gelu{k}": nn.GELU() for k in range(1, 8)})
+    strangers = sequential(**{f"gelu{k}": nn.GELU() for k in range(1, 8)})
     trace = record(arange(1, 2, 4), n_classes=8, block=strangers, flat=nn.Flatten())
     assert [step.name for step in trace.unknown] == [f"block.gelu{k}" for k in range(1, 8)]
     assert "layers block.gelu1 (GELU), block.gelu2 (GELU), block.gelu3 (GELU), block.gelu4 (GELU)," in trace.to_latex()
@@ -1119,7 +1111,7 @@ def test_a_unit_that_sees_nothing_but_padding():
     assert trace.receptive_field("conv2", 0, 0) == ReceptiveField(top=0, left=0, bottom=0, right=0)
     assert trace.receptive_field("conv2", 2, 3, within="conv1") == ReceptiveField(top=0, left=1, bottom=1, right=2)
     # With a border of one, every third unit of the long way sees padding alone; the short way sees its own place.
-    body = sequence(conv1=nn.Conv2d(1, 1, 1), conv2=nn.Conv2d(1, 1, 1, stride=3, padding=1))
+    body = sequential(conv1=nn.Conv2d(1, 1, 1), conv2=nn.Conv2d(1, 1, 1, stride=3, padding=1))
     trace = record(arange(1, 2, 2), block1=Residual(body))
     assert trace.receptive_field("block1", 1, 1) == ReceptiveField(top=1, left=1, bottom=2, right=2)
 
@@ -1145,11 +1137,11 @@ def border(shape, field):
 def smooth_net():
     """As the network of the zoo up to its average pooling, but every number counts: no ReLU, no maximum."""
     torch.manual_seed(1)
-    body = sequence(conv1=nn.Conv2d(4, 4, 3, padding=1), conv2=nn.Conv2d(4, 4, 3, padding=1))
-    return sequence(
+    body = sequential(conv1=nn.Conv2d(4, 4, 3, padding=1), conv2=nn.Conv2d(4, 4, 3, padding=1))
+    return sequential(
         conv1=nn.Conv2d(3, 4, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)),
         block1=Residual(body, nn.Conv2d(4, 4, 1)),
-        block2=sequence(conv1=nn.Conv2d(4, 4, 3, stride=2)),
+        block2=sequential(conv1=nn.Conv2d(4, 4, 3, stride=2)),
         pool1=nn.AvgPool2d(2, stride=1),
         flatten1=nn.Flatten(),
     )
@@ -1240,7 +1232,7 @@ def evidence_net():
     # no: 1·1 + 0·2 − 1·3 + 2·4 + 1 = 7      yes: 2·1 + 1·2 + 1·3 + 0·4 + 0.5 = 7.5      maybe: 0
     dense = hand_set(nn.Linear(4, 3), weight=[[1.0, 0, -1, 2], [2, 1, 1, 0], [0, 0, 0, 0]], bias=[1.0, 0.5, 0.0])
     layers = {"flatten1": nn.Flatten(), "dropout1": nn.Dropout(), "relu1": nn.ReLU(), "output": dense}
-    return Trace.record(sequence(**layers), 1 + arange(2, 1, 2), np.array(["no", "yes", "maybe"]))
+    return Trace.record(sequential(**layers), 1 + arange(2, 1, 2), np.array(["no", "yes", "maybe"]))
 
 
 def test_evidence_by_hand():
@@ -1283,7 +1275,7 @@ def test_evidence_adds_up(trace, k):
 
 def test_features_that_are_no_flattened_maps_have_no_cell(zoo):
     assert zoo.evidence(k=1).top[0].cell is None  # another dense layer comes before
-    flat = record(arange(1, 1, 3), flatten1=nn.Flatten(), block1=sequence(out=nn.Linear(3, 2)))
+    flat = record(arange(1, 1, 3), flatten1=nn.Flatten(), block1=sequential(out=nn.Linear(3, 2)))
     assert [contribution.cell for contribution in flat.evidence(k=3).top] != [None] * 3
 
 

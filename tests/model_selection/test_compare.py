@@ -25,6 +25,7 @@ from cnnclf import CNNClassifier, compare_architectures
 from cnnclf.architectures._summary import LayerSummary
 from cnnclf.model_selection._compare import warm_up
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
+from helpers import exactly, run_in_child
 
 NAMES = ["tiny", "lenet5"]
 
@@ -32,10 +33,6 @@ NAMES = ["tiny", "lenet5"]
 def quick(**parameters):
     """Two epochs, seeded."""
     return CNNClassifier(**({"max_epochs": 2, "random_state": 0} | parameters))
-
-
-def exactly(sentence):
-    return rf"\A{re.escape(sentence)}\Z"
 
 
 def accuracies(comparison):
@@ -255,6 +252,7 @@ def test_a_line_for_each_fit(some, capfd):
 # Parallel jobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_jobs_at_the_same_time_give_the_same_bits(backend, comparison, some):
     with parallel_config(backend=backend):
@@ -267,8 +265,9 @@ def test_jobs_at_the_same_time_give_the_same_bits(backend, comparison, some):
             assert [row["valid_loss"] for row in here.history] == [row["valid_loss"] for row in there.history]
 
 
+@pytest.mark.slow
 def test_processes_that_are_forked_from_one_that_has_fitted():
-    # On its own, since torch hangs in a fork of a process in which it has run several threads.
+    # In a child, since torch hangs in a fork of a process in which it has run several threads.
     program = """
 from cnnclf import CNNClassifier, compare_architectures, load_digits
 from joblib import parallel_config
@@ -279,7 +278,8 @@ with parallel_config(backend="multiprocessing"):
     there = compare_architectures(X, y, ["lenet5"], cv=2, estimator=clf, n_jobs=2)
 assert here.results[0].accuracies == there.results[0].accuracies
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    run = run_in_child(program)
+    assert run.returncode == 0, run.stderr
 
 
 # Figures
@@ -515,6 +515,7 @@ def test_a_function_is_known_by_what_it_does(one, same, other, some, tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_a_function_is_known_in_another_process(some, tmp_path):
     # A set of strings has another order in each process.
     program = """
@@ -636,6 +637,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_lies_where_the_call_is_made_though_the_workers_were_started_elsewhere(
     some, tmp_path, monkeypatch
 ):
@@ -653,6 +655,7 @@ def uninterrupted(digits):
     return cross_validated(*digits, names=["lenet5", "compact"], max_epochs=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_after_ctrl_c_a_comparison_goes_on_where_it_was_stopped(n_jobs, digits, uninterrupted, tmp_path):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(n_jobs)]

@@ -12,6 +12,7 @@ from scipy.stats import tstd
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.plots import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
 from cnnclf.plots._style import COLOURS, MARKERS
+from helpers import texts
 
 CURVES = {"tiny": [[0.90, 0.96, 0.98], [0.92, 0.97, 0.99]], "lenet5": [[0.2, 0.94, 0.96], [0.5, 0.95, 0.97]]}
 
@@ -23,10 +24,6 @@ def result(name, n_parameters, n_multiply_adds):
 
 
 COMPARISON = Comparison((result("tiny", 9_000, 2_000_000), result("lenet5", 61_706, 416_520)), 2)
-
-
-def texts(ax):
-    return [text.get_text() for text in ax.texts]
 
 
 def test_each_fold_is_a_thin_line_and_their_mean_a_thick_one_in_a_panel_of_the_architecture():

@@ -41,6 +41,7 @@ from cnnclf.plots._evaluation import confusion_colours
 from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
 from cnnclf.plots._trace import as_pictures
 from cnnclf.plots._training import TrainingCurvesDisplay
+from helpers import texts
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.8, "valid_loss": 0.6, "valid_accuracy": 0.7},
@@ -85,10 +86,6 @@ DISPLAYS = {
     "cost": lambda ax=None: AccuracyCostDisplay({"tiny": 9000}, {"tiny": [0.9, 0.8]}).plot(ax),
 }
 ONE_AXES = [name for name in DISPLAYS if name not in ("curves", "fold_curves")]
-
-
-def texts(ax):
-    return [text.get_text() for text in ax.texts]
 
 
 def contrast(foreground, background):

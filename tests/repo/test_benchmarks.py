@@ -15,8 +15,9 @@ from cnnclf.architectures._network import build_module
 from cnnclf.training._batches import Rows
 from cnnclf.training._data import arrange, as_tensor, measure
 from cnnclf.training._runtime import session
+from helpers import ROOT
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 # inference.py needs OpenVINO, keras_convnet.py Keras.
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("inference", "keras_convnet"))
 MACHINE = {"cpu": "Zen", "cores": 2, "versions": {"python": "3.11.7"}}
@@ -47,12 +48,14 @@ def test_every_file_of_figures_has_the_script_that_wrote_it(name):
 RENDERED = [name.removesuffix(".json") for name in files("json") if name != "inference.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RENDERED)
 def test_every_table_is_what_its_figures_make(name):
     figures = json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
     assert (BENCHMARKS / f"{name}.md").read_text(encoding="utf-8") == import_module(name).render(figures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_examples_in_docstrings_hold(name):
     assert doctest.testmod(import_module(name)).failed == 0
@@ -178,6 +181,7 @@ def test_the_picture_names_each_side_and_draws_ours_first():
     assert names == list(comparison()["sides"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "n_parameters"), [("skorch, the layers of Keras", 34_826), ("skorch, the layers of compact", 147_194)]
 )
@@ -198,6 +202,7 @@ def test_a_skorch_side_trains_the_layers_that_its_name_says(side, n_parameters, 
 # overhead
 
 
+@pytest.mark.slow
 def test_the_bare_loop_has_the_arithmetic_of_fit_to_the_bit():
     X = np.random.default_rng(0).integers(0, 256, (100, 28, 28), np.uint8)
     y = np.arange(100) % 10
@@ -251,6 +256,7 @@ def store(run, work, probabilities, **record):
     path.write_text(json.dumps({"seed": run.seed, "n_parameters": 7, "cpu_seconds": 60.0} | record), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_found_by_all_that_decides_it_and_not_trained_again(tmp_path):
     accuracy = import_module("accuracy")
     run = accuracy.Run({"architecture": "compact", "max_epochs": 1}, 0, 0)
@@ -267,6 +273,7 @@ def test_a_finished_run_is_found_by_all_that_decides_it_and_not_trained_again(tm
     assert accuracy.carry_out(run, tmp_path)["accuracy"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_committee_is_the_mean_of_its_members_probabilities(tmp_path):
     accuracy = import_module("accuracy")
     runs = [accuracy.Run({"architecture": "compact"}, seed, 0) for seed in range(3)]
@@ -277,6 +284,7 @@ def test_a_committee_is_the_mean_of_its_members_probabilities(tmp_path):
     assert accuracy.committee(runs, tmp_path, np.array([0])) == {"members": 3, "accuracy": 1.0, "five_views": 1.0}
 
 
+@pytest.mark.slow
 def test_every_recipe_with_two_finished_seeds_has_a_committee_under_its_name(tmp_path, monkeypatch):
     accuracy = import_module("accuracy")
     monkeypatch.setattr(accuracy, "load_mnist", lambda split: (None, np.array([0])))
@@ -356,6 +364,7 @@ def test_without_a_gpu_there_is_one_sentence(monkeypatch, capsys):
     assert capsys.readouterr().out == "There is no CUDA GPU here: nothing was measured.\n"
 
 
+@pytest.mark.slow
 def test_with_a_gpu_there_are_seconds_and_shares_of_the_bare_loop(monkeypatch, capsys):
     gpu = import_module("gpu")
     rng = np.random.default_rng(0)

@@ -6,6 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from helpers import ROOT
+
+pytestmark = pytest.mark.slow
+
 
 def run_a_browser_test(folder, *programs, ci):
     """Run a test that asks for the browser, with no programs on the path but the ones named."""
@@ -18,7 +24,7 @@ def run_a_browser_test(folder, *programs, ci):
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", f"--rootdir={folder}", "test_page.py"],
         cwd=folder,
-        env=environment | {"PATH": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])} | ci,
+        env=environment | {"PATH": str(folder), "PYTHONPATH": str(ROOT)} | ci,
         capture_output=True,
         text=True,
     )

@@ -17,10 +17,13 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from skorch.callbacks import Callback
 
 from cnnclf import CNNClassifier
+from helpers import ROOT
+
+pytestmark = pytest.mark.slow
 
 distributed = pytest.importorskip("distributed", reason="needs Dask's workers: pip install distributed")
 
-PAGE = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import cnnclf
 from cnnclf.cli import _main as cli
 from cnnclf.plots import _evaluation as plots
+from helpers import ROOT
 from tests.repo.test_layout import MAY_IMPORT, PACKAGE
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 
@@ -72,6 +72,7 @@ def assert_shown(printed: str, shown: str) -> None:
 RUN_HERE = [page for page in PAGES if has_code(page) and page not in RUN_ELSEWHERE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN_HERE)
 def test_every_block_of_a_page_runs_in_order(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

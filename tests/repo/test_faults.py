@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from cnnclf._utils.files import write_atomically
 from cnnclf.architectures._table import find_architecture
 from cnnclf.training._callbacks import Progress, StopEarly
 from cnnclf.training._net import Net
+from helpers import EndAfter, exactly, untimed
 
 N_EPOCHS = 4
 
@@ -33,14 +33,6 @@ N_EPOCHS = 4
 def quick(**parameters):
     """Four epochs, seeded."""
     return CNNClassifier(**({"architecture": "tiny", "max_epochs": N_EPOCHS, "random_state": 0} | parameters))
-
-
-def exactly(sentence):
-    return rf"\A{re.escape(sentence)}\Z"
-
-
-def untimed(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
 def same_bits(clf, other, X):
@@ -62,6 +54,7 @@ def held_out(few_digits):
 # Threads
 
 
+@pytest.mark.slow
 def test_eight_threads_with_batches_of_all_sizes_get_what_one_gets(some, few_digits, tmp_path):
     quick(max_epochs=1).fit(*some).to_onnx(tmp_path / "digits.onnx")
     clf, X = ONNXClassifier(tmp_path / "digits.onnx"), few_digits[2]
@@ -85,6 +78,7 @@ def test_eight_threads_with_batches_of_all_sizes_get_what_one_gets(some, few_dig
 # Killed processes
 
 
+@pytest.mark.slow
 def test_a_search_whose_worker_is_killed_is_an_error_and_never_a_score(few_digits, tmp_path):
     X, y, *_ = few_digits
     marker = tmp_path / "killed"
@@ -111,6 +105,7 @@ def test_a_search_whose_worker_is_killed_is_an_error_and_never_a_score(few_digit
     assert same_bits(search, undisturbed, X)
 
 
+@pytest.mark.slow
 def test_a_comparison_whose_worker_is_killed_goes_on_to_the_undisturbed_scores(some, tmp_path):
     folder, marker = tmp_path / "fits", tmp_path / "killed"
 
@@ -144,6 +139,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_file_whose_writer_is_killed_is_the_old_or_the_new_one(tmp_path):
     path = tmp_path / "model"
     contents = bytes(4_000_000), b"1" * 4_000_000
@@ -187,17 +183,6 @@ class CtrlC(Callback):
         self.strike("after a step" if training else "in validation", net)
 
 
-class EndAfter(Callback):
-    """What ends training by a callback's decision."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            raise KeyboardInterrupt
-
-
 KINDS = {
     "plain": {},
     "averaging": {"weight_averaging": True},
@@ -211,6 +196,7 @@ def interrupted_in(epoch):
     return exactly(f"Training interrupted by user in epoch {epoch}; the estimator is usable.")
 
 
+@pytest.mark.slow
 @kinds
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_the_history_of_an_interrupted_fit_is_that_of_its_whole_epochs(epoch, parameters, some, held_out, tmp_path):
@@ -475,6 +461,7 @@ print(sha256.hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "environment"),
     [

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 import hostile
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
+from helpers import run_in_child
 from hostile import HOSTILE, MARK, place
+
+pytestmark = pytest.mark.slow
 
 PACKAGE = Path(hostile.digest.__file__).parent.parent
 SCRIPT = hostile.__file__
@@ -275,7 +278,7 @@ def test_no_module_can_run_what_it_reads():
 
 
 OFFLINE = """
-import socket, sys
+import socket
 def refuse(*arguments, **named):
     raise AssertionError("the network was used")
 socket.create_connection = socket.getaddrinfo = socket.socket.__init__ = refuse
@@ -285,12 +288,12 @@ for name in cnnclf.__all__:
     getattr(cnnclf, name)
 import cnnclf.cli._main, cnnclf.report._write
 X = np.zeros((1, 4, 4), np.uint8)
-for clf in cnnclf.CNNClassifier.load(sys.argv[1] + ".cnn"), cnnclf.ONNXClassifier(sys.argv[1] + ".onnx"):
+for clf in cnnclf.CNNClassifier.load({good!r} + ".cnn"), cnnclf.ONNXClassifier({good!r} + ".onnx"):
     print(*clf.predict(X))
 """
 
 
 def test_importing_and_predicting_use_no_network(corpus):
-    run = subprocess.run([sys.executable, "-c", OFFLINE, str(corpus[0] / "good")], capture_output=True, text=True)
+    run = run_in_child(OFFLINE.format(good=str(corpus[0] / "good")))
     assert (run.returncode, run.stderr) == (0, "")
     assert len(run.stdout.split()) == 2

@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import cnnclf
+from helpers import run_in_child
 
 PACKAGE = Path(cnnclf.__file__).parent
 FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
@@ -203,6 +203,7 @@ def test_a_name_loads_what_it_needs_and_no_more(statement, unneeded):
     assert not unneeded & loaded_by(statement)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_user", [None, "0"])
 def test_importing_changes_nothing_in_the_process(by_user):
     """What torch and others change when they are imported is theirs."""
@@ -218,9 +219,8 @@ from cnnclf import CNNClassifier, Evaluation, ONNXClassifier
 import onnxruntime
 assert state() == before, (before, state())
 """
-    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    environment |= {} if by_user is None else {"ORT_DISABLE_TELEMETRY": by_user}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    run = run_in_child(program, ORT_DISABLE_TELEMETRY=by_user)
+    assert run.returncode == 0, run.stderr
 
 
 def test_onnx_runtime_is_imported_in_one_place_that_keeps_it_quiet():

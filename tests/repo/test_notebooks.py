@@ -10,7 +10,9 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-FOLDER = Path(__file__).parents[2] / "notebooks"
+from helpers import ROOT
+
+FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
@@ -89,6 +91,7 @@ _ = clf.fit(X[:128], y[:128])""",
     assert silent == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_on_the_digits(name, tmp_path, monkeypatch):
     notebook = read(name)
@@ -175,6 +178,7 @@ def test_parameters_are_replaced_where_the_notebook_has_them():
     assert [cell.source for cell in notebook.cells] == ["DATASET", "DATASET = 'digits'\nDEPTH = 3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "said"),
     [
@@ -189,6 +193,7 @@ def test_a_cell_that_fails_or_warns_is_shown(source, said, tmp_path, monkeypatch
     assert re.search(said, failure.value.msg, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_running_in_place_keeps_a_notebook_that_fails_and_rewrites_one_that_does_not(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(FOLDER)
     execute = import_module("execute")

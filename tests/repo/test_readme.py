@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 import cnnclf
 from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.cli import _main as cli
+from helpers import ROOT
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEADING = "## From a clone to a page that reads your handwriting\n"
 ELSEWHERE = README[README.index(HEADING) :].partition("\n## ")[0]
 BLOCKS = re.findall(r"```python\n(.*?)```", README.replace(ELSEWHERE, ""), flags=re.DOTALL)
@@ -52,6 +53,7 @@ SHORTER = {
 RUN_ELSEWHERE = ("make report", "make test", "cnnclf app")  # acceptance/test_newcomer.py, CI, cli/test_app.py
 
 
+@pytest.mark.slow
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command that is shown runs, those of the five steps in `acceptance/test_newcomer.py`."""
     monkeypatch.chdir(tmp_path)
@@ -75,6 +77,7 @@ def test_architectures_are_all_there_with_their_parameters() -> None:
     assert rows == [(name, f"{architecture.n_parameters:,}") for name, architecture in ARCHITECTURES.items()]
 
 
+@pytest.mark.slow
 def test_other_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}

@@ -1,7 +1,6 @@
 """pyproject.toml and the two files of exact versions, those of today and the lowest, agree."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -9,8 +8,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from cnnclf._utils.extras import LIBRARIES
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 OF_USERS = ("cli", "data", "report", "skl2onnx", "xlsx")  # the extras that `all` brings together

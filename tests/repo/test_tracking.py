@@ -1,15 +1,14 @@
 """``docs/tracking.md``: its programs, run as they stand, and what they leave in MLflow's store and TensorBoard's."""
 
 import re
-from pathlib import Path
 
 import pytest
 from skorch.callbacks import Callback
 
 from cnnclf import CNNClassifier
-from tests.acceptance.test_serving import need, run_python
+from helpers import ROOT, need, run_python
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tracking.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "tracking.md").read_text(encoding="utf-8")
 SECTIONS = {text.partition("\n")[0]: text for text in PAGE.split("\n## ")[1:]}
 
 

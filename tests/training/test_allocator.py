@@ -12,6 +12,8 @@ from cnnclf import CNNClassifier
 from cnnclf.training import _allocator as allocator
 from cnnclf.training._allocator import FIXED, HIGHEST_ADJUSTED, WHILE_TRAINING, KeptMemory, thresholds_outside
 
+pytestmark = pytest.mark.slow
+
 ON_GLIBC = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()) else None
 
 # Sixteen blocks of 1 MiB are taken, filled and freed, ten times over; each page that comes from the system anew is a

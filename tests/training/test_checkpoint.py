@@ -2,10 +2,8 @@
 
 import itertools
 import json
-import multiprocessing
 import os
 import pickle
-import re
 import signal
 import threading
 import time
@@ -30,6 +28,7 @@ from cnnclf.training._net import Net
 from cnnclf.training._runtime import session
 from cnnclf.training._schedules import OPTIMIZERS
 from cnnclf.training._snapshot import OPTIMIZER_STATE
+from helpers import CHILDREN, EndAfter, exactly, untimed
 
 N_EPOCHS, N_STEPS = 4, 3  # of `quick` on the 60 rows of `some`, in batches of 20
 
@@ -37,10 +36,6 @@ N_EPOCHS, N_STEPS = 4, 3  # of `quick` on the 60 rows of `some`, in batches of 2
 def quick(**parameters):
     """Four short epochs, seeded, but for what is asked for."""
     return CNNClassifier(**({"max_epochs": N_EPOCHS, "batch_size": 20, "random_state": 0} | parameters))
-
-
-def exactly(sentence):
-    return rf"\A{re.escape(sentence)}\Z"
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +52,6 @@ def same(clf, other):
         and all(torch.equal(ours[name], theirs[name]) for name in ours)
         and untimed(clf.history_) == untimed(other.history_)
     )
-
-
-def untimed(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
 class Stopped(BaseException):
@@ -261,17 +252,6 @@ def test_the_progress_bar_may_come_later_and_begins_where_training_does(some, tm
     monkeypatch.setattr(_callbacks, "tqdm", bar)
     assert same(quick(checkpoint=tmp_path, verbose=1).fit(*some), quick().fit(*some))
     assert [(kwargs["initial"], kwargs["total"]) for kwargs in bars] == [(N_STEPS, N_EPOCHS * N_STEPS)]
-
-
-class EndAfter(Callback):
-    """Ends training as skorch's callbacks do."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, net, **kwargs):
-        if len(net.history) == self.epoch:
-            raise KeyboardInterrupt
 
 
 def test_a_fit_that_a_callback_has_ended_is_finished(some, tmp_path):
@@ -891,10 +871,10 @@ def fit_and_die(folder, epoch, moment, some):
     quick(weight_averaging=True, augment="shift", checkpoint=folder).fit(*some)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "moment"), [(2, "half a file"), (1, "unnamed"), (3, "named")])
 def test_a_killed_process_leaves_what_another_goes_on_from(epoch, moment, some, tmp_path):
-    spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=fit_and_die, args=(tmp_path, epoch, moment, some))
+    process = CHILDREN.Process(target=fit_and_die, args=(tmp_path, epoch, moment, some))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.training._inference import rows_alike, rows_at_once
+from helpers import ROOT
 
 # As an AVX2 laptop computes, on every x86 processor that has more.
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -91,10 +91,11 @@ def test_a_row_is_answered_alike_at_every_place_of_every_batch(name):
 
 def run(program, **environment):
     """Run a program in another process, since libraries look at their variables when they are loaded."""
-    root = Path(__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
+        | environment,
         capture_output=True,
         text=True,
     )
@@ -102,12 +103,14 @@ def run(program, **environment):
     return run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [AVX2, {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}], ids=["all of AVX2", "MKL alone"])
 def test_a_row_is_answered_alike_on_an_avx2_processor(variables):
     program = "import tests.training.test_inference as t\nfor name in t.NETWORKS: t.check(name)"
     run(program, **variables)
 
 
+@pytest.mark.slow
 def test_scikit_learns_check_of_the_order_of_rows_on_an_avx2_processor():
     program = """
 from sklearn.utils.estimator_checks import check_methods_sample_order_invariance, check_methods_subset_invariance
@@ -161,6 +164,7 @@ def test_the_largest_activation_is_found_within_a_layer():
     assert rows_at_once(Wide(), torch.rand(2, 1, 1, 1)) == 16  # 2²⁶ / 2²²
 
 
+@pytest.mark.slow
 def test_memory_of_a_prediction_is_bounded_by_bytes():
     # What leaves the first layer of an image is 16 × 156 × 156 floats, 1.56 MB: of all images 399 MB, of a slice
     # 64 MiB, and two or three of them are alive at a time.

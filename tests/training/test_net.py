@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from skorch.callbacks import Callback
@@ -23,8 +23,7 @@ from cnnclf.training._network import cheapest_order, steps_to_one_column
 from cnnclf.training._recognition import hash_rows
 from cnnclf.training._runtime import choose_device, choose_precision, session
 from cnnclf.training._schedules import SCHEDULES, cosine, one_cycle
-
-unhurried = settings(deadline=None)  # on a busy machine one example may take longer than Hypothesis allows
+from helpers import unhurried
 
 
 def make_net(module, **changes):
