@@ -39,11 +39,7 @@ def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, 
         dataset = find_dataset(clf)
     name, X, y = load_for(clf, dataset, training=False)
     if dataset == "digits":
-        typer.echo(
-            "The test images are the fifth of each class that `cnnclf report` holds out; "
-            "a network that was trained in another way may have seen them.",
-            err=True,
-        )
+        typer.echo("The test images are the fifth of each class that `cnnclf report` holds out.", err=True)
     return name, X, y
 
 
