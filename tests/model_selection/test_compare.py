@@ -629,7 +629,7 @@ PROGRAM = """
 import sys
 from cnnclf import CNNClassifier, compare_architectures, load_digits
 X, y = load_digits()
-estimator = CNNClassifier(max_epochs=5, random_state=0)
+estimator = CNNClassifier(max_epochs=3, random_state=0)
 if __name__ == "__main__":
     compare_architectures(
         X, y, ["lenet5", "compact"], cv=3, estimator=estimator, n_jobs=int(sys.argv[2]), checkpoint=sys.argv[1]
@@ -652,7 +652,7 @@ def test_a_checkpoint_lies_where_the_call_is_made_though_the_workers_were_starte
 
 @pytest.fixture(scope="module")
 def uninterrupted(digits):
-    return cross_validated(*digits, names=["lenet5", "compact"], max_epochs=5)
+    return cross_validated(*digits, names=["lenet5", "compact"], max_epochs=3)
 
 
 @pytest.mark.slow
@@ -670,7 +670,7 @@ def test_after_ctrl_c_a_comparison_goes_on_where_it_was_stopped(n_jobs, digits, 
 
     before = {path: path.read_bytes() for path in tmp_path.glob("*.json")}
     assert 1 <= len(before) < 6
-    arguments = {"names": ["lenet5", "compact"], "cv": 3, "estimator": quick(max_epochs=5)}
+    arguments = {"names": ["lenet5", "compact"], "cv": 3, "estimator": quick(max_epochs=3)}
     resumed = compare_architectures(*digits, **arguments, checkpoint=tmp_path)
     assert len(list(tmp_path.glob("*.json"))) == 6
     assert {path: path.read_bytes() for path in before} == before

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -422,16 +423,15 @@ def test_another_version_processor_or_number_of_threads_is_refused(begun, some, 
 
 def test_functions_differ_by_their_code(some, tmp_path):
     quick(architecture=dropout_net, checkpoint=tmp_path, max_epochs=1).fit(*some)
-    names = (
-        r"architecture was test_checkpoint\.dropout_net \(code \w{8}\) and is test_checkpoint\.other_net \(code \w{8}\)"
-    )
+    here = re.escape(__name__)
+    names = rf"architecture was {here}\.dropout_net \(code \w{{8}}\) and is {here}\.other_net \(code \w{{8}}\)"
     with pytest.raises(ValueError, match=names):
         quick(architecture=other_net, checkpoint=tmp_path, max_epochs=1).fit(*some)
 
 
 def test_callbacks_differ_by_class_and_parameters(some, tmp_path):
     quick(callbacks=[("end", EndAfter(2)), LRScheduler], lr_schedule="constant", checkpoint=tmp_path).fit(*some)
-    named = r"\[\['end', \[test_checkpoint\.EndAfter \(code \w{8}\), {'epoch': %d}\]\], skorch.*LRScheduler .*\]"
+    named = r"\[\['end', \[helpers\.EndAfter \(code \w{8}\), {'epoch': %d}\]\], skorch.*LRScheduler .*\]"
     with pytest.raises(ValueError, match=f"fit: callbacks was {named % 2} and is {named % 3}. Go on"):
         quick(callbacks=[("end", EndAfter(3)), LRScheduler], lr_schedule="constant", checkpoint=tmp_path).fit(*some)
 
