@@ -15,14 +15,16 @@ BENCHMARKS := time_to_accuracy accuracy float32 overhead scaling other_data allo
 FUZZ_SECONDS ?= 60
 # To compute as a processor with AVX2 and no more, and the tests in which it would be seen: those that train.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
-TESTS_THAT_TRAIN := classifier/test_sklearn_checks classifier/test_classifier cli/test_main model_selection/test_compare \
-	onnx/test_export classifier/test_test_time training/test_net
+OF_THE_COMMAND := cli/test_main
+OF_THE_CLASSIFIER := $(addprefix classifier/test_,classifier validation going_on progress checks)
+TESTS_THAT_TRAIN := $(OF_THE_CLASSIFIER) classifier/test_sklearn_checks classifier/test_test_time \
+	model_selection/test_compare onnx/test_export training/test_net $(OF_THE_COMMAND)
 # The tests with the lowest versions that pyproject.toml allows: of what trains, exports, reports, and runs commands.
 LOWEST := .venv-lowest/bin
 READY_AT_LOWEST := .venv-lowest/.ready
-TESTS_AT_LOWEST := classifier/test_classifier cli/test_main cli/test_completion datasets/test_mnist onnx/test_classifier \
-	onnx/test_export classifier/test_persistence images/test_pictures plots/test_evaluation evaluation/test_predictions \
-	report/test_write inspection/test_xlsx
+TESTS_AT_LOWEST := $(OF_THE_CLASSIFIER) classifier/test_persistence $(OF_THE_COMMAND) cli/test_completion \
+	datasets/test_mnist onnx/test_classifier onnx/test_export images/test_pictures plots/test_evaluation \
+	evaluation/test_predictions report/test_write inspection/test_xlsx
 # Exact versions for every install, those of isolated builds included.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 

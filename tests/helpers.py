@@ -14,7 +14,9 @@ from collections import OrderedDict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from skorch.callbacks import Callback
 from torch import nn
@@ -66,6 +68,59 @@ class EndAfter(Callback):
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) == self.epoch:
             raise KeyboardInterrupt
+
+
+# A classifier
+
+
+def quick(architecture="compact", **parameters):
+    """One epoch, seeded, but for what is asked for."""
+    from cnnclf import CNNClassifier
+
+    return CNNClassifier(architecture, **({"max_epochs": 1, "random_state": 0} | parameters))
+
+
+def same_bits(clf, other, X, X_other=None):
+    """Whether two fitted classifiers give the same probabilities, bit for bit."""
+    a, b = clf.predict_proba(X), other.predict_proba(X if X_other is None else X_other)
+    return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def cross_entropy(clf, X, y, weight=None):
+    """The weighted mean of −ln p of the true class, from logits in float64, so that no probability is rounded to 0."""
+    logits = clf.decision_function(X).astype(np.float64)
+    log_p = logits[np.arange(len(y)), y] - np.logaddexp.reduce(logits, axis=1)
+    return -np.average(log_p, weights=weight)
+
+
+STRANGERS = "Expected every label of {} to be one of the classes {}; got {}. Leave those rows out, or fit with them."
+
+
+class Seen(Callback):
+    """Note the labels of each batch, of training (True) and of validation (False), and where torch stood then."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.labels = {True: [], False: []}
+        self.n_threads = set()
+
+    def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+        self.labels[training] += batch[1].tolist()
+        self.n_threads.add(torch.get_num_threads())
+
+
+class Interrupt(Callback):
+    """The user's Ctrl-C in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training and len(net.history) == self.epoch and len(net.history[-1, "batches"]) == 2:
+            raise KeyboardInterrupt
+
+
+def layers(*modules, **named):
+    return lambda image_shape, n_classes: nn.Sequential(*modules) if modules else nn.Sequential(OrderedDict(named))
 
 
 # The command line
