@@ -15,7 +15,7 @@ BENCHMARKS := time_to_accuracy accuracy float32 overhead scaling other_data allo
 FUZZ_SECONDS ?= 60
 # To compute as a processor with AVX2 and no more, and the tests in which it would be seen: those that train.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
-OF_THE_COMMAND := cli/test_main
+OF_THE_COMMAND := cli/test_main cli/test_models
 OF_THE_CLASSIFIER := $(addprefix classifier/test_,classifier validation going_on progress checks)
 TESTS_THAT_TRAIN := $(OF_THE_CLASSIFIER) classifier/test_sklearn_checks classifier/test_test_time \
 	model_selection/test_compare onnx/test_export training/test_net $(OF_THE_COMMAND)
