@@ -326,8 +326,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         check_parameters(self)
         if is_exactly(self.class_weight, "balanced"):
             raise ValueError(
-                "class_weight='balanced' needs all labels at once, which partial_fit does not have; "
-                "pass a dict from class to weight."
+                "Expected class_weight to be None or a dict, as partial_fit never has all labels at once; "
+                "got 'balanced'. Pass a dict from class to weight."
             )
         goes_on = hasattr(self, "net_")
         classes = check_classes(classes, self.classes_ if goes_on else None)
@@ -421,7 +421,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
     def _check_validation_data(self, X_val: Any, y_val: Any) -> Labelled | None:
         if (X_val is None) != (y_val is None):
             missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"Validation data needs both X_val and y_val; {missing} is missing.")
+            raise ValueError(f"Expected both X_val and y_val; got no {missing}. Pass both, or neither.")
         if X_val is None:
             return None
         pixels = self._check_images(X_val)

@@ -76,9 +76,11 @@ def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDAr
     """Resolve the classes of a partial fit: given in the first call, the same ever after."""
     if known is None:
         if classes is None:
-            raise ValueError("classes must be passed in the first call of partial_fit: all labels that will ever come.")
+            raise ValueError(
+                "Expected classes in the first call of partial_fit; got none. Pass all labels of all calls."
+            )
         if np.size(classes) == 0:
-            raise ValueError("classes must hold at least one label; got [].")
+            raise ValueError("Expected classes to hold at least one label; got []. Pass all labels of all calls.")
         return np.unique(read_labels(classes, "classes"))
     if classes is not None and not np.array_equal(np.unique(read_labels(classes, "classes")), known):
         raise ValueError(

@@ -106,7 +106,8 @@ def make_estimator(cls: Any, state: Mapping[str, Any], architecture: Callable[..
         )
     if saved is not None and (not isinstance(saved, str) or architecture is not None):
         raise ValueError(
-            f"the saved architecture is {quote(saved)}; got architecture={quote(architecture)}. Load it without."
+            f"Expected no architecture beside that of the file, {quote(saved)}; got {quote(architecture)}. "
+            "Load it without."
         )
     if isinstance(weights, list):
         weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
@@ -233,7 +234,7 @@ def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
             ) from error
         raise ValueError(f"expected {EXPECTED}; it cannot be read as one ({error}). Save the model again.") from error
     if not isinstance(told, dict):
-        raise ValueError(f"expected {EXPECTED}; it is a safetensors file without {KEY!r} metadata.")
+        raise ValueError(f"expected {EXPECTED}; got a safetensors file without {KEY!r} metadata. Give another file.")
     if told.get("schema") != SCHEMA:
         raise ValueError(
             f"expected schema {SCHEMA}; got {quote(told.get('schema'))}. "

@@ -81,4 +81,6 @@ def find_recipe(name: str) -> dict[str, Any]:
     """
     if name in RECIPES:
         return RECIPES[name]
-    raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; got {quote(name)}.{did_you_mean(name, RECIPES)}")
+    raise ValueError(
+        f"Expected recipe to be one of {', '.join(RECIPES)}; got {quote(name)}.{did_you_mean(name, RECIPES)}"
+    )

@@ -211,7 +211,7 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
 def check_reach(reach: object) -> None:
     """Check that it is a whole number above zero."""
     if isinstance(reach, bool) or not isinstance(reach, numbers.Integral) or reach < 1:
-        raise ValueError(f"reach must be an integer of at least 1; got {quote(reach)}.")
+        raise ValueError(f"Expected reach to be a whole number, 1 or more; got {quote(reach)}. Change reach.")
 
 
 def shifted(array: NDArray[Any], layout: ImageLayout, reach: int) -> Iterator[NDArray[Any]]:

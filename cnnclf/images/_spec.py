@@ -70,13 +70,13 @@ class InputSpec(ImageLayout):
             raise ValueError(f"Expected of its input {', '.join(names)}; got other parts. Save the model again.")
         for name, (is_valid, expected) in SPEC_PARTS.items():
             if not is_valid(told[name]):
-                raise ValueError(f"{name} must be {expected}; got {quote(told[name])}. Save the model again.")
+                raise ValueError(f"Expected {name} to be {expected}; got {quote(told[name])}. Save the model again.")
         parts: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in told.items()}
         spec = cls(**parts)
         if infer_layout(spec.input_shape, spec.image_shape).channels_last != spec.channels_last:
-            raise ValueError("channels_last must be as the shapes say; got the other. Save the model again.")
+            raise ValueError("Expected channels_last to be as the shapes say; got the other. Save the model again.")
         if not len(spec.mean) == len(spec.std) == spec.image_shape[0]:
-            raise ValueError("mean and std must be one number per channel; got others. Save the model again.")
+            raise ValueError("Expected mean and std to be one number per channel; got others. Save the model again.")
         return spec
 
 

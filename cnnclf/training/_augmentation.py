@@ -228,6 +228,7 @@ class Compose:
             if not isinstance(x, torch.Tensor) or x.shape != shape:
                 got = tuple(x.shape) if isinstance(x, torch.Tensor) else quote(x)
                 raise ValueError(
-                    f"augment must give a batch, a tensor of the shape it was given, {tuple(shape)}; got {got}."
+                    f"Expected augment to return a tensor of the shape it was given, {tuple(shape)}; got {got}. "
+                    "Change the function."
                 )
         return x

@@ -159,7 +159,7 @@ def open_checkpoint(clf: Any, training_data: str, validation_data: str | None) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise ValueError(f"checkpoint must be a folder; {folder} is a file. Pass another name.") from None
+        raise ValueError(f"Expected checkpoint to be a folder; {folder} is a file. Pass another name.") from None
     except OSError as error:
         raise OSError(
             f"{folder} could not be made ({error.strerror}), so nothing was trained. Pass another folder as checkpoint."
@@ -199,13 +199,15 @@ def find_newest(folder: Path, decides: Mapping[str, Any]) -> Generation | None:
     newest = next(filter(None, map(read_generation, paths)), None)
     if newest is None:
         if paths:
-            raise ValueError(f"Every checkpoint in {folder} is damaged. Delete the folder to start anew.")
+            raise ValueError(
+                f"Expected a whole checkpoint in {folder}; got damaged ones alone. Delete it to start anew."
+            )
         return None
     different = differences(newest.decides, decides)
     if different:
         raise ValueError(
-            f"checkpoint {folder} is of another fit: {different}. Go on as it was begun, delete the folder to "
-            f"start anew, or pass another one; {ANY_FIT} in its name gives each fit a folder of its own."
+            f"Expected a checkpoint of this fit; {folder} has another: {different}. Go on as it was begun, delete it "
+            f"to start anew, or pass another one; {ANY_FIT} in its name gives each fit a folder of its own."
         )
     if newest.path != paths[0]:
         # This function, open_checkpoint, fit, and who called that.

@@ -200,7 +200,7 @@ def split_rows(
     candidates = np.flatnonzero(r < n - 1)
     if not len(candidates):
         raise ValueError(
-            "early_stopping needs two different rows of a class, one to learn from and one to validate on; "
+            "Expected two different rows of a class for early_stopping, one to train on and one to validate on; "
             f"got n_samples={len(order)}, all of different classes or equal. "
             "Pass more rows, or X_val and y_val, or early_stopping=False."
         )
@@ -232,7 +232,7 @@ def class_weights(
         # Some of the classes may be missing here, as in a fold; a stranger beside a class left out is a misspelling.
         if left_out and strangers:
             raise ValueError(
-                f"class_weight names {quote_all(strangers)}, which y does not have, and leaves out "
+                f"Expected class_weight to name the classes of y; got {quote_all(strangers)} and nothing for "
                 f"{quote_all(left_out)}. Name the classes as y does."
             )
         for label, weight in class_weight.items():
@@ -243,7 +243,7 @@ def class_weights(
         present = sums > 0
         weights[present] = sums.sum() / (present.sum() * sums[present])
     if not weights[visited].any():
-        raise ValueError(f"class_weight={quote(class_weight)} gives every row weight 0; give some class more.")
+        raise ValueError(f"Expected some class_weight above 0; got {quote(class_weight)}. Give some class more.")
     return weights
 
 

@@ -77,8 +77,9 @@ def describe_fit(clf: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
             named[name] = canonical(value)
         except (TypeError, ValueError, RecursionError):  # also of a function's closure: an empty cell, a circle
             raise ValueError(
-                f"checkpoint must tell from {name} whether a fit is the same; {name}={quote(getattr(clf, name))} does "
-                f"not tell. Pass {name} as {NAMEABLE.get(name, 'plain values')}, or checkpoint=None."
+                f"Expected a checkpoint's {name} to have a name that a file can hold; got "
+                f"{name}={quote(getattr(clf, name))}. "
+                f"Pass {name} as {NAMEABLE.get(name, 'plain values')}, or checkpoint=None."
             ) from None
     device = choose_device(clf.device)
     return {

@@ -33,7 +33,9 @@ def choose_device(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # what torch says depends on its build
-        raise ValueError(f"device={quote(device)} is not available here. Pass device='auto' or 'cpu'.") from error
+        raise ValueError(
+            f"Expected a device that is available here; got {quote(device)}. Pass device='auto' or 'cpu'."
+        ) from error
     return device
 
 

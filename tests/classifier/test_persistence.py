@@ -138,7 +138,7 @@ def test_a_function_as_architecture_is_handed_to_load(tmp_path: Path, X: np.ndar
 def test_a_named_architecture_needs_no_function(tmp_path: Path, X: np.ndarray) -> None:
     fitted(X, np.array([0, 1])).save(tmp_path / "model.cnn")
     with pytest.raises(
-        ValueError, match=r"the saved architecture is 'compact'; got architecture=.*\. Load it without\.\Z"
+        ValueError, match=r"Expected no architecture beside that of the file, 'compact'; got .*\. Load it without\.\Z"
     ):
         CNNClassifier.load(tmp_path / "model.cnn", architecture=small_net)
 
@@ -180,7 +180,7 @@ def test_foreign_files(tmp_path: Path, content: bytes) -> None:
 def test_foreign_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "model.cnn"
     save_file({"w": torch.ones(2)}, path)
-    with pytest.raises(ValueError, match=r"it is a safetensors file without 'cnnclf' metadata\.$"):
+    with pytest.raises(ValueError, match=r"; got a safetensors file without 'cnnclf' metadata\. Give another file\.$"):
         CNNClassifier.load(path)
 
 

@@ -64,6 +64,6 @@ def test_a_recipe_is_found_by_its_name():
 
 @pytest.mark.parametrize(("name", "hint"), [("acurate", " Did you mean 'accurate'?"), ("", ""), ("resnet", "")])
 def test_an_unknown_name_is_an_error_that_offers_the_nearest(name, hint):
-    sentence = f"recipe must be one of {', '.join(RECIPES)}; got {name!r}.{hint}"
+    sentence = f"Expected recipe to be one of {', '.join(RECIPES)}; got {name!r}.{hint}"
     with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
         find_recipe(name)

@@ -277,7 +277,7 @@ def untrainable(monkeypatch):
 @pytest.mark.parametrize("reach", [0, -1, 1.0, True, None, "1"])
 @pytest.mark.usefixtures("untrainable")
 def test_a_reach_that_is_no_whole_number_above_zero(reach):
-    with refused(ValueError, f"reach must be an integer of at least 1; got {reach!r}."):
+    with refused(ValueError, f"Expected reach to be a whole number, 1 or more; got {reach!r}. Change reach."):
         TestTimeAugmentation(OnePixel(), reach=reach).fit(np.zeros((2, 8, 8)), [0, 1])
 
 

@@ -290,7 +290,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
         (("--folds", "2"), "error: --architectures and --folds go with --profile full\n"),
         (
             ("--recipe", "tinny"),
-            f"error: recipe must be one of {', '.join(RECIPES)}; got 'tinny'. Did you mean 'tiny'?\n",
+            f"error: Expected recipe to be one of {', '.join(RECIPES)}; got 'tinny'. Did you mean 'tiny'?\n",
         ),
         *(
             (

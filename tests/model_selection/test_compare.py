@@ -556,15 +556,15 @@ def test_a_checkpoint_refuses_what_it_cannot_name(parameters, shown, advice, som
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole sentence is compared, but for addresses
         compare_architectures(*some, ["lenet5"], cv=2, estimator=quick(**parameters), checkpoint=tmp_path / "new")
     sentence = str(error.value)
-    beginning = f"checkpoint must tell from {name} whether a fit is the same; {shown}"
-    end = f" does not tell. Pass {name} as {advice}, or checkpoint=None."
+    beginning = f"Expected a checkpoint's {name} to have a name that a file can hold; got {shown}"
+    end = f". Pass {name} as {advice}, or checkpoint=None."
     assert sentence.startswith(beginning)
     assert sentence.endswith(end)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_checkpoint_refuses_a_class_whose_surroundings_it_cannot_see(some, tmp_path):
-    sentence = "does not tell. Pass architecture as a function or a class of a module, or checkpoint=None."
+    sentence = "Pass architecture as a function or a class of a module, or checkpoint=None."
     with pytest.raises(ValueError, match=re.escape(sentence)):
         compare_architectures(*some, {"local": local_class()}, cv=2, estimator=quick(), checkpoint=tmp_path)
 

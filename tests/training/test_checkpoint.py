@@ -378,8 +378,8 @@ def begun(some, tmp_path_factory):
 
 def of_another_fit(folder, difference):
     return exactly(
-        f"checkpoint {folder} is of another fit: {difference}. Go on as it was begun, delete the folder to start anew, "
-        "or pass another one; {fit} in its name gives each fit a folder of its own."
+        f"Expected a checkpoint of this fit; {folder} has another: {difference}. Go on as it was begun, delete it to "
+        "start anew, or pass another one; {fit} in its name gives each fit a folder of its own."
     )
 
 
@@ -442,7 +442,7 @@ class Nameless(Callback):
 
 
 def test_what_no_file_can_name_is_refused(some, tmp_path):
-    sentence = r"\Acheckpoint must tell from {0} whether a fit is the same; {0}=.* does not tell\. Pass {0} as {1}, "
+    sentence = r"\AExpected a checkpoint\'s {0} to have a name that a file can hold; got {0}=.*\. Pass {0} as {1}, "
     with pytest.raises(ValueError, match=sentence.format("callbacks", "None")):
         quick(callbacks=[Nameless(object())], checkpoint=tmp_path).fit(*some)
     with pytest.raises(ValueError, match=sentence.format("augment", "a function or a class of a module")):
@@ -543,9 +543,7 @@ def test_the_place_of_a_comparison_does_not_depend_on_that_of_its_fits(some, tmp
 
 
 def test_a_place_of_its_own_needs_a_seed(some, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"random_state=None does not tell\. Pass random_state as an integer, or check"
-    ):
+    with pytest.raises(ValueError, match=r"got random_state=None\. Pass random_state as an integer, or check"):
         quick(random_state=None, checkpoint=tmp_path / "{fit}").fit(*some)
     assert files(tmp_path) == []
 
@@ -593,7 +591,7 @@ def test_nothing_but_damaged_files_is_an_error(some, tmp_path):
     quick(checkpoint=tmp_path).fit(*some)
     for path in tmp_path.iterdir():
         damage(path)
-    sentence = f"Every checkpoint in {tmp_path} is damaged. Delete the folder to start anew."
+    sentence = f"Expected a whole checkpoint in {tmp_path}; got damaged ones alone. Delete it to start anew."
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(checkpoint=tmp_path).fit(*some)
 
@@ -772,7 +770,7 @@ def test_a_folder_that_becomes_read_only(some, begun, monkeypatch):
 def test_a_folder_that_cannot_be_made(some, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        sentence = f"checkpoint must be a folder; {path} is a file. Pass another name."
+        sentence = f"Expected checkpoint to be a folder; {path} is a file. Pass another name."
         with pytest.raises(ValueError, match=exactly(sentence)):
             quick(checkpoint=path).fit(*some)
 
