@@ -182,7 +182,7 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda good: (4 * 2**20).to_bytes(8, "little") + b"[" + b"[]," * 1398100 + b"1]  ",
         UNREADABLE,
     ),
-    "header too long": (lambda good: (10**7).to_bytes(8, "little") + b" " * 10**7, "a header has at most"),
+    "header too long": (lambda good: (10**7).to_bytes(8, "little") + b" " * 10**7, "expected a header of at most"),
     "header a list": (with_header(lambda header: [header]), UNREADABLE),
     "header of a huge number": (lambda _: pack({"x": 0}, b"", 5006)[:13] + b"9" * 5000 + b"}", UNREADABLE),
     "no metadata": (with_header(lambda header: header.pop("__metadata__") and None), "without 'cnnclf' metadata"),

@@ -321,7 +321,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         Raises
         ------
         ValueError
-            As for :meth:`fit`, and if ``classes`` is missing at first or changes later. It changes nothing.
+            As for :meth:`fit`, and if ``classes`` is missing at first or changes later; no weight changes.
         """
         check_parameters(self)
         if is_exactly(self.class_weight, "balanced"):
@@ -353,8 +353,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         ndarray of shape (n,)
             Members of ``classes_``.
         """
-        winners = self._logits(X).argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[winners]
+        positions = self._logits(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[positions]
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -386,8 +386,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         Returns
         -------
         ndarray of shape (n, n_classes), float32
-            Columns in the order of ``classes_``. With two classes, as everywhere in scikit-learn, one number per row:
-            the second logit minus the first.
+            Columns in the order of ``classes_``. With two classes the shape is (n,), as in all of scikit-learn: the
+            second logit minus the first.
         """
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
@@ -411,7 +411,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         return Labelled(pixels, labels, weight, order)
 
     def _read_images(self, X: Any) -> Pixels:
-        """Check the images of a fit that begins anew, and remember what images they are."""
+        """Check the images of a new fit, and set what they decide: the input and the examples."""
         pixels, layout = check_images(X, image_shape=self.image_shape, estimator=type(self).__name__)
         validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)  # feature names alone
         self.input_spec_ = InputSpec.of(pixels, layout)

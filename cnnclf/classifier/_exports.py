@@ -55,10 +55,10 @@ class ExportMixin:
 
         Notes
         -----
-        Functions, callbacks, the checkpoint's folder and the optimiser's state are not stored: what is loaded predicts
-        the same bits, and ``partial_fit`` goes on from the weights with a fresh optimiser. Of the training data a file
-        keeps no image: a SHA-256 of all, and a hash of 64 bits of each of at most 2,048 images, so that
-        ``cnnclf evaluate`` can say whether it was given training images.
+        Functions, callbacks, the checkpoint's folder and the optimiser's state are not stored: predictions are
+        bit-identical, and ``partial_fit`` continues with a new optimiser. The file holds no training image, only a
+        SHA-256 of all and hashes of 64 bits of at most 2,048 images, with which ``cnnclf evaluate`` recognises
+        training images.
 
         Examples
         --------
@@ -79,7 +79,7 @@ class ExportMixin:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], architecture: ArchitectureFunction | None = None) -> Self:
-        """Read a fitted estimator that :meth:`save` wrote; no code of the file is run, and any damage is found.
+        """Load a fitted estimator that :meth:`save` wrote; no code is run, and any damage is an error.
 
         What is promised of files from strangers, and what is not, is in SECURITY.md.
 
@@ -100,7 +100,7 @@ class ExportMixin:
         FileNotFoundError
             If there is no file.
         ValueError
-            If it is no such file, is damaged, or does not fit the architecture.
+            If it is another kind of file, is damaged, or does not fit the architecture.
         """
         from cnnclf.classifier._persistence import load_estimator
 
@@ -111,25 +111,25 @@ class ExportMixin:
     def to_onnx(
         self, path: str | os.PathLike[str], quantize: str | None = None, calibration: ArrayLike | None = None
     ) -> None:
-        """Write one ONNX file that takes what :meth:`fit` took and gives labels and probabilities.
+        """Write one ONNX file, from images as :meth:`fit` takes them to labels and probabilities.
 
         Parameters
         ----------
         path : path-like
             Replaced, if it exists, whole or not at all.
         quantize : {"int8"} or None, default=None
-            "int8" makes a smaller and faster file of slightly other probabilities.
+            "int8" makes a smaller and faster file with slightly different probabilities.
         calibration : array-like, optional
-            Images as they were given to :meth:`fit`, a few hundred. int8 measures the range of every layer on them, and
-            the file is compared with the network on them, too.
+            A few hundred images, as for :meth:`fit`. int8 measures the range of every layer on them, and the file is
+            compared with the network on them.
 
         Raises
         ------
         ValueError
             If int8 is asked for without calibration images or of a network too small for it.
         RuntimeError
-            If torch cannot export the network, or not for any number of images, or the file would say something else
-            than the network; nothing is written then.
+            If torch cannot export the network for any number of images, or if the file disagrees with the network;
+            nothing is written then.
         OSError
             If the file cannot be written.
 
@@ -144,8 +144,8 @@ class ExportMixin:
         run by ONNX Runtime and by ONNX's reference implementation and compared with torch; where the reference cannot
         run a layer, a warning says that ONNX Runtime alone did.
 
-        An int8 file gives the same answers on every processor: its weights have seven bits, so that no sum is cut off
-        where a processor adds them in 16.
+        An int8 file gives the same results on every processor: its weights have seven bits, so that sums do not
+        overflow on processors that add in 16 bits.
 
         Examples
         --------
@@ -167,27 +167,27 @@ class ExportMixin:
             export(self, path, quantize=quantize, calibration=pixels)
 
     def trace(self, image: Any) -> "Trace":
-        """Record what every layer makes of one image.
+        """Record the output of every layer for one image.
 
         Parameters
         ----------
         image : array-like
-            One image, as a row of ``X`` was given to :meth:`fit`, without the first axis.
+            One image, in the shape of a row of ``X`` of :meth:`fit`.
 
         Returns
         -------
         Trace
-            One :class:`~cnnclf.inspection.Step` a layer; nothing in the estimator changes.
+            One :class:`~cnnclf.inspection.Step` per layer.
 
         Raises
         ------
         ValueError
-            If it is not one image of the shape that :meth:`fit` was given.
+            If it is not one image of that shape.
 
         Notes
         -----
-        Trace the winner of a search with ``search.best_estimator_.trace(image)``, the last step of a pipeline with
-        ``pipe[-1].trace(pipe[:-1].transform(X[:1])[0])``.
+        The best estimator of a search is traced with ``search.best_estimator_.trace(image)``, the last step of a
+        pipeline with ``pipe[-1].trace(pipe[:-1].transform(X[:1])[0])``.
 
         Examples
         --------
@@ -222,7 +222,7 @@ class ExportMixin:
 
     @property
     def history_(self) -> list[dict[str, Any]]:
-        """What is known of each whole epoch."""
+        """What is known of each finished epoch."""
         return tidy_history(self.net_.history)
 
     @property
@@ -247,7 +247,7 @@ class ExportMixin:
 
 
 def layers_html(module: nn.Module, image_shape: ImageShape) -> str:
-    """List the layers of a fitted network as a table."""
+    """Return the layers of a network as a table in HTML."""
     cell = "padding:.15em .8em;text-align:"
     head = "".join(
         f'<th style="{cell}{side};border-bottom:1px solid">{name}</th>'

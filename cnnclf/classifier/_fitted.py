@@ -1,4 +1,4 @@
-"""What fitting learnt: remembered, described for a file, restored from one, and gone on from."""
+"""What fitting learnt: as a record, in a file, restored, and as the start of another fit."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +91,7 @@ class Fitted:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON knows it, without the classes, which have a format of their own."""
+        """Return the record as JSON types, without the classes, which have a format of their own."""
         rest = {name: plain(getattr(self, name)) for name in ("feature_names", "batch_size", "seed", "history")}
         return {"input": self.input.to_json(), **self.training_data.to_json(), **rest}
 
@@ -120,7 +120,7 @@ class Fitted:
 
 
 def restore(clf: Any, fitted: Fitted, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Make an unfitted classifier the one that a record and the tensors of its network describe."""
+    """Set the fitted attributes of a classifier from a record and the tensors of its network."""
     clf.classes_, clf.input_spec_, clf.training_data_ = fitted.classes, fitted.input, fitted.training_data
     clf.seed_, clf.architecture_ = fitted.seed, clf.architecture
     if fitted.feature_names is not None:
@@ -138,7 +138,7 @@ def tidy_history(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_warm_start(clf: Any) -> bool:
-    """Return whether a fit goes on from an earlier one; ValueError where it would go on with another network."""
+    """Return whether a fit continues an earlier one; ValueError where the parameters are of another network."""
     if clf.warm_start and clf.checkpoint is not None:
         raise ValueError(
             f"Expected warm_start=True or a checkpoint, which are two ways to go on; got both, with checkpoint="

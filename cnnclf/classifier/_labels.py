@@ -12,14 +12,14 @@ from cnnclf._utils.text import quote, quote_all
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
-    """Check that ``y`` is one finite label a row, of classes rather than of a regression."""
+    """Check that ``y`` has one finite label per row, of classes rather than of a regression."""
     labels = read_labels(y, name)
     check_classification_targets(labels)
     return labels
 
 
 def read_labels(y: Any, name: str) -> NDArray[Any]:
-    """Check that there is one finite label a row, all of one kind."""
+    """Check that there is one finite label per row, all of one kind."""
     try:
         array = np.asarray(y)
     except ValueError as error:
@@ -49,18 +49,18 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
 
 
 def is_missing(label: Any) -> bool:
-    """Tell what stands for no label: None, NaN of any type, and what pandas calls NA and NaT."""
+    """Check whether a label is missing: None, NaN of any type, or NA and NaT of pandas."""
     is_nan = isinstance(label, numbers.Number) and label != label
     return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
 
 
 def is_text(labels: NDArray[Any]) -> bool:
-    """Tell strings, objects that are strings included, from numbers."""
+    """Check whether labels are strings, as objects too, rather than numbers."""
     return labels.dtype.kind in "OSTU"
 
 
 def check_object_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
-    """Keep strings as they are and give numbers their own dtype; refuse a mixture, which cannot be sorted."""
+    """Return strings unchanged and numbers in their own dtype; ValueError for a mixture, which cannot be sorted."""
     if all(isinstance(label, str) for label in labels):
         return labels
     if all(isinstance(label, numbers.Real | np.bool_) for label in labels):
@@ -73,7 +73,7 @@ def check_object_labels(labels: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
-    """Resolve the classes of a partial fit: given in the first call, the same ever after."""
+    """Return the classes of a partial fit: those of the first call, which later calls may only repeat."""
     if known is None:
         if classes is None:
             raise ValueError(
@@ -91,7 +91,7 @@ def check_classes(classes: ArrayLike | None, known: NDArray[Any] | None) -> NDAr
 
 
 def encode(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
-    """Turn labels into their positions in ``classes``, sorted."""
+    """Return the positions of labels in ``classes``, which are sorted."""
     if is_text(y) == is_text(classes):
         positions = np.searchsorted(classes, y).clip(max=len(classes) - 1)
         unknown = classes[positions] != y
@@ -106,7 +106,7 @@ def encode(y: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[n
 
 
 def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
-    """Check that there is one finite, non-negative weight a row, and not only zeros."""
+    """Check that there is one finite, non-negative weight per row, and not only zeros."""
     if sample_weight is None:
         return None
     if isinstance(sample_weight, numbers.Real):

@@ -174,7 +174,7 @@ PARAMETERS: dict[str, Parameter] = {
         on_mnist="Measured here: 99.32 % after five epochs.",
     ),
     "max_epochs": Parameter(
-        "how often every training image is seen",
+        "how often every training image is used",
         whole_number(1),
         "",
         usual="5 to 20 is usual",
@@ -182,7 +182,7 @@ PARAMETERS: dict[str, Parameter] = {
         "bring 0.06 points: more time would bring little.",
     ),
     "batch_size": Parameter(
-        "images a step of the optimiser looks at",
+        "images per step of the optimiser",
         whole_number(1, auto=True),
         "Small batches generalise best (Masters & Luschi 2018 find 2 to 32), larger ones use the processor better. "
         "'auto' gives about a hundred steps per epoch within 16 and 128: few images still make enough steps.",
@@ -193,12 +193,12 @@ PARAMETERS: dict[str, Parameter] = {
         "peak learning rate: how far a step goes",
         Range(lambda v: is_real(v) and v > 0, "a number above 0"),
         "Adam's usual 0.001 (Kingma & Ba 2015) is meant for a rate that stays. A one-cycle schedule is at its peak "
-        "only for a moment and bears a higher one (Smith 2018), the more so with batch normalisation (Ioffe & "
+        "only briefly and allows a higher one (Smith 2018), the more so with batch normalisation (Ioffe & "
         "Szegedy 2015).",
         usual="0.0001 to 0.1 is usual",
     ),
     "optimizer": Parameter(
-        "the rule that turns gradients into steps",
+        "how gradients become steps",
         choice(*OPTIMIZERS),
         "Adam scales the step of each weight by its own gradients, so one rate suits all layers (Kingma & Ba 2015). "
         "AdamW takes weight decay out of that scaling, which generalises better and leaves the two to be chosen "
@@ -353,20 +353,20 @@ def check_parameters(clf: Any) -> None:
 
 
 def check_callbacks(callbacks: Sequence[Any] | None, schedule: str, *, validates: bool) -> None:
-    """Refuse callbacks that could do nothing: that rule a rate which is ruled, or look at data which is not there."""
+    """Check that no callback is without effect: changes a scheduled rate, or measures missing validation data."""
     for given in callbacks or ():
         callback = given[1] if isinstance(given, tuple) else given
         callback = callback() if isinstance(callback, type) else callback
         name = type(callback).__name__
         if isinstance(callback, LRScheduler) and SCHEDULES[schedule] is not None:
             raise ValueError(
-                f"Expected lr_schedule='constant' beside the callback {name}, which rules the learning rate; "
+                f"Expected lr_schedule='constant' beside the callback {name}, which changes the learning rate; "
                 f"got lr_schedule={schedule!r}, which overrides it. Pass lr_schedule='constant', or drop the callback."
             )
         measures = isinstance(callback, EpochScoring | BatchScoring) and not callback.on_train
         watches = getattr(callback, "monitor", None) in OF_VALIDATION
         if (measures or watches) and not validates:
             raise ValueError(
-                f"Expected validation data for the callback {name}, which has nothing to look at without; got none. "
-                "Pass X_val and y_val or early_stopping=True, or let the callback look at training data."
+                f"Expected validation data for the callback {name}, which measures it; got none. "
+                "Pass X_val and y_val or early_stopping=True, or let the callback measure training data."
             )

@@ -4,7 +4,7 @@ The file holds the network's tensors and, as JSON in the header, everything else
 64 digits counted as zeros, stands in the header, too, so that any flipped bit is found.
 
 A file may come from a stranger. It is looked at in this order: size, header, schema, what the header says of the
-estimator, the names, shapes and types of the tensors beside those of its architecture, digest, finite weights.
+estimator, the names, shapes and types of the tensors compared with its architecture, digest, finite weights.
 """
 
 import json
@@ -90,7 +90,7 @@ def load_estimator(cls: Any, path: str | os.PathLike[str], architecture: Callabl
 
 
 def make_estimator(cls: Any, state: Mapping[str, Any], architecture: Callable[..., Any] | None) -> tuple[Any, Fitted]:
-    """Check what a header says; return the unfitted estimator and what fitting learnt."""
+    """Check the header; return the unfitted estimator and what fitting learnt."""
     match state:
         case {"params": {"architecture": saved, "class_weight": weights, **rest}, "fitted": dict(fitted)}:
             others = {str(name): value for name, value in rest.items() if name not in OF_THIS_PLACE}
@@ -100,9 +100,8 @@ def make_estimator(cls: Any, state: Mapping[str, Any], architecture: Callable[..
         raise ValueError(f"Expected parameters of {cls.__name__}; got {quote_all(sorted(unknown))}. Upgrade cnnclf.")
     if saved is None and architecture is None:
         raise ValueError(
-            "Expected the function that was the architecture, as a file holds no code; got none. Give it in Python, "
-            "CNNClassifier.load(path, architecture=function). The command line takes the ONNX file that to_onnx "
-            "then writes."
+            "Expected the function that was the architecture, as a file holds no code; got none. Pass it in Python, "
+            "CNNClassifier.load(path, architecture=function); for the command line, write an ONNX file with to_onnx."
         )
     if saved is not None and (not isinstance(saved, str) or architecture is not None):
         raise ValueError(
@@ -131,7 +130,7 @@ def specify(clf: Any, fitted: Fitted) -> Specification:
 
 
 def check_specification(found: Specification, expected: Specification) -> None:
-    """Refuse tensors that are not exactly those of the network."""
+    """Check that the tensors are exactly those of the network."""
     if missing := sorted(expected.keys() - found.keys()):
         raise ValueError(f"Expected the weights of the architecture; {missing[0]} is missing. Save the model again.")
     if extra := sorted(found.keys() - expected.keys()):
@@ -186,7 +185,7 @@ def write_model(path: str | os.PathLike[str], tensors: Tensors, state: Mapping[s
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read back what :func:`write_model` wrote.
+    """Load a file that :func:`write_model` wrote.
 
     Parameters
     ----------
@@ -214,7 +213,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], d
 
 
 def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
-    """Read what a file says: the state, and what tensors there are."""
+    """Return the state in a header, and the specification of the tensors."""
     size = int.from_bytes(content[:8], "little")
     try:
         if len(content) < 8 + size:
@@ -247,7 +246,7 @@ def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
 
 
 def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
-    """Check the digest and read the tensors."""
+    """Check the digest and return the tensors."""
     start = find_digest(content, DIGEST)
     if start is None or not holds_digest(content, start):
         raise ValueError("the file is damaged: its SHA-256 is not the one stored in it. Save or copy it again.")
@@ -260,13 +259,13 @@ def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
 
 
 def check_header_size(size: int) -> None:
-    """Refuse a header that would take too much memory."""
+    """Check that a header does not take too much memory."""
     if size > LARGEST_HEADER:
-        raise ValueError(f"a header has at most {LARGEST_HEADER:,} bytes, this has {size:,}")
+        raise ValueError(f"expected a header of at most {LARGEST_HEADER:,} bytes; got {size:,}")
 
 
 def check_finite(tensors: Tensors) -> None:
-    """Refuse weights that are not numbers."""
+    """Check that all weights are finite."""
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(

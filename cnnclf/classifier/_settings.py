@@ -1,4 +1,4 @@
-"""The parameters of one classifier, explained: what each is here, what it would be, and why the default is that."""
+"""The parameters of one classifier, explained: value, default, meaning, range, and the reason for the default."""
 
 import inspect
 import os
@@ -20,11 +20,11 @@ class Setting:
     name : str
         The parameter.
     value : str
-        What it is here, and what "auto" became where the classifier is fitted.
+        Its value, and for a fitted classifier what "auto" became.
     default : str
-        What it is where nothing is said; empty where the constructor has no default.
+        Its default; empty where the constructor has none.
     is_default : bool
-        Whether it was left as it is where nothing is said.
+        Whether the value is the default.
     meaning, range, reason : str
         As in the table ``PARAMETERS``; empty for a parameter that is not in it. The reason is empty, too, where another
         value than the default was set, because it explains the default.
@@ -45,16 +45,16 @@ def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None
     Parameters
     ----------
     clf : CNNClassifier
-        Fitted or not; read: its parameters, its constructor's defaults, and from ``net_`` what "auto" became.
+        Fitted or not.
     on_mnist : bool, default=False
-        Whether it learnt MNIST, so that what was measured there holds.
+        Whether it was trained on MNIST, so that measurements on MNIST apply.
     usual : mapping, optional
-        Values that whoever made the classifier sets where nothing is said, in place of the constructor's defaults.
+        Defaults of the program that made the classifier, in place of the constructor's.
 
     Returns
     -------
     tuple of Setting
-        One a parameter, in the order of ``PARAMETERS``; parameters that are not there, of a subclass, last.
+        One per parameter, in the order of ``PARAMETERS``; other parameters of a subclass come last.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None
 def explain_parameter(
     name: str, given: Any, value: str, defaults: Mapping[str, Any], usual: Mapping[str, Any], *, on_mnist: bool
 ) -> Setting:
-    """Return what one parameter is here, what it would be, and what the table says about it."""
+    """Return one parameter with its default and its row of the table."""
     row = PARAMETERS.get(name)
     is_as_in_the_table = row is not None and name in defaults and is_same(given, defaults[name])
     reason = f"{row.reason} {row.on_mnist if on_mnist else ''}".strip() if row and is_as_in_the_table else ""
@@ -96,17 +96,17 @@ def explain_parameter(
 
 
 def is_same(value: Any, default: Any) -> bool:
-    """Tell whether a value reads as the default does and is text where that is text: a function has a name, too."""
+    """Check whether a value is written like the default and is text if that is: a function may have the same name."""
     return readable(value) == readable(default) and isinstance(value, str) == isinstance(default, str)
 
 
 def place_of(parameter: str) -> int:
-    """Put the parameters in the order in which they are explained, unknown ones last."""
+    """Return the place of a parameter in the explanation; unknown ones come last."""
     return [*PARAMETERS, parameter].index(parameter)
 
 
 def readable(value: Any) -> str:
-    """Write a parameter's value the same way in every run: no memory addresses.
+    """Return a value as text that is the same in every run: without memory addresses.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def readable(value: Any) -> str:
 
 
 def resolved(clf: Any, parameter: str) -> str:
-    """Write out a parameter, with what "auto" became where the classifier is fitted."""
+    """Return a parameter as text, for a fitted classifier with what "auto" became."""
     value = readable(getattr(clf, parameter))
     net = getattr(clf, "net_", None)
     return f"auto: {readable(getattr(net, parameter))}" if value == "auto" and hasattr(net, parameter) else value

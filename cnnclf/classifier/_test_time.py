@@ -36,10 +36,10 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
         without being trained again where it is wrapped in ``sklearn.frozen.FrozenEstimator``, as an
         ``ONNXClassifier`` always has to be.
     reach : int, default=1
-        How far the images are shifted, in pixels; their borders are repeated.
+        Distance of the shifts in pixels; borders are repeated.
     image_shape : tuple of int or None, default=None
-        (channels, height, width) of the images. None is what the fitted estimator says in its ``image_shape_``; where
-        it says nothing, the shape of ``X`` tells, as for ``CNNClassifier``.
+        (channels, height, width) of the images. None is the ``image_shape_`` of the fitted estimator; if it has
+        none, the shape of ``X`` decides, as for ``CNNClassifier``.
 
     Attributes
     ----------
@@ -60,8 +60,8 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
 
     Notes
     -----
-    Shifts help where they are small to the classifier: at 28×28 one pixel is, at 8×8 it is an eighth of the side and
-    may make predictions worse. Compare on validation images.
+    Shifts help where they are small compared with the image: one pixel of 28 is, one of 8 may make predictions worse.
+    Compare on validation images.
 
     A prediction takes five times as long, and the memory of one more ``X``. Images with a side below 8 pixels are
     predicted as they are, as ``CNNClassifier`` leaves them unchanged in training.
@@ -127,8 +127,8 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
                 "Expected a classifier with predict_proba, as probabilities are averaged; got "
                 f"{type(self.estimator).__name__}. Give one that has it, or wrap this one in CalibratedClassifierCV."
             )
-        told = getattr(fitted, "image_shape_", None) if self.image_shape is None else self.image_shape
-        self.layout_: ImageLayout = infer_layout(input_shape, told)
+        image_shape = getattr(fitted, "image_shape_", None) if self.image_shape is None else self.image_shape
+        self.layout_: ImageLayout = infer_layout(input_shape, image_shape)
         self.estimator_: Any = fitted
         return self
 
@@ -164,10 +164,10 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
         Returns
         -------
         ndarray of shape (n,)
-            Members of ``classes_``, of the largest mean probability.
+            Members of ``classes_`` with the largest mean probability.
         """
-        winners = self.predict_proba(X).argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[winners]
+        positions = self.predict_proba(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[positions]
         return labels
 
     @property
@@ -188,7 +188,7 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
         return names
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Say where metadata goes, as scikit-learn asks for it.
+        """Return the routing of metadata, as scikit-learn asks for it.
 
         Returns
         -------
@@ -209,7 +209,7 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
 
 
 def check_reach(reach: object) -> None:
-    """Check that it is a whole number above zero."""
+    """Check that a shift is a whole number above zero."""
     if isinstance(reach, bool) or not isinstance(reach, numbers.Integral) or reach < 1:
         raise ValueError(f"Expected reach to be a whole number, 1 or more; got {quote(reach)}. Change reach.")
 
@@ -251,7 +251,7 @@ def shifted(array: NDArray[Any], layout: ImageLayout, reach: int) -> Iterator[ND
 
 
 def in_frame_of(X: Any, array: NDArray[Any]) -> Any:
-    """Put an array into a data frame of the columns of `X` where that is one, of pandas or polars."""
+    """Return an array in a data frame like `X`, if that is one of pandas or polars."""
     if hasattr(X, "iloc"):
         return type(X)(array, index=X.index, columns=X.columns)
     if hasattr(X, "with_columns"):

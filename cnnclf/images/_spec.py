@@ -53,12 +53,12 @@ class InputSpec(ImageLayout):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Write the record as JSON knows it."""
+        """Return the record as JSON types."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, told: Any) -> "InputSpec":
-        """Read what :meth:`to_json` wrote, which may come from a stranger.
+        """Load what :meth:`to_json` returned, which may come from a stranger.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class InputSpec(ImageLayout):
 
 
 def white_level(pixels: NDArray[Any]) -> int | None:
-    """Find the number that stands for white in training images whose black is 0.
+    """Return the number that stands for white in training images whose black is 0.
 
     It is the smallest of 1, 16, 255 and 65535 that no pixel exceeds. The dtype does not count: truth values are stored
     as bytes, too, and bytes as floats. Scikit-learn's digits, 0 to 16, are known by their 8×8 pixels and their largest
@@ -116,11 +116,11 @@ def white_level(pixels: NDArray[Any]) -> int | None:
 
 
 def warn_of_another_unit(pixels: NDArray[np.uint8 | np.float32], spec: InputSpec) -> None:
-    """Warn of images whose pixels are not in the unit of the training pixels; both classifiers ask here.
+    """Warn of images whose pixels are not in the unit of the training pixels; both classifiers use it.
 
-    Dark images are in order, and so are those of one value. In another unit are those whose brightest pixel is within
-    the range of a usual unit that is 16 times smaller, or more: divided by 255, or truth values. Negative pixels are
-    in order as far as resizing makes them, and standardised images are not.
+    Dark images and images of one value are accepted. Images count as in another unit if their brightest pixel is within
+    a usual unit that is at least 16 times smaller, as after a division by 255 or for truth values. Negative pixels are
+    accepted as far as resizing makes them, but standardised images are not.
     """
     if spec.white is None or pixels.size == 0:
         return

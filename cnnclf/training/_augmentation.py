@@ -98,9 +98,9 @@ def elastic(x: torch.Tensor) -> torch.Tensor:
 
 
 def resample(x: torch.Tensor, maps: list[CoordinateMap]) -> torch.Tensor:
-    """Take every pixel from where the maps say, bilinearly, repeating the border.
+    """Take every pixel from its place on the maps, bilinearly, repeating the border.
 
-    Several changes of place in a row are one resampling, as each one blurs.
+    Several maps are combined into one resampling, because each resampling blurs.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {"shift": shift, "affine": affine, "ela
 
 
 class Compose:
-    """Apply augmentations one after the other to images of at least eight pixels a side; leave smaller ones alone.
+    """Apply augmentations in order to images of at least 8×8 pixels; smaller ones are not changed.
 
     Neighbours among `affine` and `elastic` are one resampling.
 

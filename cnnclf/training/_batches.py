@@ -42,7 +42,7 @@ class Rows(Dataset):  # type: ignore[misc]
         return Rows(self.X.to(device), self.y.to(device), self.order.to(device), weight)
 
     def take(self, order: torch.Tensor) -> Batch:
-        """Gather a batch; with weights, X is a dict, which is skorch's way for sample weights."""
+        """Return a batch; with weights X is a dict, as skorch expects for sample weights."""
         X = self.X.index_select(0, order)
         y = self.y.index_select(0, order)
         if self.weight is None:
@@ -58,7 +58,7 @@ class Batches:
     """
 
     def __init__(self, rows: Rows, batch_size: int, *, shuffle: bool) -> None:
-        # A lone row stands beside itself.
+        # A single row is repeated, as batch normalisation needs two.
         self.order = rows.order.repeat(2) if shuffle and len(rows.order) == 1 else rows.order
         self.rows = rows
         self.batch_size = batch_size

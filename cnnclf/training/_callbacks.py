@@ -18,13 +18,13 @@ KEPT_EPOCHS = 10_000
 
 
 def is_followed(stream: Any) -> bool:
-    """Tell whether somebody sees at once what is written: in a terminal or below a notebook's cell, not in a log."""
+    """Check whether a stream is shown at once, in a terminal or below a notebook's cell, and not kept in a log."""
     below_a_cell = type(stream).__module__.partition(".")[0] == "ipykernel"
     return below_a_cell or (stream is not None and stream.isatty())
 
 
 class Progress(Callback):  # type: ignore[misc]
-    """A progress bar with epoch, loss, accuracy and time left; silent where nobody follows stderr."""
+    """A progress bar with epoch, loss, accuracy and time left; silent where stderr is not shown at once."""
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the bar."""
@@ -42,12 +42,12 @@ class Progress(Callback):  # type: ignore[misc]
         self.bar_.set_description(f"epoch {net.history[-1]['epoch']}", refresh=False)
 
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Move on by a step."""
+        """Advance by one step."""
         if training:
             self.bar_.update()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Show where the loss and the accuracy stand."""
+        """Show the current loss and accuracy."""
         last = net.history[-1]
         kind = "valid" if "valid_loss" in last else "train"
         self.bar_.set_postfix_str(
@@ -55,7 +55,7 @@ class Progress(Callback):  # type: ignore[misc]
         )
 
     def close(self) -> None:
-        """Leave the last line standing."""
+        """Close the bar and keep its last line."""
         bar = self.__dict__.pop("bar_", None)
         if bar is not None:
             bar.close()
@@ -68,7 +68,7 @@ class StopEarly(EarlyStopping):  # type: ignore[misc]
         super().__init__(monitor="valid_loss", patience=patience, load_best=True, sink=noop)
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start counting, unless a checkpoint said where counting stood."""
+        """Reset the counters, unless a checkpoint restored them."""
         if not net.step_:
             super().on_train_begin(net, **kwargs)
 
@@ -84,7 +84,7 @@ class StopEarly(EarlyStopping):  # type: ignore[misc]
 
 
 class Epochs(History):  # type: ignore[misc]
-    """skorch's history, where to look at one epoch costs the same however many there were."""
+    """skorch's history, with one epoch read in constant time, however many there are."""
 
     def __getitem__(self, i: Any) -> Any:
         return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
@@ -164,14 +164,14 @@ class WeightAverage:
         return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
 
     def update(self, network: nn.Module) -> None:
-        """Take one step's weights in."""
+        """Update the average with the weights after a step."""
         self.n_updates += 1
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates))
         for average, live in zip(self.other, self._state(network), strict=True):
             average.lerp_(live, 1 - decay)
 
     def show(self, network: nn.Module, *, average: bool) -> None:
-        """Put the average, or the live weights, into the network."""
+        """Make the network use the average, or its live weights."""
         if average == self.average_is_shown:
             return
         for shown, other in zip(self._state(network), self.other, strict=True):
@@ -182,18 +182,18 @@ class WeightAverage:
 
 
 class Keeper(Protocol):
-    """Where training is kept, as :class:`cnnclf.checkpoint.Checkpoint` does it."""
+    """What saves the state of training, such as :class:`cnnclf.training._checkpoint.Checkpoint`."""
 
     @property
     def n_epochs(self) -> int:
-        """Epochs that are done."""
+        """Number of finished epochs."""
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
 
     def restore(self, net: Any) -> None:
-        """Put a new net where training stood."""
+        """Set a new net to the saved state."""
 
     def write(self, net: Any) -> None:
-        """Keep where a net stands between two epochs."""
+        """Save the state of a net between two epochs."""

@@ -1,4 +1,4 @@
-"""One fit, kept on disk epoch by epoch, so that a stopped one goes on to the very bits it would have come to.
+"""One fit, saved on disk after every epoch, so that a stopped fit continues and gives bit-identical results.
 
 A generation is one safetensors file: the tensors that training changes and, as JSON in its header, everything else.
 Reading it runs no code. The SHA-256 of the whole file stands in the header, so that a torn or damaged one is found, and
@@ -35,7 +35,7 @@ LEFTOVER_SECONDS = 60  # no write takes so long: what is older was left by a pro
 
 
 class Checkpoint:
-    """The folder of one fit, with its two newest generations.
+    """The folder of one fit, with its two newest files.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def n_epochs(self) -> int:
-        """Epochs that are done."""
+        """Number of finished epochs."""
         return 0 if self.newest is None else len(self.newest.progress["history"])
 
     @property
@@ -73,7 +73,7 @@ class Checkpoint:
         return self.newest is not None and self.newest.finished
 
     def restore(self, net: Net) -> None:
-        """Put a new net where the fit stood; ValueError if the file is none of such a net."""
+        """Set a new net to the saved state; ValueError if the file is of another net."""
         if self.newest is None:
             return
         try:
@@ -82,7 +82,7 @@ class Checkpoint:
             raise ValueError(f"{self.newest.path}: {error} Delete {self.folder} to start anew.") from error
 
     def write(self, net: Net, *, finished: bool = False) -> None:
-        """Keep where a net stands, and of the generations before only one.
+        """Write the state of a net, and keep only one of the earlier files.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class Checkpoint:
         self.has_written = True
 
     def close(self, net: Net) -> None:
-        """Keep a fit that came to its end as a finished one.
+        """Mark a fit that came to its end as finished.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class Checkpoint:
 
 
 def open_checkpoint(clf: Any, training_data: str, validation_data: str | None) -> Checkpoint:
-    """Find or make the place of a fit, and what it goes on from.
+    """Find or make the folder of a fit, and read the state that it continues from.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def list_generations(folder: Path) -> list[tuple[int, Path]]:
 
 
 def drop_generations(folder: Path, epoch: int) -> None:
-    """Keep an epoch and the one before it: newer ones are damaged, older ones of no use."""
+    """Delete all files but those of an epoch and the one before it: newer ones are damaged, older ones not needed."""
     older = [number for number, _ in list_generations(folder) if number < epoch]
     for number, path in list_generations(folder):
         if number not in (epoch, *older[:1]):
@@ -194,7 +194,7 @@ def drop_leftovers(folder: Path) -> None:
 
 
 def find_newest(folder: Path, decides: Mapping[str, Any]) -> Generation | None:
-    """Read the newest generation that is whole; ValueError if it is another fit's, or if none is whole."""
+    """Read the newest generation that is not damaged; ValueError if it is of another fit, or if all are damaged."""
     paths = [path for _, path in list_generations(folder)]
     newest = next(filter(None, map(read_generation, paths)), None)
     if newest is None:
@@ -216,7 +216,7 @@ def find_newest(folder: Path, decides: Mapping[str, Any]) -> Generation | None:
 
 
 def write_generation(path: Path, tensors: Mapping[str, torch.Tensor], told: Mapping[str, Any]) -> None:
-    """Write a file, whole or not at all, with its digest in it."""
+    """Write a file that holds its own digest, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = save(contiguous, {KEY: json.dumps({"sha256": PLACEHOLDER, **told}, allow_nan=True)})
     start = find_digest(content, DIGEST)
@@ -225,7 +225,7 @@ def write_generation(path: Path, tensors: Mapping[str, torch.Tensor], told: Mapp
 
 
 def read_generation(path: Path) -> Generation | None:
-    """Read what was written; None where the file is damaged, ValueError where another version wrote it."""
+    """Read a file; None if it is damaged, ValueError if another version wrote it."""
     try:
         content = path.read_bytes()
         start = find_digest(content, DIGEST)

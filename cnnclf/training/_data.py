@@ -106,7 +106,7 @@ def remember(seen: TrainingData, data: Labelled) -> TrainingData:
 def arrange(
     pixels: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Decide which rows an epoch visits, in an order that does not depend on how they came.
+    """Return the rows that an epoch visits, in an order that does not depend on the order of the data.
 
     Rows of weight zero are dropped. Whole-number weights become repetitions, so that a weight of two is a row
     that stands there twice, to the bit, shuffling and batch normalisation included; they do as long as Σw is at
@@ -172,7 +172,7 @@ def fingerprint(data: Labelled, before: str = "") -> str:
 
 
 def choose_batch_size(batch_size: int | str, n_rows: int) -> int:
-    """Resolve ``"auto"``: about a hundred steps per epoch, by a power of two from 16 to 128."""
+    """Return the batch size; ``"auto"`` is a power of two from 16 to 128, for about a hundred steps per epoch."""
     if not isinstance(batch_size, str):
         return int(batch_size)
     return int(2 ** np.clip(round(math.log2(max(1, n_rows) / 100)), 4, 7))
@@ -181,10 +181,10 @@ def choose_batch_size(batch_size: int | str, n_rows: int) -> int:
 def split_rows(
     order: NDArray[np.int64], pixels: Pixels, labels: NDArray[np.int64], fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Set a share of the distinct rows aside, each with all of its visits, so that none is learnt and validated on.
+    """Divide the distinct rows, each with all of its visits, into rows to train on and rows to validate on.
 
-    Each class gives its share of them by Webster's method, row r = 0, 1, … of its n rows coming at (r + ½) / n, but
-    never its last row: what is to be told apart must be learnt.
+    Webster's method shares them out among the classes: row r = 0, 1, … of the n rows of a class has rank (r + ½) / n.
+    The last row of a class is never held out, so that every class is trained on.
     """
     # Equal rows stand next to each other in the order, as it is sorted by content.
     hashes, visited = hash_rows(pixels)[order], labels[order]
@@ -221,7 +221,7 @@ def class_weights(
     sample_weight: NDArray[np.float64] | None,
     order: NDArray[np.int64],
 ) -> NDArray[np.float64] | None:
-    """Resolve ``class_weight`` to one weight per class, "balanced" as Σw / (n_classes · Σw of the class)."""
+    """Return one weight per class for ``class_weight``, "balanced" as Σw / (n_classes · Σw of the class)."""
     if class_weight is None:
         return None
     visited = labels[order]
@@ -248,12 +248,12 @@ def class_weights(
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """View an array as a tensor; a read-only one is copied, as torch knows no read-only memory."""
+    """Return an array as a tensor in the same memory; a read-only one is copied, as torch has no read-only memory."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def make_rows(data: Labelled, of_class: NDArray[np.float64] | None) -> Rows:
-    """Hand arrays over to torch; the weights in the loss, sample times class, get mean one over the order."""
+    """Return data as tensors; the weights in the loss, sample times class, have mean one over the order."""
     weight = None
     if data.weight is not None or of_class is not None:
         combined = np.ones(len(data.labels)) if data.weight is None else data.weight
@@ -268,10 +268,10 @@ def make_rows(data: Labelled, of_class: NDArray[np.float64] | None) -> Rows:
 
 
 def measure(rows: Rows, *, one_unit: bool) -> Standardise:
-    """Learn the first layer: mean and standard deviation of what training visits.
+    """Return the first layer, with the mean and standard deviation of the rows that training visits.
 
-    Of channels in one unit none gets a deviation below a quarter of the largest: one that is constant but for a few
-    pixels, such as alpha, would else outweigh all others where it is different later.
+    Where all channels have one unit, no deviation is below a quarter of the largest: a channel that is constant but for
+    a few pixels, such as alpha, would otherwise outweigh all others where it differs in prediction.
     """
     with session("cpu"):
         standardise = Standardise.learn(rows.X, rows.order)

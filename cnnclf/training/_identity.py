@@ -31,7 +31,7 @@ NAMEABLE = {
 
 
 def describe_training(clf: Any, training_data: str, validation_data: str | None, *, needs_seed: bool) -> dict[str, Any]:
-    """Name all that decides a fit, as JSON knows it; a seed that is drawn is kept apart."""
+    """Return all that decides the result of a fit, as JSON types; a drawn seed is stored separately."""
     callbacks = [describe_callback(callback) for callback in clf.callbacks or ()]
     parameters = {**clf.get_params(deep=False), "callbacks": callbacks}
     if not needs_seed and not isinstance(clf.random_state, int | np.integer):
@@ -48,7 +48,7 @@ def describe_training(clf: Any, training_data: str, validation_data: str | None,
 
 
 def describe_fit(clf: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Name all that decides a fit beside its data, as JSON knows it.
+    """Return all that decides the result of a fit except its data, as JSON types.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def describe_fit(clf: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        What JSON knows.
+        JSON types alone.
 
     Raises
     ------
@@ -92,14 +92,14 @@ def describe_fit(clf: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_callback(callback: Any) -> Any:
-    """Name a callback by its class and parameters; its state is its own."""
+    """Return the class and parameters of a callback, without its state."""
     if isinstance(callback, tuple):
         return [callback[0], describe_callback(callback[1])]
     return callback if isinstance(callback, type) else [type(callback), callback.get_params(deep=False)]
 
 
 def canonical(value: Any) -> Any:
-    """Name a value in JSON so that equal values have equal names; TypeError for one that cannot be named.
+    """Return a value as JSON types, equal for equal values; TypeError where that cannot be.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def digest(value: Any) -> str:
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in what two descriptions differ; nothing where they are the same.
+    """Return in words how two descriptions differ; empty where they are equal.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def flatten(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Put parameters and versions beside everything else."""
+    """Return a description with its parameters and versions on the top level."""
     flat: dict[str, Any] = {}
     for name, value in described.items():
         flat |= value if name in ("parameters", "versions") and isinstance(value, dict) else {name: value}
@@ -173,7 +173,7 @@ def flatten(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def readable(named: Any) -> str:
-    """Write what :func:`canonical` gave as people write it.
+    """Return what :func:`canonical` returned in the notation of Python.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How a network answers: the same bits for an image whatever stands beside it, in slices of bounded memory.
+"""Evaluation of a network: bit-identical for an image whatever else is in the batch, in slices of bounded memory.
 
 On a CPU torch chooses the arithmetic of a layer by the number of rows, and MKL by the place of a row among them. Three
 things are done about it, by layers, so that they hold within any network:
@@ -33,7 +33,7 @@ Forward = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 def apply_padded(layer: nn.Module, x: torch.Tensor, n_rows: int, forward: Forward | None = None) -> torch.Tensor:
-    """Apply a layer to x (n, …) with rows of zeros below it, so that there are n_rows; give its n rows."""
+    """Return a layer's output for x (n, …), computed with rows of zeros appended up to n_rows."""
     forward = forward or type(layer).forward
     if len(x) >= n_rows:
         return forward(layer, x)
@@ -41,7 +41,7 @@ def apply_padded(layer: nn.Module, x: torch.Tensor, n_rows: int, forward: Forwar
 
 
 def dense(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """Multiply by oneDNN; a single row, which it treats in another way, beside a second one."""
+    """Multiply by oneDNN; a single row, for which it has another algorithm, gets a second one."""
     if x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return nn.Linear.forward(layer, x)
     return apply_padded(layer, x, 2, onednn_product)
@@ -74,7 +74,7 @@ ALIKE: dict[Any, Forward] = {
 
 
 def rows_alike(network: nn.Module) -> nn.Module:
-    """Give a network that answers each row alike, wherever it stands and however many there are.
+    """Return a network whose output for a row depends neither on its place nor on the number of rows.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ def rows_alike(network: nn.Module) -> nn.Module:
 
 
 class LargestActivation(TorchFunctionMode):
-    """Note the most bytes that a function of torch gives, while this is entered."""
+    """Record the size in bytes of the largest tensor that a function of torch returns within the context."""
 
     n_bytes = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function and look at what it gives."""
+        """Call the function and record the size of its result."""
         given = func(*args, **(kwargs or {}))
         if isinstance(given, torch.Tensor):
             self.n_bytes = max(self.n_bytes, given.numel() * given.element_size())

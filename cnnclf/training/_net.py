@@ -141,18 +141,18 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         checkpoint: Keeper | None = None,
         watcher: ReportEpochs | None = None,
     ) -> "Net":
-        """Train for some epochs, going on from the weights there are.
+        """Train for some epochs, starting from the present weights.
 
         Parameters
         ----------
         rows, valid : Rows
-            What is learnt from, and what is only measured on.
+            What is trained on, and what is only evaluated.
         epochs : int
-            Passes over ``rows``.
+            Number of passes over ``rows``.
         schedule : str
             A key of ``SCHEDULES``, stretched over these epochs.
         checkpoint : Keeper, optional
-            What a new net goes on from, and where it is kept before each epoch.
+            Restores the state of a new net, and saves it before each epoch.
         watcher : ReportEpochs, optional
             The last of the callbacks, for this training alone.
         """
@@ -183,7 +183,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return self
 
     def stand(self) -> dict[str, Any]:
-        """Copy all that training changes, for :meth:`return_to`."""
+        """Return a copy of all that training changes, for :meth:`return_to`."""
         return {
             "tensors": [tensor.detach().clone() for tensor in self._tensors()],
             "optimizer": deepcopy(self.optimizer_.state_dict()),
@@ -192,7 +192,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         }
 
     def return_to(self, stand: Mapping[str, Any]) -> None:
-        """Undo all training since :meth:`stand`."""
+        """Undo all training since :meth:`stand` was called."""
         with torch.no_grad():
             for tensor, before in zip(self._tensors(), stand["tensors"], strict=True):
                 tensor.copy_(before)
@@ -204,13 +204,13 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return [*self.network.parameters(), *self.network.buffers()]
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Evaluate raw pixels (n, channels, height, width) slice by slice; float32 (n, n_classes) on the CPU."""
+        """Compute the logits (n, n_classes), float32 on the CPU, of raw pixels (n, channels, height, width) in slices."""
         n_rows = self.rows_at_once(pixels)
         with torch.inference_mode():
             return torch.cat([self.infer(part).cpu() for part in torch.split(pixels, n_rows)])
 
     def rows_at_once(self, pixels: torch.Tensor) -> int:
-        """Choose how many images are evaluated together; afterwards the network is in evaluation mode."""
+        """Return how many images are evaluated together; the network is in evaluation mode afterwards."""
         self._set_training(False)
         return rows_at_once(self.network, pixels[:2].to(self.device))
 
@@ -230,14 +230,14 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return callbacks
 
     def initialize_module(self) -> "Net":
-        """Lay the weights out channels-last: on CPUs and GPUs alike that is what convolutions want."""
+        """Store the weights channels-last, which makes convolutions fastest on CPUs and GPUs."""
         super().initialize_module()
         if all(parameter.ndim != 5 for parameter in self.module_.parameters()):  # torch has another word for Conv3d
             self.module_.to(memory_format=torch.channels_last)
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "Net":
-        """Let weight decay pull on weights alone: biases and normalisation have nothing to overfit with."""
+        """Apply weight decay to weights only: biases and normalisation do not overfit."""
         parameters = [p for p in self.module_.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
@@ -248,12 +248,12 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return self
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
-        """Compile the network alone: there is nothing to win in the criterion."""
+        """Compile the network only: the criterion would not become faster."""
         compiled: nn.Module = super().torch_compile(module, name) if name == "module" else module
         return compiled
 
     def get_dataset(self, X: Any, y: Any = None) -> Rows:
-        """Wrap what a callback asks about; labels do not matter there."""
+        """Return the images of a callback as rows, with zeros for missing labels."""
         if isinstance(X, Rows):
             return X
         X = torch.as_tensor(X)
@@ -268,11 +268,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         self.module = self.network
 
     def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
-        """Slice memory; no worker, no per-sample call."""
+        """Return batches that are slices of memory, without workers or calls per sample."""
         return Batches(dataset, self.batch_size if training else self.rows_at_once(dataset.X), shuffle=training)
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
-        """Turn raw pixels into float32 logits; augmentation and low precision are for training mode alone."""
+        """Compute float32 logits of raw pixels, with augmentation and low precision in training mode only."""
         x = (x["X"] if isinstance(x, dict) else x).to(self.device)
         training = self.module_.training
         if training and self.augment is not None:
@@ -291,7 +291,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             super()._set_training(training)
 
     def get_loss(self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False) -> Any:
-        """Cross-entropy; smoothed in training, and Σ wᵢ lᵢ / n with weights of mean one."""
+        """Compute the cross-entropy, smoothed in training; Σ wᵢ lᵢ / n with weights of mean one."""
         smoothing = self.criterion_.label_smoothing if training else 0.0
         if not isinstance(X, dict):
             return cross_entropy(y_pred, y_true, label_smoothing=smoothing)
@@ -299,7 +299,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return (loss * X["sample_weight"].to(loss.device)).mean()
 
     def on_train_begin(self, net: "Net", X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Start the schedule anew, or go on with it."""
+        """Start the schedule, or continue that of a checkpoint."""
         steps = len(self.get_iterator(X, training=True))
         self.forget_early_epochs()
         self.step_ = 0
@@ -312,7 +312,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             self.step_ = self.checkpoint_.n_epochs * steps
 
     def forget_early_epochs(self) -> None:
-        """Drop what would grow with every training: early epochs, and the batches of those that are kept."""
+        """Delete early epochs, and the batches of the others, so that the history does not grow without limit."""
         del self.history[:-KEPT_EPOCHS]
         for epoch in reversed(self.history):
             if not epoch["batches"]:
@@ -320,7 +320,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             epoch["batches"] = []
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> "Net":
-        """Note that no interrupt ended the last epoch."""
+        """Record that the last epoch was not interrupted."""
         super().fit_loop(X, y, epochs, **kwargs)
         self.completed_ = True
         return self
@@ -345,7 +345,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     def run_single_epoch(
         self, iterator: Batches | None, training: bool, prefix: str, step_fn: Callable[..., Any], **fit_params: Any
     ) -> None:
-        """Run over all batches; losses are read off the device once, at the end."""
+        """Run over all batches; losses are read from the device once, at the end."""
         if iterator is None:
             return
         if training and self.average_ is not None:
@@ -370,7 +370,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         self.history.record(f"{prefix}_batch_count", len(sizes))
 
     def relearn_statistics(self, rows: Rows) -> None:
-        """Measure batch normalisation's means and variances anew, on a sample of images as they are.
+        """Compute the means and variances of batch normalisation again, on a sample of unchanged images.
 
         Training saw them changed, and resampled images are smoother than those that will be predicted.
 
@@ -404,7 +404,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
                 layer.eval()
 
     def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
-        """Keep what all callbacks made of the last epoch; until this one's end, a KeyboardInterrupt is the user's."""
+        """Write the checkpoint after all callbacks of the last epoch; a KeyboardInterrupt is now the user's."""
         self.interrupted_ = True
         if self.checkpoint_ is not None:
             self.checkpoint_.write(self)
@@ -414,7 +414,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     def on_epoch_end(
         self, net: "Net", dataset_train: Rows | None = None, dataset_valid: Rows | None = None, **kwargs: Any
     ) -> None:
-        """Measure training data as validation data is measured: in evaluation mode, all of it or on as many rows."""
+        """Compute the training figures as the validation figures are: in evaluation mode, on all or as many rows."""
         if dataset_train is not None and dataset_valid is not None:
             # The order is by hash, so its beginning is a sample.
             X, y = dataset_train.take(dataset_train.order[: max(FEWEST_MEASURED, len(dataset_valid))])
@@ -439,6 +439,6 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         self.interrupted_ = False
 
     def on_train_end(self, net: "Net", **kwargs: Any) -> None:
-        """Leave the averaged weights in the network, also after an interruption."""
+        """Keep the averaged weights in the network, also after an interruption."""
         if self.average_ is not None and self.average_.n_updates:
             self.average_.show(self.network, average=True)

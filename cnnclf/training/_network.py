@@ -8,7 +8,7 @@ from torch import nn
 
 
 def cheapest_order(network: nn.Module) -> list[nn.Module]:
-    """List what to apply one after the other for a network's output: pooling comes before the ReLU it follows.
+    """Return the layers in the order that is cheapest to compute: pooling before the ReLU that precedes it.
 
     A maximum commutes with ReLU, to the bit, and so do their gradients: the first largest of a window stays the first
     largest, and a window without a positive value passes nothing on either way. ReLU then has a quarter of the work.
@@ -41,10 +41,10 @@ def cheapest_order(network: nn.Module) -> list[nn.Module]:
 
 
 def steps_to_one_column(network: nn.Module, image_shape: tuple[int, int, int]) -> bool:
-    """Tell whether a convolution of stride 2 or more, anywhere in a network, leaves rows of a single column.
+    """Check whether a convolution of stride 2 or more, anywhere in a network, leaves rows of a single column.
 
     In bfloat16 oneDNN multiplies memory there that nobody wrote (torch 2.13), which at times is not a number. A single
-    row of a single column is well.
+    row of a single column is correct.
 
     Parameters
     ----------

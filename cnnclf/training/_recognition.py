@@ -1,8 +1,7 @@
-"""Recognise images that a network learnt from, by hashes that its file keeps of them: no image can be read from those.
+"""Recognise training images by hashes that a file stores; no image can be reconstructed from these.
 
-Each image is hashed to 64 bits, and of all images the smallest 2,048 of these numbers are kept, 16 kB. Up to so many
-images each one is recognised; of more, those whose number is no larger than the largest that is kept, which are a
-random share.
+Each image is hashed to 64 bits, and the 2,048 smallest hashes are stored, 16 kB. Up to 2,048 images, all are
+recognised; of more images, the random share whose hashes are not above the largest that is stored.
 """
 
 import base64
@@ -66,7 +65,7 @@ class TrainingData:
 
 
 def hash_images(pixels: NDArray[np.uint8 | np.float32]) -> Hashes:
-    """Hash each image to 64 bits; the same numbers give the same hash, whatever their dtype.
+    """Compute a hash of 64 bits per image; equal pixels have equal hashes, whatever their dtype.
 
     Parameters
     ----------
@@ -93,7 +92,7 @@ def hash_images(pixels: NDArray[np.uint8 | np.float32]) -> Hashes:
 
 
 def hash_rows(pixels: NDArray[np.uint8 | np.float32]) -> Hashes:
-    """Hash each image to 64 bits: Σ odd random multiplier × 8-byte word, modulo 2⁶⁴.
+    """Compute a hash of 64 bits per image: Σ odd random multiplier × 8-byte word, modulo 2⁶⁴.
 
     Source: multiply-shift hashing of vectors, Dietzfelbinger 1996.
     """
@@ -112,7 +111,7 @@ def hash_rows(pixels: NDArray[np.uint8 | np.float32]) -> Hashes:
 
 
 def keep(kept: Hashes, hashes: Hashes) -> Hashes:
-    """Add images to those that are to be recognised.
+    """Return the hashes to store after more images.
 
     Parameters
     ----------
@@ -137,7 +136,7 @@ def keep(kept: Hashes, hashes: Hashes) -> Hashes:
 
 
 def count_learnt(kept: Hashes, pixels: NDArray[np.uint8 | np.float32]) -> tuple[int, int]:
-    """Count the images that were learnt from.
+    """Count the images that the network was trained on.
 
     Parameters
     ----------
@@ -149,9 +148,9 @@ def count_learnt(kept: Hashes, pixels: NDArray[np.uint8 | np.float32]) -> tuple[
     Returns
     -------
     n_learnt : int
-        How many of them are recognised.
+        How many images are recognised.
     n_looked_up : int
-        Of how many that can be said: of all, where no more than `MOST_KEPT` images were learnt from.
+        Among how many they were looked for: all, if the network was trained on at most `MOST_KEPT` images.
 
     Examples
     --------

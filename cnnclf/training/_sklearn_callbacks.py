@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks, which it has from version 1.9 on; before that, nobody is told anything."""
+"""scikit-learn's callbacks, from version 1.9 on; with earlier versions nothing is called."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,11 +30,11 @@ def train_by_epochs(
     Parameters
     ----------
     estimator : CNNClassifier
-        Whose callbacks are told.
+        Whose callbacks are called.
     train : callable
-        Trains; it is given the task of which each epoch is a subtask, or None before scikit-learn 1.9.
+        Trains; its argument is the task of which each epoch is a subtask, or None before scikit-learn 1.9.
     n_epochs : int
-        At most so many subtasks.
+        Largest number of subtasks.
     given : dict
         What ``fit`` was given: X, y and metadata, as scikit-learn's callbacks take them.
     snapshot : callable

@@ -54,7 +54,7 @@ OPTIMIZER_STATE = {
 
 
 def live_tensors(net: Net) -> dict[str, torch.Tensor]:
-    """Name every tensor that training changes."""
+    """Return every tensor that training changes, by name."""
     network = net.network.state_dict()
     named = {f"module.{name}": tensor for name, tensor in network.items()}
     if net.average_ is not None:
@@ -70,7 +70,7 @@ def live_tensors(net: Net) -> dict[str, torch.Tensor]:
 
 
 def random_numbers(device: str) -> dict[str, torch.Tensor]:
-    """Name the states of torch's random number generators."""
+    """Return the states of torch's random number generators, by name."""
     states = {"random.cpu": torch.get_rng_state()}
     if torch.device(device).type == "cuda":
         states["random.cuda"] = torch.cuda.get_rng_state(device)
@@ -78,7 +78,7 @@ def random_numbers(device: str) -> dict[str, torch.Tensor]:
 
 
 def describe_progress(net: Net) -> dict[str, Any]:
-    """Give all that changes in training beside tensors, as JSON knows it; batches of past epochs are left out."""
+    """Return all that changes in training except tensors, as JSON types, without the batches of past epochs."""
     stopping = net.early_stopping_
     return {
         "history": [{name: plain(value) for name, value in row.items() if name != "batches"} for row in net.history],
@@ -97,7 +97,7 @@ def describe_progress(net: Net) -> dict[str, Any]:
 
 
 def restore(net: Net, generation: Generation) -> None:
-    """Put a new net where a file says that training stood; ValueError if it is of no such net."""
+    """Set a new net to the state in a file; ValueError if the file is of another net."""
     check_progress(net, generation.progress)
     make_room(net, generation.tensors)
     targets = live_tensors(net)
@@ -162,7 +162,7 @@ def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, to
 
 
 def check_progress(net: Net, progress: Mapping[str, Any]) -> None:
-    """Check that what stands beside the tensors is of such a net."""
+    """Check that the history and the counters belong to such a net."""
     match progress:
         case {"history": list(history), "lr": list(rates), "average": average, "early_stopping": stopping}:
             fits = (
@@ -179,12 +179,12 @@ def check_progress(net: Net, progress: Mapping[str, Any]) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Tell numbers from everything else that JSON knows."""
+    """Check whether a value from JSON is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_epoch(row: Any) -> bool:
-    """Tell whether this is an epoch of a history."""
+    """Check whether a value is an epoch of a history."""
     always, sometimes = (
         ("train_loss", "train_accuracy", "lr", "dur"),
         ("valid_loss", "valid_accuracy", "valid_acc", "train_images"),
@@ -197,7 +197,7 @@ def is_epoch(row: Any) -> bool:
 
 
 def is_average(value: Any) -> bool:
-    """Tell whether these are the counters of weight averaging."""
+    """Check whether a value holds the counters of weight averaging."""
     match value:
         case {"n_updates": int(n), "is_shown": bool()}:
             return n >= 0
@@ -205,7 +205,7 @@ def is_average(value: Any) -> bool:
 
 
 def is_stopping(value: Any) -> bool:
-    """Tell whether these are the counters of early stopping."""
+    """Check whether a value holds the counters of early stopping."""
     match value:
         case {"misses": int(), "threshold": threshold, "best_epoch": int()}:
             return is_number(threshold)

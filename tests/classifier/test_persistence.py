@@ -124,7 +124,7 @@ def test_a_function_as_architecture_is_handed_to_load(tmp_path: Path, X: np.ndar
     assert np.array_equal(loaded.predict_proba(X), clf.predict_proba(X))
     with pytest.raises(
         ValueError,
-        match=r"model\.cnn: Expected the function that was the architecture, as a file holds no code; got none\. Give "
+        match=r"model\.cnn: Expected the function that was the architecture, as a file holds no code; got none\. Pass "
         r"it in Python, CNNClassifier\.load\(path, architecture=function\)\. The command line takes the ONNX file that "
         r"to_onnx then writes\.\Z",
     ):
