@@ -125,8 +125,8 @@ def test_a_function_as_architecture_is_handed_to_load(tmp_path: Path, X: np.ndar
     with pytest.raises(
         ValueError,
         match=r"model\.cnn: Expected the function that was the architecture, as a file holds no code; got none\. Pass "
-        r"it in Python, CNNClassifier\.load\(path, architecture=function\)\. The command line takes the ONNX file that "
-        r"to_onnx then writes\.\Z",
+        r"it in Python, CNNClassifier\.load\(path, architecture=function\); for the command line, write an ONNX file "
+        r"with to_onnx\.\Z",
     ):
         CNNClassifier.load(path)
     with pytest.raises(ValueError, match=r"Expected the weights of the architecture; 2\.bias is missing"):
