@@ -204,7 +204,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return [*self.network.parameters(), *self.network.buffers()]
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Compute the logits (n, n_classes), float32 on the CPU, of raw pixels (n, channels, height, width) in slices."""
+        """Compute the logits (n, n_classes), float32 on the CPU, of raw pixels (n, channels, height, width)."""
         n_rows = self.rows_at_once(pixels)
         with torch.inference_mode():
             return torch.cat([self.infer(part).cpu() for part in torch.split(pixels, n_rows)])
