@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from cnnclf._utils import digest
+from cnnclf._utils.sealed import place_of_digest
 from cnnclf.classifier import _persistence as persistence
 from cnnclf.onnx._digest import DIGEST_KEY, seal
 from cnnclf.onnx._file import FORMAT
@@ -90,7 +91,7 @@ def pack(header: object, data: bytes, length: int | None = None) -> bytes:
 
 
 def seal_cnn(content: bytes) -> bytes:
-    start = digest.find_digest(content, persistence.DIGEST)
+    start = digest.find_digest(content, place_of_digest(persistence.KEY))
     return content if start is None else digest.put_digest(content, start)
 
 
@@ -147,7 +148,7 @@ def cut(share: float) -> Callable[[bytes], bytes]:
 
 
 def with_wrong_digest(good: bytes) -> bytes:
-    start = digest.find_digest(good, persistence.DIGEST)
+    start = digest.find_digest(good, place_of_digest(persistence.KEY))
     return good[:start] + digest.PLACEHOLDER.encode() + good[start + len(digest.PLACEHOLDER) :]
 
 

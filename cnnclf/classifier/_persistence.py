@@ -1,12 +1,13 @@
 """Fitted estimator ↔ one safetensors file; reading it runs no code.
 
-The file holds the network's tensors and, as JSON in the header, everything else. The SHA-256 of the whole file, its own
-64 digits counted as zeros, stands in the header, too, so that any flipped bit is found.
+The file holds the network's tensors and, as JSON in the header, everything else. It also holds its own SHA-256, so that
+any flipped bit is found.
 
-A file may come from a stranger. It is looked at in this order: size, header, schema, what the header says of the
+A file may come from a stranger. It is checked in this order: size, header, schema, what the header says of the
 estimator, the names, shapes and types of the tensors compared with its architecture, digest, finite weights.
 """
 
+import inspect
 import json
 import os
 import re
@@ -16,11 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
-from cnnclf._utils.digest import PLACEHOLDER, find_digest, holds_digest, put_digest
 from cnnclf._utils.files import check_image_size, check_size, read_bounded, write_atomically
 from cnnclf._utils.labels import decode_labels, encode_labels, plain
+from cnnclf._utils.sealed import is_whole, seal
 from cnnclf._utils.text import quote, quote_all
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import find_architecture
@@ -34,8 +35,6 @@ LARGEST_HEADER = 4 * 2**20  # bytes: JSON takes up to thirty times its size when
 
 EXPECTED = "a model file written by CNNClassifier.save"
 ONNX = re.compile(rb"\x08[\x03-\x20]\x12")  # ir_version (field 1, a small number), then producer_name (field 2)
-# JSON within JSON, whose quotes are escaped; those around the key are not, so that there is one such place.
-DIGEST = re.compile(rb'"cnnclf":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
 
 Tensors = Mapping[str, torch.Tensor]
 Specification = dict[str, tuple[str, tuple[int, ...]]]  # what safetensors calls the type, and the shape, of each tensor
@@ -96,7 +95,7 @@ def make_estimator(cls: Any, state: Mapping[str, Any], architecture: Callable[..
             others = {str(name): value for name, value in rest.items() if name not in OF_THIS_PLACE}
         case _:
             raise ValueError(f"Expected {EXPECTED}; its metadata lacks parts. Save the model again.")
-    if unknown := others.keys() - set(cls._get_param_names()):
+    if unknown := others.keys() - inspect.signature(cls).parameters.keys():
         raise ValueError(f"Expected parameters of {cls.__name__}; got {quote_all(sorted(unknown))}. Upgrade cnnclf.")
     if saved is None and architecture is None:
         raise ValueError(
@@ -173,15 +172,11 @@ def write_model(path: str | os.PathLike[str], tensors: Tensors, state: Mapping[s
     >>> read_model(path)
     ({'w': tensor([1., 1.])}, {'classes': [0, 1]})
     """
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    check_finite(contiguous)
-    told = json.dumps({"sha256": PLACEHOLDER, "schema": SCHEMA, "state": state}, ensure_ascii=False, allow_nan=True)
-    content = save(contiguous, {KEY: told})
+    check_finite(tensors)
+    content = seal(KEY, tensors, {"schema": SCHEMA, "state": state})
     check_size(len(content))
     check_header_size(int.from_bytes(content[:8], "little"))
-    start = find_digest(content, DIGEST)
-    assert start is not None  # it was just written
-    write_atomically(path, put_digest(content, start))
+    write_atomically(path, content)
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -247,8 +242,7 @@ def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
 
 def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
     """Check the digest and return the tensors."""
-    start = find_digest(content, DIGEST)
-    if start is None or not holds_digest(content, start):
+    if not is_whole(KEY, content):
         raise ValueError("the file is damaged: its SHA-256 is not the one stored in it. Save or copy it again.")
     try:
         tensors = load(content)

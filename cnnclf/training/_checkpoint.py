@@ -15,20 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
-from cnnclf._utils.digest import PLACEHOLDER, find_digest, holds_digest, put_digest
 from cnnclf._utils.files import write_atomically
+from cnnclf._utils.sealed import is_whole, seal
 from cnnclf.training._identity import describe_training, differences, digest
 from cnnclf.training._net import Net
 from cnnclf.training._snapshot import Generation, describe_progress, live_tensors, random_numbers, restore
 
 SCHEMA = 1
 KEY = "cnnclf-checkpoint"
-# JSON within JSON, whose quotes are escaped; those around the key are not, so that there is one such place.
-DIGEST = re.compile(rb'"cnnclf-checkpoint":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
 FILE_NAME = re.compile(r"epoch-(\d{4,})\.checkpoint")
 ANY_FIT = "{fit}"  # what a path has in it when each fit is to have a place of its own
 LEFTOVER_SECONDS = 60  # no write takes so long: what is older was left by a process that was killed
@@ -102,7 +99,7 @@ class Checkpoint:
         }
         tensors = live_tensors(net) | ({} if finished else random_numbers(net.device))
         try:
-            write_generation(path, tensors, content)
+            write_atomically(path, seal(KEY, tensors, content))
             drop_generations(self.folder, epoch)
         except OSError as error:
             self.failure = f"{path} could not be written ({error.strerror or error})"
@@ -215,21 +212,11 @@ def find_newest(folder: Path, decides: Mapping[str, Any]) -> Generation | None:
     return newest
 
 
-def write_generation(path: Path, tensors: Mapping[str, torch.Tensor], told: Mapping[str, Any]) -> None:
-    """Write a file that holds its own digest, whole or not at all."""
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content = save(contiguous, {KEY: json.dumps({"sha256": PLACEHOLDER, **told}, allow_nan=True)})
-    start = find_digest(content, DIGEST)
-    assert start is not None  # it was just written
-    write_atomically(path, put_digest(content, start))
-
-
 def read_generation(path: Path) -> Generation | None:
     """Read a file; None if it is damaged, ValueError if another version wrote it."""
     try:
         content = path.read_bytes()
-        start = find_digest(content, DIGEST)
-        if start is None or not holds_digest(content, start):
+        if not is_whole(KEY, content):
             return None
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         told = json.loads(header["__metadata__"][KEY])

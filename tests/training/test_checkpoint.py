@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from cnnclf import CNNClassifier, compare_architectures
 from cnnclf._utils.digest import put_digest
+from cnnclf._utils.sealed import place_of_digest
 from cnnclf.training import _callbacks, _identity
 from cnnclf.training import _checkpoint as checkpoint
-from cnnclf.training._checkpoint import DIGEST, KEY, read_generation
+from cnnclf.training._checkpoint import KEY, read_generation
 from cnnclf.training._identity import readable
 from cnnclf.training._net import Net
 from cnnclf.training._runtime import session
@@ -615,7 +616,7 @@ def forge(path, change):
     change(tensors, told)
     told = {"sha256": "0" * 64} | {name: value for name, value in told.items() if name != "sha256"}
     content = save(tensors, {KEY: json.dumps(told)})
-    path.write_bytes(put_digest(content, DIGEST.search(content).start(1)))
+    path.write_bytes(put_digest(content, place_of_digest(KEY).search(content).start(1)))
 
 
 def setting(name, value):
