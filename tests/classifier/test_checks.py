@@ -133,7 +133,7 @@ def test_numbers_of_numpy_are_as_good_as_pythons(name, some):
 
 
 def test_an_unavailable_device_is_refused(some):
-    sentence = "device='cuda:99' is not available here. Pass device='auto' or 'cpu'."
+    sentence = "Expected a device that is available here; got 'cuda:99'. Pass device='auto' or 'cpu'."
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(device="cuda:99").fit(*some)
 
@@ -144,13 +144,13 @@ def test_an_unavailable_device_is_refused(some):
         (
             {99: 2.0},
             (
-                "class_weight names 99, which y does not have, and leaves out 0, 1, 2, 3, 4 and 5 more. "
+                "Expected class_weight to name the classes of y; got 99 and nothing for 0, 1, 2, 3, 4 and 5 more. "
                 "Name the classes as y does."
             ),
         ),
         (
             dict.fromkeys(range(10), 0),
-            ("class_weight={0: 0, 1: 0, 2: 0, 3: 0, 4: 0, ...} gives every row weight 0; give some class more."),
+            "Expected some class_weight above 0; got {0: 0, 1: 0, 2: 0, 3: 0, 4: 0, ...}. Give some class more.",
         ),
     ],
 )
@@ -382,8 +382,8 @@ def test_sample_weights_that_are_none_are_refused(sample_weight, sentence, metho
 @pytest.mark.parametrize(
     ("X_val", "y_val", "sentence"),
     [
-        (slice(None), None, "Validation data needs both X_val and y_val; y_val is missing."),
-        (None, slice(None), "Validation data needs both X_val and y_val; X_val is missing."),
+        (slice(None), None, "Expected both X_val and y_val; got no y_val. Pass both, or neither."),
+        (None, slice(None), "Expected both X_val and y_val; got no X_val. Pass both, or neither."),
         (slice(None), slice(1, None), "Found input variables with inconsistent numbers of samples: [120, 119]"),
         (slice(0), slice(0), NO_IMAGE),
     ],
@@ -405,7 +405,7 @@ def test_validation_labels_that_were_not_learnt_are_refused(some):
 def test_early_stopping_of_a_single_row_is_refused(some):
     X, y = some
     sentence = (
-        "early_stopping needs two different rows of a class, one to learn from and one to validate on; "
+        "Expected two different rows of a class for early_stopping, one to train on and one to validate on; "
         "got n_samples=1, all of different classes or equal. "
         "Pass more rows, or X_val and y_val, or early_stopping=False."
     )
@@ -545,7 +545,9 @@ def test_an_architecture_that_has_outgrown_its_layers_warns(digits):
     ids=["shape", "None", "NumPy"],
 )
 def test_an_augmentation_that_gives_no_batch_like_the_one_it_got_is_refused(augment, got, some):
-    sentence = f"augment must give a batch, a tensor of the shape it was given, (60, 1, 8, 8); got {got}."
+    sentence = (
+        f"Expected augment to return a tensor of the shape it was given, (60, 1, 8, 8); got {got}. Change the function."
+    )
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(batch_size=60, augment=augment).fit(*some)
 

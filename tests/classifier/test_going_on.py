@@ -187,7 +187,7 @@ def test_the_header_of_the_most_epochs_that_are_saved_is_taken(some, tmp_path):
 
 def test_partial_fit_refuses_what_it_cannot_know(some):
     X, y = some
-    sentence = "classes must be passed in the first call of partial_fit: all labels that will ever come."
+    sentence = "Expected classes in the first call of partial_fit; got none. Pass all labels of all calls."
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick().partial_fit(X, y)
     clf = quick().partial_fit(X, y, classes=range(10))
@@ -205,11 +205,13 @@ def test_partial_fit_refuses_what_it_cannot_know(some):
         sentence = STRANGERS.format("y", "0, 1, 2, 3, 4 and 5 more", unknown)
         with pytest.raises(ValueError, match=exactly(sentence)):
             clf.partial_fit(X, labels)
-    with pytest.raises(ValueError, match=exactly("classes must hold at least one label; got [].")):
+    with pytest.raises(
+        ValueError, match=exactly("Expected classes to hold at least one label; got []. Pass all labels of all calls.")
+    ):
         quick().partial_fit(X, y, classes=[])
     sentence = (
-        "class_weight='balanced' needs all labels at once, which partial_fit does not have; "
-        "pass a dict from class to weight."
+        "Expected class_weight to be None or a dict, as partial_fit never has all labels at once; got 'balanced'. "
+        "Pass a dict from class to weight."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(class_weight="balanced").partial_fit(X, y, classes=range(10))
@@ -257,7 +259,7 @@ def test_callback_lr_scheduler_rules_a_constant_schedule(some):
 )
 def test_a_scheduler_that_the_schedule_would_override_is_refused(callback, schedule, some):
     sentence = (
-        "Expected lr_schedule='constant' beside the callback LRScheduler, which rules the learning rate; got "
+        "Expected lr_schedule='constant' beside the callback LRScheduler, which changes the learning rate; got "
         f"lr_schedule={schedule!r}, which overrides it. Pass lr_schedule='constant', or drop the callback."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
@@ -279,8 +281,8 @@ def test_a_callback_that_looks_at_validation_data_is_refused_without(callback, s
     monkeypatch.chdir(tmp_path)  # where skorch's Checkpoint writes
     X, y = some
     sentence = (
-        f"Expected validation data for the callback {type(callback).__name__}, which has nothing to look at without; "
-        "got none. Pass X_val and y_val or early_stopping=True, or let the callback look at training data."
+        f"Expected validation data for the callback {type(callback).__name__}, which measures it; got "
+        "none. Pass X_val and y_val or early_stopping=True, or let the callback measure training data."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(lr_schedule="constant", callbacks=[callback]).fit(X, y)

@@ -111,7 +111,9 @@ def test_a_misspelt_class_is_refused_where_another_one_is_left_out(method, some)
     X, y = some
     names = np.array(["cat", "dog"])[y % 2]
     classes = {"classes": ["cat", "dog"]} if method == "partial_fit" else {}
-    sentence = "class_weight names 'dgo', which y does not have, and leaves out 'dog'. Name the classes as y does."
+    sentence = (
+        "Expected class_weight to name the classes of y; got 'dgo' and nothing for 'dog'. Name the classes as y does."
+    )
     with pytest.raises(ValueError, match=exactly(sentence)):
         getattr(quick(class_weight={"cat": 1.0, "dgo": 2.0}), method)(X, names, **classes)
 
@@ -214,7 +216,7 @@ def test_every_class_is_learnt_and_distinct_rows_stay_together(rows, fraction, s
     order, _ = arrange(pixels, labels, None)
     distinct = set(rows)
     if len(distinct) == len(np.unique(labels)):
-        with pytest.raises(ValueError, match=r"\Aearly_stopping needs two different rows of a class, "):
+        with pytest.raises(ValueError, match=r"\AExpected two different rows of a class for early_stopping, "):
             split_rows(order, pixels, labels, fraction, seed)
         return
     learnt, held_out = ({rows[i] for i in side} for side in split_rows(order, pixels, labels, fraction, seed))

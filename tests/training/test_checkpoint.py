@@ -415,7 +415,7 @@ def test_another_version_processor_or_number_of_threads_is_refused(begun, some, 
             clf.fit(*some)
     with monkeypatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "abacus")
-        with pytest.raises(ValueError, match=r"fit: processor was '.*' and is 'abacus'\. "):
+        with pytest.raises(ValueError, match=r"has another: processor was '.*' and is 'abacus'\. "):
             clf.fit(*some)
     monkeypatch.setenv("CNNCLF_NUM_THREADS", "2")
     with pytest.raises(ValueError, match=of_another_fit(begun, "n_threads was '1' and is '2'")):
@@ -433,7 +433,7 @@ def test_functions_differ_by_their_code(some, tmp_path):
 def test_callbacks_differ_by_class_and_parameters(some, tmp_path):
     quick(callbacks=[("end", EndAfter(2)), LRScheduler], lr_schedule="constant", checkpoint=tmp_path).fit(*some)
     named = r"\[\['end', \[helpers\.EndAfter \(code \w{8}\), {'epoch': %d}\]\], skorch.*LRScheduler .*\]"
-    with pytest.raises(ValueError, match=f"fit: callbacks was {named % 2} and is {named % 3}. Go on"):
+    with pytest.raises(ValueError, match=f"has another: callbacks was {named % 2} and is {named % 3}. Go on"):
         quick(callbacks=[("end", EndAfter(3)), LRScheduler], lr_schedule="constant", checkpoint=tmp_path).fit(*some)
 
 
