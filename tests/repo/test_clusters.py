@@ -35,12 +35,29 @@ def _the_environment_stays_as_it_was():
 
 
 @pytest.fixture(scope="module")
-def client():
-    """A scheduler and two worker processes of one thread each."""
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        distributed.Client(cluster) as client,
-    ):
+def client(tmp_path_factory):
+    """A scheduler and two worker processes of one thread each, started by the page's two commands on this machine."""
+    (block,) = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
+    scheduler, worker = (shlex.split(line.removeprefix("$ "), comments=True) for line in block.splitlines())
+    assert (scheduler, worker[:3]) == (["dask", "scheduler"], ["dask", "worker", "tcp://192.168.1.10:8786"])
+    folder = tmp_path_factory.mktemp("dask")
+    # Which address the workers are told is the one that is printed, and written into a file.
+    here, told = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
+    of_scheduler = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    two = [*worker[3:], "--dashboard-address", "127.0.0.1:0", "--local-directory", str(folder)]
+    two[two.index("--nworkers") + 1] = "2"
+    commands = [
+        [here, *scheduler[1:], *of_scheduler, "--scheduler-file", str(told)],
+        [here, worker[1], "--scheduler-file", str(told), *two],
+    ]
+    with contextlib.ExitStack() as stack:
+        for command in commands:
+            process = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            )
+            stack.callback(os.killpg, process.pid, signal.SIGTERM)
+        client = stack.enter_context(distributed.Client(scheduler_file=str(told)))
+        client.wait_for_workers(2, timeout=60)
         yield client
 
 
@@ -74,6 +91,10 @@ def assert_same_bits(there, here, X):
 
 
 # Dask
+
+
+def test_workers_that_are_started_by_hand_have_one_thread_each(client):
+    assert [*client.nthreads().values()] == [1, 1]
 
 
 def test_dask_gives_the_scores_of_one_process_to_the_bit(client, some, in_process):
@@ -170,33 +191,6 @@ def test_the_page_runs_and_its_settings_arrive_in_the_workers(tmp_path, monkeypa
         ("MALLOC_MMAP_THRESHOLD_", str(2**25)),
         ("MALLOC_TOP_PAD_", str(2**26)),
     ]
-
-
-def test_workers_that_are_started_by_hand(tmp_path, some, in_process):
-    """The page's two commands, on this machine: which address the workers are told is the one that is printed."""
-    (block,) = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
-    scheduler, worker = (shlex.split(line.removeprefix("$ "), comments=True) for line in block.splitlines())
-    assert (scheduler, worker[:3]) == (["dask", "scheduler"], ["dask", "worker", "tcp://192.168.1.10:8786"])
-    here, told = str(Path(sys.executable).with_name("dask")), tmp_path / "scheduler.json"
-    of_scheduler = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
-    two = [*worker[3:], "--dashboard-address", "127.0.0.1:0", "--local-directory", str(tmp_path)]
-    two[two.index("--nworkers") + 1] = "2"
-    commands = [
-        [here, *scheduler[1:], *of_scheduler, "--scheduler-file", str(told)],
-        [here, worker[1], "--scheduler-file", str(told), *two],
-    ]
-    with contextlib.ExitStack() as stack:
-        for command in commands:
-            process = stack.enter_context(
-                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-            )
-            stack.callback(os.killpg, process.pid, signal.SIGTERM)
-        client = stack.enter_context(distributed.Client(scheduler_file=str(told)))
-        client.wait_for_workers(2, timeout=60)
-        assert set(client.nthreads().values()) == {1}
-        with joblib.parallel_config(backend="dask"):
-            there = search().fit(*some)
-    assert_same_bits(there, in_process, some[0])
 
 
 @pytest.mark.acceptance
