@@ -34,6 +34,21 @@ def exactly(sentence):
     return rf"\A{re.escape(sentence)}\Z"
 
 
+def with_gaps(sentence):
+    """Return the expression that matches a sentence from end to end, in which … stands for words that are not ours."""
+    return exactly(sentence).replace("…", ".+")
+
+
+def read_or_refused(load, file):
+    """Return what `load` makes of `file`, or None if it is refused by name."""
+    try:
+        return load(file)
+    except ValueError as error:
+        sentence = str(error)
+    assert sentence.startswith(f"{file}: expected ")
+    return None
+
+
 def error_of(function, *arguments, kind=ValueError, **named):
     """Return the sentence of the error that a call raises."""
     with pytest.raises(kind) as caught:
