@@ -30,7 +30,7 @@ from cnnclf.inspection._records import KINDS, StepDiff
 from cnnclf.inspection._trace import Trace
 from cnnclf.inspection._verify import EXPORTS, LayerCheck, Verification
 from cnnclf.training._inference import rows_alike
-from helpers import exactly, sequential
+from helpers import exactly, quick, sequential
 
 
 def hand_set(layer, **values):
@@ -47,10 +47,6 @@ def arange(*shape):
 
 def record(image, n_classes=2, **layers):
     return Trace.record(sequential(**layers), image, np.arange(n_classes))
-
-
-def quick(architecture="compact", **parameters):
-    return CNNClassifier(architecture, **({"max_epochs": 1, "random_state": 0} | parameters))
 
 
 def same_bits(a, b):
