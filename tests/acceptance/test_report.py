@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +40,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     how = ("--profile", "full", "--architectures", "tiny,lenet5,keras_mnist", "--folds", "2", "--epochs", "2")
     folder, _ = make_report(tmp_path_factory.mktemp("digits"), "--dataset", "digits", *how)
     return folder
-
-
-@pytest.fixture
-def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    """The browser on an empty page of desktop size; whatever a test does, the page logs no error."""
-    set_size(chromium, 1280, 900)
-    chromium.get("about:blank")
-    for log in ("browser", "performance"):
-        chromium.get_log(log)
-    yield chromium
-    assert chromium.get_log("browser") == []
 
 
 def open_page(driver: webdriver.Chrome, folder: Path) -> str:

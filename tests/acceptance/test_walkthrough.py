@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,17 +120,6 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> Site:
     X, y = load_digits()
     clf = CNNClassifier(with_blocks, max_epochs=1, random_state=0).fit(X, y)
     return publish(clf, X[0], tmp_path_factory.mktemp("blocks") / "blocks.html")
-
-
-@pytest.fixture
-def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    """The browser on an empty page of desktop size; whatever a test does, the page logs no error."""
-    set_size(chromium, 1280, 900)
-    chromium.get("about:blank")
-    for log in ("browser", "performance"):
-        chromium.get_log(log)
-    yield chromium
-    assert chromium.get_log("browser") == []
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
