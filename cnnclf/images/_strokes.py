@@ -2,8 +2,8 @@
 
 MNIST's digits were size-normalised to fit 20×20 pixels in proportion, which made them grey at their edges, and put into
 28×28 with the centre of mass at the centre. The same is done here: the pen's way is drawn finely, scaled by averaging,
-and placed by :func:`cnnclf.pictures.frame_ink`. The only liberty is with the pen: one width for all sizes makes a small
-digit all blot and a large one a hairline, so it is brought into the range that MNIST's pens have.
+and placed by :func:`cnnclf.images._handwriting.frame_ink`. The only liberty is with the pen: one width for all sizes
+makes a small digit all blot and a large one a hairline, so it is brought into the range that MNIST's pens have.
 """
 
 import math

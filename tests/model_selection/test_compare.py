@@ -519,7 +519,7 @@ def test_a_function_is_known_by_what_it_does(one, same, other, some, tmp_path):
 def test_a_function_is_known_in_another_process(some, tmp_path):
     # A set of strings has another order in each process.
     program = """
-from cnnclf.training._checkpoint import canonical, digest
+from cnnclf.training._identity import canonical, digest
 def build(image_shape, n_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, n_classes if "a" in {"a", "b", "c", "d"} else ...))
 print(digest(canonical(build)))
@@ -546,7 +546,7 @@ def local_class():
         ({"random_state": None}, "random_state=None", "an integer"),
         ({"random_state": np.random.RandomState(0)}, "random_state=RandomState(MT19937)", "an integer"),
         ({"callbacks": [Callback()]}, "callbacks=[<skorch.callbacks.base.Callback object at ", "None"),
-        ({"augment": Noise()}, "augment=<test_comparison.Noise object at ", "a function or a class of a module"),
+        ({"augment": Noise()}, "augment=<tests.model_selection.test_", "a function or a class of a module"),
         ({"augment": torch.fliplr}, "augment=<built-in method fliplr of ", "a function or a class of a module"),
     ],
     ids=["no seed", "RandomState", "callbacks", "object", "builtin"],

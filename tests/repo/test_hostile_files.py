@@ -204,7 +204,7 @@ import resource
 import sys
 from pathlib import Path
 import hostile
-from cnnclf.onnx._classifier import limit_memory
+from cnnclf.onnx import limit_memory
 
 path = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
