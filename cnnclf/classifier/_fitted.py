@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,7 @@ def check_warm_start(clf: Any) -> bool:
     if clf.warm_start and clf.checkpoint is not None:
         raise ValueError(
             f"Expected warm_start=True or a checkpoint, which are two ways to go on; got both, with checkpoint="
-            f"{quote(clf.checkpoint)}. Pass warm_start=False, or checkpoint=None."
+            f"{quote(Path(clf.checkpoint))}. Pass warm_start=False, or checkpoint=None."
         )
     if not (clf.warm_start and hasattr(clf, "net_")):
         return False
