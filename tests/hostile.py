@@ -572,11 +572,13 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
         f"input's {key} missing": (with_metadata("input", key, to=MISSING), "Expected of its input input_shape")
         for key in ("input_shape", "image_shape", "channels_last", "dtype", "white", "mean", "std", "preparation")
     },
+    "training_data missing": (with_metadata("training_data", to=MISSING), "Expected training_data to be text"),
+    "learnt no hashes": (with_metadata("learnt", to="?"), "Expected learnt to be sorted hashes"),
     "dtype object": (with_metadata("input", "dtype", to="object"), "Expected dtype to be uint8 or float32"),
     "dtype float32": (with_metadata("input", "dtype", to="float32"), "expected a graph that takes and gives"),
-    "input_shape negative": (with_metadata("input", "input_shape", to=[-4, -4]), "must be one to three lengths"),
+    "input_shape negative": (with_metadata("input", "input_shape", to=[-4, -4]), "to be one to three lengths"),
     "input_shape another": (with_metadata("input", "input_shape", to=[2, 8]), "does not fit X of shape (n, 2, 8)"),
-    "image_shape of text": (with_metadata("input", "image_shape", to=["1", "4", "4"]), "must be three lengths"),
+    "image_shape of text": (with_metadata("input", "image_shape", to=["1", "4", "4"]), "to be three lengths"),
     "image very large": (
         with_metadata("input", to=GOOD_INPUT | {"input_shape": [10**9, 10**9], "image_shape": [1, 10**9, 10**9]}),
         "at most 1,048,576 numbers",
