@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.files import check_image_size
 from cnnclf._utils.labels import plain
-from cnnclf._utils.text import quote
+from cnnclf._utils.text import quote, quote_all
 from cnnclf.architectures._modules import Standardise
 from cnnclf.classifier._build import make_module, make_net
 from cnnclf.images._spec import InputSpec, is_whole
@@ -111,6 +111,8 @@ class Fitted:
         for name, (is_valid, expected) in PARTS.items():
             if not is_valid(told[name]):
                 raise ValueError(f"Expected {name} to be {expected}; got {quote(told[name])}. Save the model again.")
+        if classes.tolist() != sorted(classes.tolist()):
+            raise ValueError(f"Expected sorted class labels; got {quote_all(classes)}. Save the model again.")
         spec = InputSpec.from_json(told["input"])
         check_image_size(spec.image_shape)
         features, n_features = told["feature_names"], math.prod(spec.input_shape)
