@@ -104,6 +104,7 @@ def test_colour_with_channels_last(tmp_path):
     np.testing.assert_allclose(probabilities, clf.predict_proba(X), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "tensor_type"),
     [
@@ -150,6 +151,7 @@ def test_labels_beyond_int64_are_refused(few_digits, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_named_architecture(few_digits, tmp_path, name):
     X, y, X_test, _ = few_digits
@@ -192,6 +194,7 @@ def weight_normed(kind, *parameters):
     return nn.utils.parametrizations.weight_norm(kind(64, 64, *parameters))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [
@@ -231,6 +234,7 @@ class Where(nn.Module):
         return values + positions / 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [
@@ -287,6 +291,7 @@ def test_what_the_sentence_advises_is_exported(few_digits, tmp_path):
     assert np.array_equal(run(tmp_path / "m.onnx", X_test)[0], clf.predict(X_test))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "opset"), [("circular", 19), ("reflect", 18)])
 def test_the_declared_opset_knows_the_way_of_padding(few_digits, tmp_path, mode, opset):
     # onnx's Pad: reflect since opset 2, a new signature in 18, "wrap" since 19.
@@ -326,6 +331,7 @@ def test_a_loaded_estimator_gives_the_same_bytes(tmp_path, clf, path):
     assert (tmp_path / "m.onnx").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_compiled_estimator(few_digits, tmp_path, monkeypatch):
     # torch traces the network but leaves out its C++ compiler, which would take a quarter of a minute.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
@@ -505,6 +511,7 @@ def test_no_folder(clf, tmp_path):
 # --- int8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["compact", "keras_mnist", "tiny"])
 def test_int8(few_digits, tmp_path, name):
     X, y, X_test, y_test = few_digits
@@ -549,6 +556,7 @@ def depthwise(shape, n_classes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["compact", "tiny", depthwise], ids=["compact", "tiny", "depthwise"])
 def test_no_int8_weight_can_saturate_a_processor_without_vnni(few_digits, tmp_path, architecture):
     X, y, _, _ = few_digits
@@ -563,6 +571,7 @@ def test_no_int8_weight_can_saturate_a_processor_without_vnni(few_digits, tmp_pa
         assert 2 * 255 * np.abs(array.astype(int)).max() <= 2**15 - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "kernel", "channels_last"),
     [
@@ -594,6 +603,7 @@ def test_pooling_over_channels_says_what_pooling_over_pixels_says(shape, kernel,
         np.testing.assert_allclose(after, served(torch.from_numpy(X))[0].numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layers", "shape", "dtype"),
     [
