@@ -282,7 +282,7 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         with_state(*LABELS, "values", to=[0, 1, 2]),
         "Expected output.bias of type F32 and shape (3,)",
     ),
-    "classes unsorted": (with_state(*LABELS, "values", to=[1, 0]), "Expected sorted class labels; got 1, 0"),
+    "classes unsorted": (with_state(*LABELS, "values", to=[1, 0]), "Expected sorted class labels; got 1 and 0"),
     "classes equal": (with_state(*LABELS, "values", to=[1, 1]), "Expected different class labels"),
     "classes out of range": (
         with_state(*LABELS, to={"dtype": "|i1", "values": [0, 1000]}),
