@@ -56,7 +56,8 @@ def decode_labels(encoded: Any) -> NDArray[Any]:
         labels = np.array(values, dtype=np.dtype(dtype))
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"Expected class labels of the type {dtype}; got others ({error}).") from error
-    if labels.tolist() != values or len(set(values)) < len(values):
+    read = labels.tolist()  # False is 0 in Python, but no label of such a file
+    if read != values or [*map(type, read)] != [*map(type, values)] or len(set(values)) < len(values):
         raise ValueError(f"Expected different class labels of the type {dtype}; got {quote_all(values)}.")
     return labels
 

@@ -157,6 +157,12 @@ def test_labels_survive_json(labels: np.ndarray) -> None:
     assert back.tolist() == labels.tolist()
 
 
+def test_a_truth_value_among_numbers_is_no_label() -> None:
+    sentence = "Expected different class labels of the type <i8; got -1 and False."
+    with pytest.raises(ValueError, match=rf"^{re.escape(sentence)}$"):
+        decode_labels({"dtype": "<i8", "values": [-1, False]})  # equal to -1 and 0, as Python counts
+
+
 def test_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "none.cnn"
     with pytest.raises(

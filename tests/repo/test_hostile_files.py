@@ -248,7 +248,7 @@ STATE = {
         "random_state",
     ],
     "fitted": ["input", "feature_names", "batch_size", "seed", "history"],
-    "classes": ["dtype", "values"],
+    "classes": ["dtype"],  # other values may be a file's own labels
 }
 INPUT = ["input_shape", "image_shape", "channels_last", "dtype", "white", "mean", "std", "preparation"]
 PLACES = [("state", part, name) for part, names in STATE.items() for name in names]
