@@ -53,6 +53,7 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
 
     Examples
     --------
+    >>> from cnnclf.architectures import find_architecture
     >>> net = find_architecture("lenet5").build((1, 28, 28), 10)
     >>> for layer in summarize(net, (1, 28, 28))[:3]:
     ...     print(layer.name, layer.kind, layer.output_shape, layer.n_parameters, layer.n_multiply_adds)

@@ -64,7 +64,8 @@ def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDA
     --------
     A black line on white paper becomes a bright line, 20 pixels long, on a dark ground.
 
-    >>> from PIL import ImageDraw
+    >>> import io
+    >>> from PIL import Image, ImageDraw
     >>> paper = Image.new("L", (300, 400), "white")
     >>> ImageDraw.Draw(paper).line((100, 50, 100, 250), fill="black", width=20)
     >>> file = io.BytesIO()

@@ -37,6 +37,7 @@ def seal(content: bytes) -> bytes:
 
     Examples
     --------
+    >>> from cnnclf._utils.digest import PLACEHOLDER
     >>> sealed = seal(b"a model, cnnclf.sha256" + bytes([0x12, 64]) + PLACEHOLDER.encode())
     >>> sealed[24:32]
     b'43922db2'

@@ -20,7 +20,7 @@ from cnnclf.training._augmentation import Augmentation
 from cnnclf.training._batches import Batch, Batches, Rows
 from cnnclf.training._callbacks import KEPT_EPOCHS, Epochs, Keeper, Progress, ReportEpochs, StopEarly, WeightAverage
 from cnnclf.training._inference import rows_alike, rows_at_once
-from cnnclf.training._network import cheapest_order
+from cnnclf.training._network import cheapest_order, choose_memory_format
 from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
 
 # Images on which batch normalisation is measured after an epoch of changed ones: 2 % of a deviation, at the worst.
@@ -230,10 +230,10 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         return callbacks
 
     def initialize_module(self) -> "Net":
-        """Store the weights channels-last, which makes convolutions fastest on CPUs and GPUs."""
+        """Store the weights in the memory format that the network is trained in."""
         super().initialize_module()
         if all(parameter.ndim != 5 for parameter in self.module_.parameters()):  # torch has another word for Conv3d
-            self.module_.to(memory_format=torch.channels_last)
+            self.module_.to(memory_format=choose_memory_format(self.module_))
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "Net":
@@ -280,7 +280,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         low = training and self.precision == "bfloat16"
         # Without torch's cache of converted weights, which an autocast around this one would keep from step to step.
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low, cache_enabled=False):
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=choose_memory_format(self.module_))
             for layer in cheapest_order(self.module_) if training else [self.answering_network]:
                 x = layer(x)
         logits: torch.Tensor = x.float()
@@ -392,8 +392,9 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
                 layer.momentum = None  # the plain mean over all batches
                 layer.train()
             with torch.no_grad():
+                memory_format = choose_memory_format(self.module_)
                 for part in sample.tensor_split(n_parts):
-                    self.network(rows.X.index_select(0, part).contiguous(memory_format=torch.channels_last))
+                    self.network(rows.X.index_select(0, part).contiguous(memory_format=memory_format))
         except BaseException:  # half of a measurement is none: an interrupted estimator keeps what it had
             for layer, (_, buffers) in zip(norms, before, strict=True):
                 layer.load_state_dict(buffers, strict=False)

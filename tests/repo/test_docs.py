@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cnnclf
+from cnnclf import plots
 from cnnclf.cli import _main as cli
-from cnnclf.plots import _evaluation as plots
 from helpers import ROOT
 from tests.repo.test_layout import MAY_IMPORT, PACKAGE
 

@@ -1,6 +1,9 @@
 """What `cnnclf.training` promises: schedules, batches, canonical order, averages, and steps redone by hand."""
 
 import math
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -800,3 +803,26 @@ def test_in_bfloat16_a_stride_to_one_column_multiplies_nothing_that_nobody_wrote
 )
 def test_only_a_stride_to_rows_of_one_column_is_one(layer, image_shape, steps):
     assert steps_to_one_column(nn.Sequential(layer), image_shape) is steps
+
+
+STEPPING_ONES = """
+import numpy as np
+from torch import nn
+from cnnclf import CNNClassifier
+
+def build(image_shape, n_classes):
+    return nn.Sequential(nn.Conv2d(image_shape[0], 8, 1, stride=2), nn.Flatten(), nn.LazyLinear(n_classes))
+
+for channels in (2, 3, 7):
+    X = np.random.default_rng(0).integers(0, 256, (320, channels, 16, 14)).astype(np.uint8)
+    clf = CNNClassifier(build, max_epochs=3, batch_size=8, image_shape=X.shape[1:], random_state=0)
+    clf.fit(X, np.arange(320) % 2)
+print("fitted")
+"""
+
+
+def test_a_network_whose_gradient_onednn_writes_beyond_its_memory_is_trained():
+    # 1×1, stride 2, channels-last, a number of channels that AVX2 does not divide: the process ended, at times at once.
+    avx2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    run = subprocess.run([sys.executable, "-c", STEPPING_ONES], capture_output=True, text=True, env=os.environ | avx2)
+    assert (run.returncode, run.stdout) == (0, "fitted\n"), run.stderr
