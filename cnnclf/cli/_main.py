@@ -108,7 +108,7 @@ def report(
         check_jobs(jobs)
         if from_predictions is not None:
             if full or any(choice is not None for choice in (architecture, recipe, epochs)):
-                raise BadUsageError("--from-predictions trains nothing; leave out what tells how to train")
+                raise BadUsageError("--from-predictions trains nothing; leave out the options of training")
             prepare_folder(out)
             summary = judge_predictions(from_predictions, dataset, out)
         else:

@@ -163,7 +163,7 @@ def find_candidates(name: str, places: Sequence[Path]) -> Iterator[Path]:
 
 
 def download(url: str, target: Path, file: MnistFile) -> NDArray[np.uint8]:
-    """Fetch `url`, check it, and only then put it at `target`."""
+    """Fetch `url`, check it, and only then move it to `target`."""
     import pooch
 
     target.parent.mkdir(parents=True, exist_ok=True)

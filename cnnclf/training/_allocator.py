@@ -33,7 +33,7 @@ def can_keep_freed_memory() -> bool:
 
 
 def thresholds_outside(environment: Mapping[str, str]) -> dict[int, int]:
-    """Return the thresholds to go back to, as no function of glibc tells what they are.
+    """Return the thresholds to go back to, as glibc has no function that returns them.
 
     Parameters
     ----------

@@ -320,7 +320,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
         *(
             (
                 ("--from-predictions", "said.csv", *how),
-                "error: --from-predictions trains nothing; leave out what tells how to train\n",
+                "error: --from-predictions trains nothing; leave out the options of training\n",
             )
             for how in (("--profile", "full"), ("--architecture", "tiny"), ("--recipe", "tiny"), ("--epochs", "2"))
         ),
