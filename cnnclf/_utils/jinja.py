@@ -9,16 +9,10 @@ with needed_by("an HTML page"):
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
-def load_from(package: str) -> ChoiceLoader:
-    """Return a loader of the templates of a package and of those that all pages share."""
-    return ChoiceLoader([PackageLoader(package), PackageLoader("cnnclf._utils")])
-
-
 def page_templates(package: str) -> Environment:
-    """Return the environment in which the HTML templates of a package are rendered."""
-    return Environment(
-        loader=load_from(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    """Return the environment in which the HTML templates of a package are rendered, with those that all pages share."""
+    loader = ChoiceLoader([PackageLoader(package), PackageLoader("cnnclf._utils")])
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def read_as_is(templates: Environment, *names: str) -> str:

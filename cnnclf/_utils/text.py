@@ -4,6 +4,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from reprlib import Repr
@@ -297,3 +298,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def say(sentence: str) -> None:
+    """Print on stderr, at once, what is being done."""
+    print(sentence, file=sys.stderr, flush=True)

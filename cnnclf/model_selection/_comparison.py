@@ -13,22 +13,22 @@ from cnnclf.architectures._summary import LayerSummary
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fold(Summarised):
-    """One fit of one architecture: learnt from all other folds, judged on this one.
+    """One fit of one architecture: trained on all other folds, evaluated on this one.
 
     Attributes
     ----------
     number : int
-        Which fold was held out, from 1.
+        The fold that was held out, from 1.
     n_train, n_test : int
-        Images learnt from and images held out.
+        Training images and held-out images.
     accuracy : float
-        Share of the held-out images called what they are, 0..1, by the network as ``fit`` left it.
+        Accuracy on the held-out images, 0..1, of the network that ``fit`` returned.
     history : tuple of mapping
         The estimator's ``history_``, one per epoch; ``valid_loss`` and ``valid_accuracy`` are of the held-out images.
     fit_seconds : float
-        CPU seconds of ``fit``, with what is measured after each epoch.
+        CPU seconds of ``fit``, with the evaluation after each epoch.
     predict_seconds : float
-        CPU seconds of ``predict_proba`` an image.
+        CPU seconds of ``predict_proba`` per image.
     """
 
     number: int
@@ -41,19 +41,19 @@ class Fold(Summarised):
 
     def _summary(self) -> Summary:
         return Summary(
-            f"fold {self.number}: {percent(self.accuracy)} of {self.n_test:,} images, learnt from {self.n_train:,} in "
+            f"fold {self.number}: {percent(self.accuracy)} of {self.n_test:,} images, trained on {self.n_train:,} in "
             f"{len(self.history)} {'epoch' if len(self.history) == 1 else 'epochs'}, {self.fit_seconds:.2f} CPU s"
         )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ArchitectureResult(Summarised):
-    """One architecture: what it is, and what every fold says of it.
+    """One architecture of a comparison and the results of its folds.
 
     Attributes
     ----------
     name : str
-        What it was called in the comparison.
+        Its name in the comparison.
     source : str
         Where it comes from; empty for a function.
     layers : tuple of LayerSummary
@@ -61,7 +61,7 @@ class ArchitectureResult(Summarised):
     n_parameters : int
         Trainable parameters.
     n_multiply_adds : int
-        Multiply-adds of one image, as :func:`cnnclf.architectures.count_multiply_adds` counts them.
+        Multiply-adds per image, as :func:`cnnclf.architectures.count_multiply_adds` counts them.
     folds : tuple of Fold
         In the order of the splitter.
     """
@@ -74,19 +74,14 @@ class ArchitectureResult(Summarised):
     folds: tuple[Fold, ...]
 
     def _summary(self) -> Summary:
+        sizes = [(f"{fold.n_train:,}", f"{fold.n_test:,}") for fold in self.folds]
         return Summary(
-            f"{self.name}: {self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds an image",
+            f"{self.name}: {self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds per image",
             "rrrrr",
-            ("fold", "accuracy", "learnt from", "held out", "CPU s a fit"),
+            ("fold", "accuracy", "trained on", "held out", "CPU s per fit"),
             tuple(
-                (
-                    str(fold.number),
-                    percent(fold.accuracy),
-                    f"{fold.n_train:,}",
-                    f"{fold.n_test:,}",
-                    f"{fold.fit_seconds:.2f}",
-                )
-                for fold in self.folds
+                (str(fold.number), percent(fold.accuracy), *size, f"{fold.fit_seconds:.2f}")
+                for fold, size in zip(self.folds, sizes, strict=True)
             ),
         )
 
@@ -98,7 +93,7 @@ class ArchitectureResult(Summarised):
     @property
     def mean_accuracy(self) -> float:
         """Mean accuracy of the folds, 0..1."""
-        return fmean(self.accuracies)  # of equal folds in any order the same bits
+        return fmean(self.accuracies)  # bit-identical for any order of the folds
 
     @property
     def std_accuracy(self) -> float:
@@ -112,13 +107,13 @@ class ArchitectureResult(Summarised):
 
     @property
     def predict_seconds(self) -> float:
-        """Mean CPU seconds of a prediction an image."""
+        """Mean CPU seconds of the prediction of one image."""
         return fmean(fold.predict_seconds for fold in self.folds)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Summarised):
-    """Several architectures, judged on the same folds by :func:`compare_architectures`.
+    """Several architectures, evaluated on the same folds by :func:`compare_architectures`.
 
     Attributes
     ----------
@@ -133,11 +128,11 @@ class Comparison(Summarised):
 
     @property
     def best(self) -> ArchitectureResult:
-        """The one of the highest mean accuracy; of equals the one of fewer parameters."""
+        """The architecture with the highest mean accuracy; of equals, the one with fewer parameters."""
         return max(self.results, key=lambda result: (result.mean_accuracy, -result.n_parameters))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, the means included, in dicts, lists, text and numbers, as JSON knows them.
+        """Return everything, the means included, as JSON types.
 
         Returns
         -------
@@ -153,52 +148,46 @@ class Comparison(Summarised):
         }
 
     def to_text(self) -> str:
-        """Write the figures as a table for a terminal.
+        """Return the figures as a table for a terminal.
 
         Returns
         -------
         str
-            A line of headings and a line for each architecture: accuracy as mean ± standard deviation of the folds,
-            parameters, multiply-adds of an image, CPU seconds of a fit, CPU microseconds of a prediction an image.
+            A line of headings and one line per architecture: accuracy as mean ± standard deviation of the folds,
+            parameters, multiply-adds per image, CPU seconds per fit, CPU microseconds per predicted image.
         """
         summary = self._summary()
         return "\n".join(aligned(summary.align, (summary.head, *summary.rows)))
 
     def _summary(self) -> Summary:
-        return Summary(
-            f"{len(self.results)} {'architecture' if len(self.results) == 1 else 'architectures'}, the highest mean: "
-            f"{self.best.name}",
-            "lrrrrr",
+        n, accuracy = len(self.results), f"accuracy, {self.n_folds} folds"
+        rows = (
             (
-                "architecture",
-                f"accuracy, {self.n_folds} folds",
-                "parameters",
-                "multiply-adds",
-                "CPU s a fit",
-                "µs an image",
-            ),
-            tuple(
-                (
-                    result.name,
-                    mean_and_deviation(result.mean_accuracy, result.std_accuracy),
-                    f"{result.n_parameters:,}",
-                    f"{result.n_multiply_adds:,}",
-                    f"{result.fit_seconds:.2f}",
-                    f"{1e6 * result.predict_seconds:.1f}",
-                )
-                for result in self.results
-            ),
+                result.name,
+                mean_and_deviation(result.mean_accuracy, result.std_accuracy),
+                f"{result.n_parameters:,}",
+                f"{result.n_multiply_adds:,}",
+                f"{result.fit_seconds:.2f}",
+                f"{1e6 * result.predict_seconds:.1f}",
+            )
+            for result in self.results
+        )
+        return Summary(
+            f"{n} {'architecture' if n == 1 else 'architectures'}; best mean accuracy: {self.best.name}",
+            "lrrrrr",
+            ("architecture", accuracy, "parameters", "multiply-adds", "CPU s per fit", "µs per image"),
+            tuple(rows),
         )
 
 
 def to_json(result: ArchitectureResult) -> dict[str, Any]:
-    """Turn a result into dicts, lists, text and numbers."""
+    """Return a result as JSON types."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(result)))
     return plain
 
 
 def from_json(plain: Mapping[str, Any]) -> ArchitectureResult:
-    """Turn what :func:`to_json` gives back into the result."""
+    """Return the result that :func:`to_json` was given."""
     layers = (LayerSummary(**{**layer, "output_shape": tuple(layer["output_shape"])}) for layer in plain["layers"])
     folds = (Fold(**{**fold, "history": tuple(fold["history"])}) for fold in plain["folds"])
     return ArchitectureResult(**{**plain, "layers": tuple(layers), "folds": tuple(folds)})

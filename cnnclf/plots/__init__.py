@@ -6,10 +6,9 @@ from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
     from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
-    from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
+    from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay, TrainingCurvesDisplay
     from cnnclf.plots._evaluation import ConfusionMatrixDisplay, PerClassDisplay, ReliabilityDisplay
     from cnnclf.plots._trace import ClassScoresDisplay, FeatureMapsDisplay, KernelsDisplay, TraceDisplay
-    from cnnclf.plots._training import TrainingCurvesDisplay
 
 __all__ = [
     "AccuracyCostDisplay",
@@ -31,9 +30,8 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "_comparison": ["AccuracyCostDisplay", "FoldBoxDisplay", "FoldCurvesDisplay"],
-        "_data": ["ClassDistributionDisplay", "ImageGridDisplay"],
+        "_data": ["ClassDistributionDisplay", "ImageGridDisplay", "TrainingCurvesDisplay"],
         "_evaluation": ["ConfusionMatrixDisplay", "PerClassDisplay", "ReliabilityDisplay"],
         "_trace": ["ClassScoresDisplay", "FeatureMapsDisplay", "KernelsDisplay", "TraceDisplay"],
-        "_training": ["TrainingCurvesDisplay"],
     },
 )

@@ -1,4 +1,4 @@
-"""Architectures compared fold by fold: their curves, the spread of their accuracies, and what accuracy costs."""
+"""Displays of a comparison: learning curves of each fold, accuracies of all folds, and accuracy against cost."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from cnnclf._utils.text import cut, mean_and_deviation, percent, quote, short
 from cnnclf.plots._style import (
     INK,
+    LETTERING,
     LETTERS,
     LONGEST_LABEL,
     PAGE,
-    SMALL,
     Display,
     Drawn,
     Style,
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from cnnclf.model_selection._comparison import Comparison
 
 MOST_PANELS = 4  # side by side
-FEWEST_FOR_A_BOX = 5  # folds; quartiles of fewer are none
+FEWEST_FOR_A_BOX = 5  # folds; fewer have no meaningful quartiles
 MOST_MARKED = 30  # epochs with a marker each
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))  # of a name from its point
-COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds an image"}
+COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds per image"}
 
 
 @dataclass
 class FoldCurvesDisplay(Drawn):
     """Held-out accuracy against the epoch: a thin line per fold, their mean thick, a panel per architecture.
 
-    All panels share one accuracy axis. It leaves out low accuracies of early epochs, which would flatten the rest, and
-    then says so. The mean ends with the fold that ends first.
+    All panels share one accuracy axis. It leaves out low accuracies of early epochs, which would flatten the rest; its
+    label then says so. The mean ends with the fold that ends first.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class FoldCurvesDisplay(Drawn):
     figure_ : matplotlib Figure
         Figure of the first axes.
     axes_ : tuple of matplotlib Axes
-        One an architecture.
+        One per architecture.
 
     Examples
     --------
@@ -78,14 +78,13 @@ class FoldCurvesDisplay(Drawn):
     ) -> "FoldCurvesDisplay":
         """Draw every fold of a comparison.
 
-        Under early stopping the curves are of the rows that decided when to stop.
+        With early stopping, the curves are of the rows that decided when to stop.
         """
-        return cls(
-            {
-                result.name: [[epoch["valid_accuracy"] for epoch in fold.history] for fold in result.folds]
-                for result in comparison.results
-            }
-        ).plot(ax)
+        curves = {
+            result.name: [[epoch["valid_accuracy"] for epoch in fold.history] for fold in result.folds]
+            for result in comparison.results
+        }
+        return cls(curves).plot(ax)
 
     def plot(self, ax: Axes | Sequence[Axes] | None = None) -> Self:
         """Draw on axes, one per architecture, or on a new figure.
@@ -103,12 +102,12 @@ class FoldCurvesDisplay(Drawn):
         Raises
         ------
         ValueError
-            If there are not as many axes as architectures.
+            If the number of axes is not that of the architectures.
         """
         n = len(self.curves)
         self.axes_ = new_panels(n) if ax is None else (ax,) if isinstance(ax, Axes) else tuple(ax)
         if len(self.axes_) != n:
-            raise ValueError(f"Expected one axes for each of {n} architectures, got {len(self.axes_)}.")
+            raise ValueError(f"Expected one axes for each of {n} architectures; got {len(self.axes_)}.")
         self.figure_ = figure_of(self.axes_[0])
         folds = [accuracies for of_one in self.curves.values() for accuracies in of_one]
         low, high = curve_limits(folds)
@@ -126,10 +125,10 @@ class FoldCurvesDisplay(Drawn):
 
 @dataclass
 class FoldBoxDisplay(Display):
-    """The accuracy of every fold as a dot, a row per architecture; mean ± standard deviation beside them.
+    """The accuracy of every fold as a dot, one row per architecture, with mean ± standard deviation.
 
-    A box spans the quartiles of five folds or more, with the median in it and whiskers to the lowest and the highest.
-    Fewer folds have no quartiles worth drawing: then a line marks their mean.
+    For five folds or more, a box spans the quartiles, with the median in it and whiskers to the lowest and the highest.
+    For fewer, a line marks their mean.
 
     Parameters
     ----------
@@ -139,7 +138,7 @@ class FoldBoxDisplay(Display):
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on.
+        The figure and the axes of the plot.
 
     Examples
     --------
@@ -168,19 +167,11 @@ class FoldBoxDisplay(Display):
                 draw_box(ax, values, row, style)
             else:
                 ax.vlines(values.mean(), row - 0.3, row + 0.3, color=style.colour, linewidth=2.2)
-            # Each fold a little lower than the one before, so that equal ones do not hide each other.
+            # Each fold is a little below the one before, so that equal ones do not hide each other.
             heights = row + 0.2 * np.linspace(-1, 1, len(values)) if len(values) > 1 else [row]
             ax.plot(values, heights, style.marker, color=style.colour, markersize=4)
-            ax.text(
-                1.02,
-                row,
-                accuracy_label(values),
-                transform=ax.get_yaxis_transform(),
-                va="center",
-                fontsize=SMALL,
-                color=INK,
-            )
-        every = np.concatenate([np.asarray(values, dtype=float) for values in self.accuracies.values()])
+            ax.text(1.02, row, accuracy_label(values), transform=ax.get_yaxis_transform(), va="center", **LETTERING)
+        every = np.concatenate([*self.accuracies.values()])
         ax.set_xlim(share_limits(every.min(), every.max()))
         in_percent(ax.xaxis)
         ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -189,12 +180,12 @@ class FoldBoxDisplay(Display):
 
 @dataclass
 class AccuracyCostDisplay(Display):
-    """Mean accuracy ± standard deviation over the folds against what a network costs, on a logarithmic axis.
+    """Mean accuracy ± standard deviation over the folds against the cost of a network, on a logarithmic axis.
 
     Parameters
     ----------
     costs : mapping of str to int
-        What each architecture costs, 1 or more.
+        The cost of each architecture, 1 or more.
     accuracies : mapping of str to sequence of float
         For each architecture the accuracy, 0..1, of each fold.
     cost : {"parameters", "multiply_adds"}, default="parameters"
@@ -203,7 +194,7 @@ class AccuracyCostDisplay(Display):
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on.
+        The figure and the axes of the plot.
 
     Raises
     ------
@@ -224,7 +215,7 @@ class AccuracyCostDisplay(Display):
 
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
-            raise ValueError(f"Expected cost to be 'parameters' or 'multiply_adds', got {quote(self.cost)}.")
+            raise ValueError(f"Expected cost to be 'parameters' or 'multiply_adds'; got {quote(self.cost)}.")
 
     @classmethod
     def from_comparison(
@@ -234,7 +225,7 @@ class AccuracyCostDisplay(Display):
         cost: Literal["parameters", "multiply_adds"] = "parameters",
         ax: Axes | None = None,
     ) -> "AccuracyCostDisplay":
-        """Draw what the architectures of a comparison reach and what they cost."""
+        """Draw the accuracy and the cost of each architecture of a comparison."""
         results = comparison.results
         costs = {r.name: r.n_parameters if cost == "parameters" else r.n_multiply_adds for r in results}
         return cls(costs, {r.name: r.accuracies for r in results}, cost).plot(ax)
@@ -252,20 +243,19 @@ class AccuracyCostDisplay(Display):
             style = Style.of(k)
             ax.errorbar(cost, mean, spread, color=style.colour, marker=style.marker, markersize=6.5, capsize=2.5)
         ax.set_xscale("log")
-        # Factors: room for names beside the cheapest and the dearest, also where all cost the same.
+        # Factors leave room for names beside the cheapest and the dearest, also if all cost the same.
         ax.set_xlim(costs.min() / 1.6, costs.max() * 1.6)
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(lambda number, _: short(number))
         ax.set_ylim(share_limits((means - spreads).min(), (means + spreads).max()))
         in_percent(ax.yaxis)
-        ax.set_xlabel(COSTS[self.cost])
-        ax.set_ylabel("accuracy, mean ± standard deviation")
+        ax.set(xlabel=COSTS[self.cost], ylabel="accuracy, mean ± standard deviation")
         name_points(ax, [cut(name, LONGEST_LABEL) for name in names], costs, means, spreads)
 
 
 def new_panels(n: int) -> tuple[Axes, ...]:
-    """Build a figure of so many panels with one vertical axis for all."""
+    """Return the panels of a new figure, which share one vertical axis."""
     rows, columns = panel_shape(n)
     figure = new_figure(0.7 + columns * panel_width(n), 2.6 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
@@ -275,7 +265,7 @@ def new_panels(n: int) -> tuple[Axes, ...]:
 
 
 def panel_shape(n: int) -> tuple[int, int]:
-    """Return the rows and columns of so many panels, the rows as even as can be.
+    """Return the number of rows and columns of panels, the rows as even as possible.
 
     Examples
     --------
@@ -287,14 +277,14 @@ def panel_shape(n: int) -> tuple[int, int]:
 
 
 def panel_width(n: int) -> float:
-    """Return the width of one of so many panels, in inches."""
+    """Return the width of each of `n` panels, in inches."""
     return 4.7 if n == 1 else max(6.4, PAGE - 0.7) / panel_shape(n)[1]
 
 
 def curve_limits(folds: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Choose the accuracies that are drawn.
+    """Return the lowest and the highest accuracy of the axis.
 
-    All of the second half of the epochs, and at least what the last epochs reach with twice their range below it.
+    It has all of the second half of the epochs, and at least those of the last epochs with twice their range below.
 
     Examples
     --------
@@ -311,26 +301,18 @@ def draw_folds(ax: Axes, folds: Sequence[Sequence[float]], style: Style) -> None
     """Draw a thin line per fold, and their mean."""
     marker = style.marker if max(map(len, folds)) <= MOST_MARKED else ""
     for accuracies in folds:
-        # A single epoch is a point.
-        single = "." if len(accuracies) == 1 else ""
+        single = "." if len(accuracies) == 1 else ""  # which has no line
         ax.plot(range(1, len(accuracies) + 1), accuracies, color=style.colour, linewidth=0.8, marker=single)
     shortest = min(map(len, folds))
     mean = np.mean([accuracies[:shortest] for accuracies in folds], axis=0)
-    ax.plot(
-        range(1, shortest + 1),
-        mean,
-        color=style.colour,
-        linestyle=style.line,
-        linewidth=2.2,
-        marker=marker,
-        markersize=4.5,
-    )
+    (thick,) = ax.plot(range(1, shortest + 1), mean, color=style.colour, linestyle=style.line, marker=marker)
+    thick.set(linewidth=2.2, markersize=4.5)
     tidy(ax, grid="y")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
 def draw_box(ax: Axes, values: NDArray[np.float64], row: int, style: Style) -> None:
-    """Draw the quartiles as a box, the median as a line in it, and the range as a line through it."""
+    """Draw the quartiles as a box, the median as a line in it, and the range as whiskers."""
     low, first, median, third, high = np.percentile(values, (0, 25, 50, 75, 100))
     ax.hlines([row, row], [low, third], [first, high], color=style.colour, linewidth=1)
     ax.barh(row, third - first, left=first, height=0.6, facecolor="none", edgecolor=style.colour, linewidth=1.2)
@@ -338,58 +320,44 @@ def draw_box(ax: Axes, values: NDArray[np.float64], row: int, style: Style) -> N
 
 
 def deviation(values: Sequence[float] | NDArray[np.float64]) -> float:
-    """Return the sample standard deviation, 0 of a single value."""
+    """Return the sample standard deviation; 0 for a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def accuracy_label(values: NDArray[np.float64]) -> str:
-    """Write a mean with its standard deviation, in per cent."""
+    """Return the mean and the standard deviation as text, in per cent."""
     mean = float(values.mean())
     return mean_and_deviation(mean, deviation(values)) if len(values) > 1 else percent(mean)
 
 
 def name_points(
-    ax: Axes,
-    names: Sequence[str],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    spreads: NDArray[np.float64],
+    ax: Axes, names: Sequence[str], x: NDArray[np.float64], y: NDArray[np.float64], spreads: NDArray[np.float64]
 ) -> None:
-    """Write each name beside its point where it meets no other name, point or bar; farther away with a thin line."""
-    figure_of(ax).draw_without_rendering()  # only then is it known where a point is
+    """Write each name beside its point, without overlap with names, points or bars; farther away with a thin line."""
+    figure_of(ax).draw_without_rendering()  # which computes the positions
     point = figure_of(ax).dpi / 72  # pixels
     ends = [ax.transData.transform(np.column_stack([x, y + sign * spreads])) for sign in (-1, 1)]
     taken = [Bbox([low - 5 * point, high + 5 * point]) for low, high in zip(*ends, strict=True)]
     for name, *place in zip(names, x, y, strict=True):
-        label = ax.annotate(
-            name,
-            (place[0], place[1]),
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=SMALL,
-            color=INK,
-            parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
-        )
+        line = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+        look = {"textcoords": "offset points", "ha": "center", "va": "center", "arrowprops": line, **LETTERING}
+        label = ax.annotate(name, (place[0], place[1]), xytext=(0, 0), **look)
         half = np.array(Text.get_window_extent(label).size) / 2  # of the text alone, without the line
         middle = ax.transData.transform(place)
         boxes = [Bbox([middle + move - half, middle + move + half]) for move in moves(half, point)]
         meets = [sum(map(box.overlaps, taken)) + (not is_within(box, ax.bbox)) for box in boxes]
         best = int(np.argmin(meets))
         taken.append(boxes[best])
-        right, up = moves(half, point)[best] / point
-        label.set_position((right, up))
+        label.set_position(tuple(moves(half, point)[best] / point))
         if label.arrow_patch is not None:
             label.arrow_patch.set_visible(best >= len(DIRECTIONS))
 
 
 def moves(half: NDArray[np.float64], point: float) -> NDArray[np.float64]:
-    """Return the ways from a point to the middle of its name, near ones first: all around it, farther and farther."""
+    """Return the offsets of a name's middle from its point: all directions, near ones first."""
     return np.concatenate([np.array(DIRECTIONS) * (half + far * point) for far in (6, 18, 32, 48)])
 
 
 def is_within(box: Bbox, room: Bbox) -> bool:
-    """Return whether a box is all inside another."""
+    """Return whether a box is wholly inside another."""
     return bool(room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1)

@@ -1,9 +1,9 @@
-"""Displays of data: class sizes and grids of images."""
+"""Displays of data and of training: class sizes, grids of images, and the curves of a fit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,41 +11,46 @@ from matplotlib.colors import to_rgba
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from cnnclf._utils.text import percent, short
-from cnnclf.evaluation._records import Mistake, ReliabilityBin
+from cnnclf._utils.text import percent
+from cnnclf.evaluation._records import Mistake
 from cnnclf.plots._style import (
     BLUE,
     INK,
+    LETTERING,
     ORANGE,
     PAGE,
-    SMALL,
     Display,
+    Drawn,
     Picture,
+    caption,
     cell_size,
     draw_grid,
+    figure_of,
     grid_shape,
     in_percent,
     legend_above,
+    new_figure,
     one_row_each,
+    share_limits,
     tidy,
 )
 
 
 @dataclass
 class ClassDistributionDisplay(Display):
-    """Images of each class in each split, as one stacked bar a class.
+    """The number of images of each class and split, as one stacked bar per class.
 
     Parameters
     ----------
     classes : sequence of label
         The labels.
     counts : mapping of str to sequence of int
-        For each split, in the order in which they are stacked, the images of each class.
+        The images of each class in each split; the splits are stacked in this order.
 
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on.
+        The figure and the axes of the plot.
 
     Examples
     --------
@@ -71,14 +76,12 @@ class ClassDistributionDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         n = len(self.classes)
-        # Solid, pale within an outline, solid: neighbours differ in black and white.
+        # Solid, pale with an outline, solid: neighbours differ in black and white.
         fills = cycle(((BLUE, 1.0), (ORANGE, 0.4), (INK, 1.0)))
         left = np.zeros(n)
         for (split, counts), (colour, alpha) in zip(self.counts.items(), fills, strict=False):
-            face, name = to_rgba(colour, alpha), f"{split} {sum(counts):,}"
-            ax.barh(
-                range(n), counts, left=left, height=0.64, facecolor=face, edgecolor=colour, linewidth=0.8, label=name
-            )
+            look: dict[str, Any] = {"facecolor": to_rgba(colour, alpha), "edgecolor": colour, "linewidth": 0.8}
+            ax.barh(range(n), counts, left=left, height=0.64, label=f"{split} {sum(counts):,}", **look)
             left += counts
         tidy(ax, grid="x")
         one_row_each(ax, self.classes)
@@ -95,11 +98,12 @@ class ImageGridDisplay(Display):
     Parameters
     ----------
     images : ndarray of shape (n, height, width) or (n, height, width, channels)
-        Grey pictures of any range, from the darkest to the brightest pixel of all; or RGB or RGBA, uint8 or 0..1.
+        Grey pictures of any range, scaled from the darkest to the brightest pixel of all; or RGB or RGBA, uint8 or
+        0..1.
     captions : sequence of str
-        One a picture; lines that are wider than it are cut.
+        One per picture; lines that are wider than the picture are cut.
     n_columns : int, default=10
-        Pictures in a row.
+        Pictures per row.
 
     Attributes
     ----------
@@ -127,7 +131,7 @@ class ImageGridDisplay(Display):
     def from_mistakes(
         cls, images: Picture, mistakes: Sequence[Mistake], *, ax: Axes | None = None
     ) -> "ImageGridDisplay":
-        """Draw each mistake's picture with what it is, → what was said, and the confidence in that, where it is known.
+        """Draw the picture of each mistake with its true class → predicted class and, if known, the confidence.
 
         Parameters
         ----------
@@ -144,8 +148,8 @@ class ImageGridDisplay(Display):
             The display, drawn.
         """
         gap = "\n" if any(len(f"{m.true}{m.predicted}") > 9 for m in mistakes) else " "
-        sure = ["" if m.confidence is None else f"\n{percent(m.confidence)}" for m in mistakes]
-        captions = [f"{m.true}{gap}→ {m.predicted}{end}" for m, end in zip(mistakes, sure, strict=True)]
+        ends = ["" if m.confidence is None else f"\n{percent(m.confidence)}" for m in mistakes]
+        captions = [f"{m.true}{gap}→ {m.predicted}{end}" for m, end in zip(mistakes, ends, strict=True)]
         return cls(images, captions, n_columns=6).plot(ax)
 
     @property
@@ -160,13 +164,92 @@ class ImageGridDisplay(Display):
         draw_grid(ax, self.images, self.captions, self.n_columns)
 
 
-def draw_sizes(ax: Axes, bins: Sequence[ReliabilityBin]) -> None:
-    """Draw how many images each bin has as a strip of bars with their numbers."""
-    edges, widths, sizes = zip(*((b.lower, b.upper - b.lower, b.n_images) for b in bins), strict=True)
-    ax.bar(edges, sizes, widths, align="edge", facecolor=to_rgba(INK, 0.55), edgecolor=INK, linewidth=0.7)
-    for edge, size, width in zip(edges, sizes, widths, strict=True):
-        ax.text(edge + width / 2, size, short(size), ha="center", va="bottom", fontsize=SMALL - 1, color=INK)
-    tidy(ax)
-    ax.set(xlim=(0, 1), ylim=(0, 1.35 * max(sizes)), yticks=[], xlabel="confidence", ylabel="images")
-    ax.spines["left"].set_visible(False)
-    in_percent(ax.xaxis)
+@dataclass
+class TrainingCurvesDisplay(Drawn):
+    """Loss and accuracy against the epoch, for training and validation images.
+
+    A dotted line marks the epoch of the lowest validation loss, unless it is the last one.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        One per epoch, with ``epoch``, ``train_loss``, ``train_accuracy`` and, if there was validation data,
+        ``valid_loss`` and ``valid_accuracy``: ``clf.history_``.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        Figure of the first axes.
+    axes_ : tuple of two matplotlib Axes
+        Loss and accuracy.
+
+    Examples
+    --------
+    >>> from cnnclf.plots import TrainingCurvesDisplay
+    >>> history = [{"epoch": 1, "train_loss": 0.9, "train_accuracy": 0.7}]
+    >>> display = TrainingCurvesDisplay(history).plot()
+    >>> [ax.get_ylabel() for ax in display.axes_]
+    ['loss', 'accuracy']
+    """
+
+    history: Sequence[Mapping[str, Any]]
+    axes_: tuple[Axes, Axes] = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def from_estimator(cls, clf: Any, *, ax: tuple[Axes, Axes] | None = None) -> "TrainingCurvesDisplay":
+        """Draw the curves of a fitted classifier's ``history_``."""
+        return cls(clf.history_).plot(ax)
+
+    def plot(self, ax: tuple[Axes, Axes] | None = None) -> Self:
+        """Draw on a pair of axes, or on a new figure.
+
+        Parameters
+        ----------
+        ax : tuple of two matplotlib Axes, optional
+            For the loss and for the accuracy.
+
+        Returns
+        -------
+        TrainingCurvesDisplay
+            This display.
+        """
+        loss, accuracy = new_figure(8.4, 3.2).subplots(1, 2) if ax is None else ax
+        self.figure_, self.axes_ = figure_of(loss), (loss, accuracy)
+        for axes, quantity in zip(self.axes_, ("loss", "accuracy"), strict=True):
+            draw_curves(axes, self.history, quantity)
+            mark_lowest(axes, self.history)
+        in_percent(accuracy.yaxis)
+        return self
+
+
+def draw_curves(ax: Axes, history: Sequence[Mapping[str, Any]], quantity: str) -> None:
+    """Draw one quantity of the history: training dashed, validation solid, each with its name at its end."""
+    marker = "o" if len(history) <= 30 else ""
+    ends = []
+    for key, name, colour, style in (("train", "training", BLUE, (0, (4, 2))), ("valid", "validation", ORANGE, "-")):
+        points = [(epoch["epoch"], epoch[f"{key}_{quantity}"]) for epoch in history if f"{key}_{quantity}" in epoch]
+        if points:
+            epochs, values = zip(*points, strict=True)
+            ax.plot(epochs, values, color=colour, linestyle=style, linewidth=1.6, marker=marker, markersize=3.5)
+            ends.append((values[-1], epochs[-1], name))
+    tidy(ax, grid="y")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(quantity)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    ax.margins(y=0.12)
+    if quantity == "accuracy":
+        shares = np.concatenate([line.get_ydata() for line in ax.lines])
+        ax.set_ylim(share_limits(np.nanmin(shares), np.nanmax(shares)))
+    # The name of the higher line is above its end and that of the lower one below, so that they never overlap.
+    for (value, epoch, name), offset in zip(sorted(ends, reverse=True), (7, -7), strict=False):
+        ax.annotate(name, (epoch, value), xytext=(5, offset), textcoords="offset points", va="center", **LETTERING)
+
+
+def mark_lowest(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    """Mark the epoch of the lowest validation loss, unless it is the last one."""
+    losses = {epoch["epoch"]: epoch["valid_loss"] for epoch in history if np.isfinite(epoch.get("valid_loss", np.nan))}
+    best = min(losses, key=losses.__getitem__, default=None)
+    if best in (None, history[-1]["epoch"]):
+        return
+    ax.axvline(best, color=INK, linestyle=(0, (1, 2)), linewidth=1)
+    caption(ax, f"dotted: lowest validation loss, epoch {best}")

@@ -1,12 +1,13 @@
-"""Records drawn with matplotlib, in the manner of scikit-learn's displays: data, training and judgement.
+"""Displays of an evaluation: confusion matrix, scores of each class, and reliability of the probabilities.
 
-Each display holds data, draws it with ``plot(ax=None)``, keeps ``figure_`` and ``ax_`` and never shows a window. The
-displays of traces and of comparisons have modules of their own; all are imported from here.
+Each holds data, draws it with ``plot(ax=None)``, keeps ``figure_`` and ``ax_``, and never shows a window, as
+scikit-learn's displays do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from inspect import Parameter, Signature, signature
+from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from cnnclf._utils.text import cut, percent, quote, short
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._records import ReliabilityBin, Scores, wilson_interval
-from cnnclf.plots._data import draw_sizes
 from cnnclf.plots._style import (
     BLUE,
     INK,
@@ -33,13 +33,16 @@ from cnnclf.plots._style import (
     one_row_each,
     tidy,
 )
-from cnnclf.plots._training import STARTS
 
 MOST_NUMBERED = 30  # classes of a confusion matrix with a number in each cell
 MOST_SCORED = 30  # classes with a row of scores
+STARTS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)  # where an axis of scores may begin
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Normalize = Literal["true", "pred", "all"]
-# What the cells of a normalised confusion matrix are shares of, and over which axes those are summed.
+# The caption of a normalised confusion matrix, and the axes over which its counts are summed.
 NORMALISED: dict[Normalize, tuple[str, int | tuple[int, int]]] = {
     "true": ("% of each true class", 1),
     "pred": ("% of each predicted class", 0),
@@ -47,12 +50,30 @@ NORMALISED: dict[Normalize, tuple[str, int | tuple[int, int]]] = {
 }
 
 
+class CellOptions(TypedDict, total=False):
+    """Options of a confusion matrix."""
+
+    normalize: Normalize | None
+    display_labels: Sequence[Any] | None
+    include_values: bool | None
+    values_format: str | None
+    ax: Axes | None
+
+
+def with_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Replace ``**options`` by the names in :class:`CellOptions` in the signature that ``help`` shows."""
+    *given, _ = signature(function).parameters.values()
+    options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in CellOptions.__annotations__]
+    function.__signature__ = Signature([*given, *options])  # type: ignore[attr-defined]
+    return function
+
+
 @dataclass
 class ConfusionMatrixDisplay(Display):
-    """How often each class (row) was called each class (column).
+    """How many images of each true class (row) were predicted as each class (column).
 
-    Correct answers are pale blue whatever their number, mistakes orange by the logarithm of theirs, so that a single
-    mistake is seen beside a thousand correct answers.
+    Correct predictions are pale blue whatever their number; mistakes are orange, stronger with the logarithm of their
+    number, so that a single mistake is visible beside a thousand correct predictions.
 
     Parameters
     ----------
@@ -61,17 +82,17 @@ class ConfusionMatrixDisplay(Display):
     display_labels : sequence of label, optional
         Names of the rows and columns, in their order; 0, 1, … by default.
     normalize : {"true", "pred", "all"}, optional
-        Write percentages of the row's sum, of the column's or of all images instead of counts.
+        Write percentages of the sum of the row, of the column or of all images instead of counts.
 
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on.
+        The figure and the axes of the plot.
 
     Raises
     ------
     ValueError
-        If `normalize` is none of these, or the labels are not as many as the rows.
+        If `normalize` is none of these, or the number of labels is not that of the rows.
 
     Examples
     --------
@@ -141,49 +162,20 @@ class ConfusionMatrixDisplay(Display):
         return display.plot(ax, include_values=include_values, values_format=values_format)
 
     @classmethod
+    @with_options
     def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: ArrayLike,
-        *,
-        normalize: Normalize | None = None,
-        display_labels: Sequence[Any] | None = None,
-        include_values: bool | None = None,
-        values_format: str | None = None,
-        ax: Axes | None = None,
+        cls, estimator: Any, X: Any, y: ArrayLike, **options: Unpack[CellOptions]
     ) -> "ConfusionMatrixDisplay":
         """Evaluate a fitted classifier on labelled data and draw its confusion matrix; see `plot` for the arguments."""
-        return cls.from_evaluation(
-            Evaluation.from_estimator(estimator, X, y),
-            normalize=normalize,
-            display_labels=display_labels,
-            include_values=include_values,
-            values_format=values_format,
-            ax=ax,
-        )
+        return cls.from_evaluation(Evaluation.from_estimator(estimator, X, y), **options)
 
     @classmethod
+    @with_options
     def from_predictions(
-        cls,
-        y_true: ArrayLike,
-        y_pred: ArrayLike,
-        *,
-        normalize: Normalize | None = None,
-        display_labels: Sequence[Any] | None = None,
-        include_values: bool | None = None,
-        values_format: str | None = None,
-        ax: Axes | None = None,
+        cls, y_true: ArrayLike, y_pred: ArrayLike, **options: Unpack[CellOptions]
     ) -> "ConfusionMatrixDisplay":
         """Draw the confusion matrix of predicted labels; see `plot` for the arguments."""
-        return cls.from_evaluation(
-            Evaluation.from_labels(y_true, y_pred),
-            normalize=normalize,
-            display_labels=display_labels,
-            include_values=include_values,
-            values_format=values_format,
-            ax=ax,
-        )
+        return cls.from_evaluation(Evaluation.from_labels(y_true, y_pred), **options)
 
     def _inches(self) -> tuple[float, float]:
         n, longest = len(self.confusion_matrix), max(len(str(label)) for label in self.display_labels or ())
@@ -197,27 +189,20 @@ class ConfusionMatrixDisplay(Display):
         long = max(map(len, names)) > (3 if numbered else 1)
         sums = sums_for(self.confusion_matrix, self.normalize)
         shares = self.confusion_matrix / sums
-        # Colours are of whole images, as many as the largest sum would have: of counts, the counts.
+        # The colours are those of counts: of shares, the counts that they would be of the largest sum.
         images = np.rint(shares * sums.max())
         ax.imshow(confusion_colours(images), interpolation="none")
+        small = self.normalize is not None or self.confusion_matrix.max() >= 1000
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL - 1 if small else SMALL, "color": INK}
         for row, column in np.argwhere(self.confusion_matrix) if numbered else ():
             number = self.confusion_matrix[row, column] if self.normalize is None else shares[row, column]
-            ax.text(
-                column,
-                row,
-                in_cell(number) if self.values_format is None else format(number, self.values_format),
-                ha="center",
-                va="center",
-                fontsize=SMALL if self.normalize is None and self.confusion_matrix.max() < 1000 else SMALL - 1,
-                fontweight="bold" if row != column else "normal",
-                color=INK,
-            )
+            text = in_cell(number) if self.values_format is None else format(number, self.values_format)
+            ax.text(column, row, text, fontweight="bold" if row != column else "normal", **look)
         tidy(ax)
         ax.spines[:].set_visible(False)
         ax.set_xticks(range(n), names, rotation=90 if long else 0, parse_math=False)
         ax.set_yticks(range(n), names, parse_math=False)
-        ax.set_xlabel("predicted")
-        ax.set_ylabel("true")
+        ax.set(xlabel="predicted", ylabel="true")
         ax.tick_params(length=0, labelsize=SMALL if numbered else SMALL - 2)
         ax.set_xticks(np.arange(n + 1) - 0.5, minor=True)
         ax.set_yticks(np.arange(n + 1) - 0.5, minor=True)
@@ -229,22 +214,22 @@ class ConfusionMatrixDisplay(Display):
 
 @dataclass
 class PerClassDisplay(Display):
-    """Precision, recall and F1 of each class as three marks on a row, with F1 as a number beside them.
+    """Precision, recall and F1 of each class as three marks in a row, with F1 as a number beside them.
 
-    The axis starts where it shows the differences between good scores, and says where. Of more than 30 classes the 30
-    of the lowest F1 are drawn, worst first. A class without images has no scores.
+    The axis starts where differences between good scores are visible; its label states the start. Of more than 30
+    classes, the 30 with the lowest F1 are drawn, worst first. A class without images has no scores.
 
     Parameters
     ----------
     classes : sequence of label
         The labels.
     scores : sequence of Scores
-        One a class: ``evaluation.per_class``.
+        One per class: ``evaluation.per_class``.
 
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on.
+        The figure and the axes of the plot.
 
     Examples
     --------
@@ -306,22 +291,22 @@ class PerClassDisplay(Display):
 
 @dataclass
 class ReliabilityDisplay(Display):
-    """How often the classifier is right against how sure it is, in bins; on the diagonal its probabilities are true.
+    """Accuracy against confidence, in bins; on the diagonal the classifier is calibrated.
 
-    Each bin's accuracy has its Wilson 95 % interval; a strip below says how many images the bin has (Guo et al. 2017,
-    "On calibration of modern neural networks", section 2).
+    The accuracy of each bin has its Wilson 95 % interval; a strip below shows the number of images in each bin (Guo et
+    al. 2017, "On calibration of modern neural networks", section 2).
 
     Parameters
     ----------
     bins : sequence of ReliabilityBin
         From ``evaluation.reliability()``.
     calibration_error : float, optional
-        Expected calibration error, 0..1, to be written above.
+        Expected calibration error, 0..1, to write above the axes.
 
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on; the strip is an inset.
+        The figure and the axes of the plot; the strip is an inset.
 
     Examples
     --------
@@ -345,8 +330,8 @@ class ReliabilityDisplay(Display):
         """
         if evaluation.y_proba is None:
             raise ValueError(
-                "Expected an evaluation with probabilities, got one of predicted labels alone; "
-                "judge a classifier with predict_proba."
+                "Expected an evaluation with probabilities; got one of predicted labels alone. "
+                "Evaluate a classifier with predict_proba."
             )
         return cls(evaluation.reliability(), evaluation.calibration_error).plot(ax)
 
@@ -383,8 +368,20 @@ class ReliabilityDisplay(Display):
         draw_sizes(ax.inset_axes((0, -0.27, 1, 0.2)), self.bins)
 
 
+def draw_sizes(ax: Axes, bins: Sequence[ReliabilityBin]) -> None:
+    """Draw the number of images in each bin as a strip of labelled bars."""
+    edges, widths, sizes = zip(*((b.lower, b.upper - b.lower, b.n_images) for b in bins), strict=True)
+    ax.bar(edges, sizes, widths, align="edge", facecolor=to_rgba(INK, 0.55), edgecolor=INK, linewidth=0.7)
+    for edge, size, width in zip(edges, sizes, widths, strict=True):
+        ax.text(edge + width / 2, size, short(size), ha="center", va="bottom", fontsize=SMALL - 1, color=INK)
+    tidy(ax)
+    ax.set(xlim=(0, 1), ylim=(0, 1.35 * max(sizes)), yticks=[], xlabel="confidence", ylabel="images")
+    ax.spines["left"].set_visible(False)
+    in_percent(ax.xaxis)
+
+
 def sums_for(matrix: NDArray[np.integer[Any]], normalize: Normalize | None) -> NDArray[np.int64]:
-    """Return what each count is divided by: 1 for counts, and for nothing."""
+    """Return the divisor of each count, 1 without normalisation and for an empty row or column."""
     if normalize is None:
         return np.ones((1, 1), dtype=np.int64)
     sums: NDArray[np.int64] = np.maximum(matrix.sum(axis=NORMALISED[normalize][1], keepdims=True), 1)
@@ -392,7 +389,7 @@ def sums_for(matrix: NDArray[np.integer[Any]], normalize: Normalize | None) -> N
 
 
 def in_cell(number: np.integer[Any] | np.floating[Any]) -> str:
-    """Write a count, or a share as per cent without its sign.
+    """Return a count as text, or a share in per cent without the sign.
 
     Examples
     --------
@@ -405,20 +402,15 @@ def in_cell(number: np.integer[Any] | np.floating[Any]) -> str:
 
 
 def strength(matrix: NDArray[Any]) -> NDArray[np.float64]:
-    """Scale mistakes by ln(count) / ln(largest count), 0 (one mistake) … 1; 0 as well where there are none."""
-    mistakes = matrix - np.diag(np.diag(matrix))
-    log = np.log(np.maximum(mistakes, 1))
-    scaled: NDArray[np.float64] = log / max(float(log.max()), 1e-9)
-    return scaled
+    """Scale mistakes by ln(count) / ln(largest count), 0 (one mistake) … 1; 0 also where there are none."""
+    log: NDArray[np.float64] = np.log(np.maximum(matrix - np.diag(np.diag(matrix)), 1))
+    return log / max(float(log.max()), 1e-9)
 
 
 def confusion_colours(matrix: NDArray[Any]) -> NDArray[np.float64]:
-    """Colour each cell, RGBA of shape (n, n, 4): nothing for zero, pale blue on the diagonal, orange for mistakes."""
-    t = strength(matrix)
-    colours = np.empty((*matrix.shape, 4))
-    colours[:] = to_rgba(RED)
-    colours[..., 3] = 0.18 + 0.4 * t  # as pale as it takes to read a number on it, on a light page and on a dark one
-    diagonal = np.eye(len(matrix), dtype=bool)
-    colours[diagonal] = to_rgba(BLUE, 0.14)
+    """Return the colour of each cell, (n, n, RGBA): transparent for 0, pale blue for correct, orange for mistakes."""
+    colours = np.full((*matrix.shape, 4), to_rgba(RED))
+    colours[..., 3] = 0.18 + 0.4 * strength(matrix)  # pale, so that numbers are readable on light and on dark pages
+    colours[np.eye(len(matrix), dtype=bool)] = to_rgba(BLUE, 0.14)
     colours[matrix == 0] = 0
     return colours

@@ -1,7 +1,7 @@
-"""What all displays share: ink and colours that read on any page, axes that carry what is needed and no more.
+"""What all displays share: colours that are readable on any page, and axes without decoration.
 
-Figures are dark ink on white, as most pages are; ``figure_.savefig(path, transparent=True)`` leaves the white out. What
-colour says is also said by position, line style, marker or a number, so that it reads in black and white.
+Figures are dark on white; ``figure_.savefig(path, transparent=True)`` leaves the white out. A position, line style,
+marker or number repeats what a colour means, so that figures are readable in black and white.
 """
 
 import io
@@ -25,11 +25,11 @@ BLUE = "#2b7fc3"
 ORANGE = "#c97600"
 RED = "#c84e00"
 SMALL = 9  # points
-LETTERS = 12  # that fit an inch at this size
-LONGEST_ROW = 64  # features; more are broken into rows, as text is
+LETTERS = 12  # per inch, at this size
+LONGEST_ROW = 64  # features; more of them continue in the next row
 LONGEST_LABEL = 32  # letters; longer ones are cut beside bars
 PAGE = 7.2  # inches
-DOTS = 96  # an inch, of a picture in a notebook
+DOTS = 96  # per inch, of a picture in a notebook
 
 # The order of Okabe and Ito (2008) moved into the band of lightness that reads on white and on near-black. Neighbours
 # are dark and light in turn; all stay apart for readers who see no red or no green.
@@ -47,21 +47,24 @@ LINES: tuple[Line, ...] = (
     (0, (9, 2, 1, 2)),
 )
 
+# Of text in a figure, which holds names that are no formulas.
+LETTERING: dict[str, Any] = {"fontsize": SMALL, "color": INK, "parse_math": False}
+
 Picture = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Style:
-    """How one of several series looks; no two series look the same in black and white.
+    """The look of one of several series, of which no two look the same in black and white.
 
     Attributes
     ----------
     colour : str
         As #rrggbb.
     marker : str
-        matplotlib's letter for it.
+        A marker of matplotlib.
     line : str or tuple
-        matplotlib's line style: solid, or an offset and the lengths of dashes and gaps in widths of the line.
+        A line style of matplotlib: solid, or an offset and the lengths of dashes and gaps in line widths.
     """
 
     colour: str
@@ -76,18 +79,18 @@ class Style:
 
 @dataclass
 class Drawn:
-    """Data drawn on a figure, which a notebook shows where this is the last line of a cell.
+    """Data drawn on a figure, which a notebook shows if the display is the last line of a cell.
 
     Attributes
     ----------
     figure_ : matplotlib Figure
-        What it is drawn on, once it is.
+        The figure, once the data is drawn.
     """
 
     figure_: Figure = field(init=False, repr=False, compare=False)
 
     def _repr_png_(self) -> bytes | None:
-        """Return the picture; None of what is not drawn, and of what pyplot shows in any case."""
+        """Return the picture; None before it is drawn, and if pyplot shows it in any case."""
         if not hasattr(self, "figure_") or self.figure_.canvas.manager is not None:
             return None
         png = io.BytesIO()
@@ -97,19 +100,19 @@ class Drawn:
 
 @dataclass
 class Display(Drawn, ABC):
-    """Data drawn on one axes; what a display adds is how large it is and how it is drawn.
+    """Data drawn on one axes; each display defines its size and how it is drawn.
 
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        What it is drawn on, once it is.
+        The figure and the axes, once the data is drawn.
     """
 
     ax_: Axes = field(init=False, repr=False, compare=False)
 
     @abstractmethod
     def _inches(self) -> tuple[float, float]:
-        """Return the width and height of a figure of its own."""
+        """Return the width and height of a new figure."""
 
     @abstractmethod
     def _draw(self, ax: Axes) -> None:
@@ -136,17 +139,17 @@ class Display(Drawn, ABC):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Build a white figure, in inches, that pyplot knows nothing of."""
+    """Return a white figure of a size in inches, which pyplot does not manage."""
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def figure_of(ax: Axes) -> Figure:
-    """Find the figure that can be saved, also of axes in a sub-figure."""
-    return ax.figure.figure  # of a sub-figure, too, this is the outermost one
+    """Return the figure of an axes, which can be saved; of a sub-figure, the figure around it."""
+    return ax.figure.figure
 
 
 def tidy(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
-    """Keep of an axes what carries information, in one ink."""
+    """Remove what carries no information from an axes, and draw the rest in one colour."""
     ax.set_facecolor("none")
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[:].set(color=INK, linewidth=0.7)
@@ -159,7 +162,7 @@ def tidy(ax: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
 
 
 def one_row_each(ax: Axes, labels: Sequence[Any]) -> None:
-    """Assign each label a row, the first on top, and no line to its left."""
+    """Assign each label a row, the first at the top, without a line on the left."""
     ax.spines["left"].set_visible(False)
     ax.set_yticks(range(len(labels)), [cut(str(label), LONGEST_LABEL) for label in labels], parse_math=False)
     ax.tick_params(axis="y", length=0)
@@ -167,7 +170,7 @@ def one_row_each(ax: Axes, labels: Sequence[Any]) -> None:
 
 
 def legend_above(ax: Axes) -> None:
-    """Name the series in one line above the axes."""
+    """Write the legend in one line above the axes."""
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
@@ -183,17 +186,17 @@ def legend_above(ax: Axes) -> None:
 
 
 def caption(ax: Axes, text: str) -> None:
-    """Write a line above the axes, from its left end."""
-    ax.set_title(text, loc="left", color=INK, fontsize=SMALL, parse_math=False)
+    """Write a line above the axes, aligned with its left end."""
+    ax.set_title(text, loc="left", **LETTERING)
 
 
 def in_percent(axis: Axis) -> None:
-    """Write the shares of an axis as per cent."""
+    """Write the ticks of an axis of shares as percentages."""
     axis.set_major_formatter(lambda share, _: f"{100 * share:.6g} %")
 
 
 def share_limits(low: float, high: float) -> tuple[float, float]:
-    """Leave room around shares, but none for more than 100 % or less than 0.
+    """Return the limits of an axis of shares, with room around them but hardly any above 100 % or below 0.
 
     Examples
     --------
@@ -224,7 +227,7 @@ def draw_grid(ax: Axes, images: Picture, captions: Sequence[str], n_columns: int
     rows, columns = grid_shape(len(images), n_columns)
     inch, tall = cell_size(images, captions, n_columns)
     cell, height = tall / inch, 0.86 * images.shape[1] / images.shape[2]
-    # Only grey pictures look at these.
+    # The scale of grey pictures; matplotlib ignores it for colours.
     darkest = images.astype(float).min(initial=np.inf)
     brightest = images.astype(float).max(initial=-np.inf)
     for i, (image, text) in enumerate(zip(images, captions, strict=True)):
@@ -237,19 +240,17 @@ def draw_grid(ax: Axes, images: Picture, captions: Sequence[str], n_columns: int
             "\n".join(cut(line, int(inch * LETTERS)) for line in text.split("\n")),
             ha="center",
             va="top",
-            fontsize=SMALL,
-            color=INK,
-            parse_math=False,
             linespacing=1.15,
+            **LETTERING,
         )
     ax.set(xlim=(0, columns), ylim=(max(rows, 1) * cell, 0), aspect="equal")
     ax.axis("off")
 
 
 def as_maps(values: NDArray[Any]) -> NDArray[Any]:
-    """Return values as maps (n, height, width); what has no height and width becomes one map, NaN where it ends early.
+    """Return values as maps (n, height, width); without height and width as one map, its rest filled with NaN.
 
-    Channels of one row or column become the rows of the map, and features or channels of one number a strip.
+    Channels of one row or column become the rows of the map; features and channels of one number become a strip.
 
     Examples
     --------
@@ -268,11 +269,10 @@ def as_maps(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def signed_colours(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Colour numbers, RGBA in a last axis of 4: orange above zero, blue below, the more opaque the farther from it."""
+    """Return numbers as RGBA, (..., 4): orange above zero, blue below, more opaque farther from zero."""
     numbers = np.nan_to_num(values.astype(float))
-    colours = np.empty((*values.shape, 4))
-    colours[:] = to_rgba(ORANGE)
+    colours = np.full((*values.shape, 4), to_rgba(ORANGE))
     colours[numbers < 0] = to_rgba(BLUE)
-    # The power lifts small numbers out of a dark page.
+    # The power makes small numbers visible on a dark page.
     colours[..., 3] = (np.abs(numbers) / max(float(np.abs(numbers).max()), 1e-30)) ** 0.75
     return colours

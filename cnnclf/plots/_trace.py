@@ -1,4 +1,4 @@
-"""A traced network drawn: feature maps, kernels, class scores, and the whole way of one image."""
+"""Displays of a trace: feature maps, kernels, class scores, and all layers that one image passes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from cnnclf._utils.text import cut, of_all, percent, quote, share_of
 from cnnclf.plots._style import (
     BLUE,
     INK,
+    LETTERING,
     LETTERS,
     LONGEST_LABEL,
     PAGE,
@@ -38,21 +39,21 @@ LABELS, GAP = 1.4, 0.06  # inches: width of the names in a trace, and between tw
 
 @dataclass
 class FeatureMapsDisplay(Display):
-    """The feature maps of one layer: positive numbers orange, negative ones blue, zero as the page.
+    """The feature maps of one layer: positive numbers orange, negative ones blue, zero transparent.
 
-    All maps share one scale. Features without height and width are a strip, broken into rows of at most 64.
+    All maps share one scale. Features without height and width are drawn as rows of at most 64.
 
     Parameters
     ----------
     values : ndarray of shape (channels, height, width) or (features,)
-        What leaves the layer.
+        The output of the layer.
     name : str
         The layer's name.
 
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        The one axes that holds all maps.
+        The figure, and the one axes of all maps.
 
     Examples
     --------
@@ -68,7 +69,7 @@ class FeatureMapsDisplay(Display):
 
     @classmethod
     def from_trace(cls, trace: "Trace", layer: str, *, ax: Axes | None = None) -> "FeatureMapsDisplay":
-        """Draw what leaves one layer of a traced network."""
+        """Draw the output of one layer of a traced network."""
         return cls(trace[layer].output, layer).plot(ax)
 
     def _inches(self) -> tuple[float, float]:
@@ -89,10 +90,10 @@ class FeatureMapsDisplay(Display):
 
 @dataclass
 class KernelsDisplay(Display):
-    """The kernels of a convolution: a column for each output channel, a row for each input channel.
+    """The kernels of a convolution: one column per output channel, one row per input channel.
 
-    Positive weights are orange, negative ones blue, zero is as the page. Of more than 16 channels 16 are drawn, evenly
-    spread; their numbers stand beside them.
+    Positive weights are orange, negative ones blue, zero is transparent. Of more than 16 channels, 16 are drawn, evenly
+    spaced, with their numbers beside them.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class KernelsDisplay(Display):
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        The axes.
+        The figure and the axes of the plot.
 
     Examples
     --------
@@ -130,7 +131,7 @@ class KernelsDisplay(Display):
         step = trace[layer]
         if step.kind != "conv":
             raise ValueError(
-                f"Expected a convolution; {quote(layer)} is {step.description}. Choose a layer of kind 'conv'."
+                f"Expected a convolution; got {quote(layer)} ({step.description}). Choose a layer of kind 'conv'."
             )
         return cls(step.weights["weight"], layer).plot(ax)
 
@@ -161,19 +162,19 @@ class KernelsDisplay(Display):
 
 @dataclass
 class ClassScoresDisplay(Display):
-    """How probable each class is, as bars; the prediction is bold and blue.
+    """The probability of each class as a bar; the prediction is bold and blue.
 
     Parameters
     ----------
     classes : sequence of label
         The labels.
     probabilities : sequence of float
-        One a class, 0..1. Of more than 20 classes the 20 most probable are drawn.
+        One per class, 0..1. Of more than 20 classes, the 20 most probable are drawn.
 
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        The axes.
+        The figure and the axes of the plot.
 
     Examples
     --------
@@ -197,7 +198,7 @@ class ClassScoresDisplay(Display):
     def _draw(self, ax: Axes) -> None:
         values = np.asarray(self.probabilities)
         best = int(values.argmax())
-        # In the order of the classes, unless there is only room for the first of them.
+        # In the order of the classes if there is room for all.
         order = np.arange(len(values)) if len(values) <= MOST_SCORES else np.argsort(-values, kind="stable")
         order = order[:MOST_SCORES]
         fills = [to_rgba(BLUE) if k == best else to_rgba(INK, 0.55) for k in order]
@@ -217,11 +218,11 @@ class ClassScoresDisplay(Display):
 
 @dataclass
 class TraceDisplay(Display):
-    r"""The whole way of one image through a network: pixels, the maps of each layer, class scores.
+    r"""One image on its way through a network: pixels, the maps of each layer, class scores.
 
-    One row a layer, in the order in which the image passes them; layers that change nothing are left out. Where a layer
-    has more maps than a row holds, an even choice of them is drawn, and their number is said. Positive numbers are
-    orange, negative ones blue, zero is as the page; each layer has a scale of its own.
+    One row per layer, in the order in which the image passes them; layers that change nothing are left out. If a layer
+    has more maps than fit into a row, evenly spaced ones are drawn and their number is written. Positive numbers are
+    orange, negative ones blue, zero is transparent; each layer has its own scale.
 
     Parameters
     ----------
@@ -231,7 +232,7 @@ class TraceDisplay(Display):
     Attributes
     ----------
     figure_, ax_ : matplotlib Figure and Axes
-        The one axes that holds all rows; the class scores are an inset of it.
+        The figure, and the one axes of all rows; the class scores are an inset.
 
     Examples
     --------
@@ -251,7 +252,7 @@ class TraceDisplay(Display):
         """Draw a traced network."""
         return cls(trace).plot(ax)
 
-    # All lengths are inches, from the upper left corner downwards.
+    # All lengths are in inches, from the upper left corner.
 
     @cached_property
     def _rows(self) -> list["Row"]:
@@ -281,12 +282,12 @@ class TraceDisplay(Display):
 
 
 def most_columns(n: int) -> int:
-    """Return how many of so many maps stand side by side."""
+    """Return how many of `n` maps are drawn side by side."""
     return 8 if n <= 32 else 16
 
 
 def as_pictures(image: NDArray[Any]) -> NDArray[np.float64]:
-    """Give an image (channels, height, width) as pictures (n, height, width, RGBA): one of RGB, else one a channel."""
+    """Return an image (channels, height, width) as pictures (n, height, width, RGBA): one of RGB or one per channel."""
     # Bytes are brightness from 0, but not always up to 255: scikit-learn's digits end at 16.
     low, high = 0.0 if image.dtype == np.uint8 else float(image.min()), float(image.max())
     scaled = (image - low) / max(high - low, 1e-30)
@@ -299,23 +300,22 @@ def as_pictures(image: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def in_words(values: NDArray[Any]) -> str:
-    """Describe what the colours of numbers mean, from the lowest to the highest."""
+    """Return the legend of the colours, from the lowest number to the highest."""
     low, high = (f"{value:.3g}".replace("-", "−") for value in (np.nanmin(values), np.nanmax(values)))
     ends = ([f"{low} (blue)"] if np.nanmin(values) < 0 else [], [f"{high} (orange)"] if np.nanmax(values) > 0 else [])
     return " … ".join((*ends[0], "0", *ends[1]))
 
 
 def frame(ax: Axes, extent: tuple[float, float, float, float]) -> None:
-    """Draw a thin line around a picture, so that an empty one is seen."""
+    """Draw a thin line around a picture, so that an empty one is visible."""
     left, right, bottom, top = extent
-    ax.add_patch(
-        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=INK, alpha=0.5, linewidth=0.5)
-    )
+    look: dict[str, Any] = {"fill": False, "edgecolor": INK, "alpha": 0.5, "linewidth": 0.5}
+    ax.add_patch(Rectangle((left, top), right - left, bottom - top, **look))
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row of a :class:`TraceDisplay`: RGBA pictures of so many inches, as many of them as there is room for."""
+    """One row of a :class:`TraceDisplay`: its RGBA pictures, as many as fit, and their width and height in inches."""
 
     name: str
     size: str
@@ -325,7 +325,7 @@ class Row:
 
     @classmethod
     def of(cls, name: str, values: NDArray[Any], pictures: NDArray[np.float64]) -> "Row":
-        """Find room for the pictures of a layer's output."""
+        """Choose the pictures of a layer's output that fit into a row."""
         n, height, width, _ = pictures.shape
         room = PAGE - LABELS - GAP
         are_maps = values.shape[1:] == (height, width) and height > 1
@@ -347,13 +347,13 @@ def draw_row(ax: Axes, row: Row, top: float) -> None:
 
 
 def draw_label(ax: Axes, name: str, size: str, top: float) -> None:
-    """Name a layer, and say how large its output is."""
+    """Write the name of a layer and the shape of its output."""
     text = f"{cut(name, int(LABELS * LETTERS))}\n{size}"
-    ax.text(0, top, text, va="top", fontsize=SMALL, color=INK, parse_math=False, linespacing=1.2)
+    ax.text(0, top, text, va="top", linespacing=1.2, **LETTERING)
 
 
 def spread(n: int, most: int) -> list[int]:
-    """Choose at most so many of n, evenly.
+    """Return at most so many of the numbers below n, evenly spaced.
 
     Examples
     --------

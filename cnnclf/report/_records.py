@@ -1,27 +1,27 @@
-"""What a report says, as frozen records: data, networks, training, judgement, one image followed, what it took."""
+"""The content of a report as frozen records: data, networks, training, evaluation, one traced image, times."""
 
 import os
 import platform
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.tables import Summarised, Summary
+from cnnclf.architectures._summary import LayerSummary, summarize
+from cnnclf.architectures._table import find_architecture
 from cnnclf.classifier._settings import Setting, explain, readable
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import Verdict, diagnose
 from cnnclf.evaluation._records import Mistake
 from cnnclf.evaluation._robustness import Robustness
-from cnnclf.report._data import DataRecord
-from cnnclf.report._pictures import CellImages, behind_cells
+from cnnclf.report._data import CellImages, DataRecord, behind_cells
 from cnnclf.report._render import pictures
+from cnnclf.training._runtime import name_processor
 
 if TYPE_CHECKING:
     from cnnclf.inspection._trace import Trace
@@ -32,32 +32,17 @@ N_MISTAKES = 24
 VERSIONS_OF = ("cnnclf", "torch", "skorch", "scikit-learn", "numpy")
 
 
-class LayerRow(Protocol):
-    """One layer of a network, as ``architectures.summarize`` lists it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def output_shape(self) -> tuple[int, ...]: ...
-    @property
-    def n_parameters(self) -> int: ...
-    @property
-    def n_multiply_adds(self) -> int: ...
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelRecord(Summarised):
-    """What was trained, and how it went.
+    """The trained network and its training.
 
     Attributes
     ----------
     architecture : str
         Its name.
     source : str
-        Where the architecture comes from; may be empty.
-    layers : tuple of LayerRow
+        Where the architecture comes from; empty for a function.
+    layers : tuple of LayerSummary
         In the order in which an image passes them.
     n_parameters : int
         Trainable numbers.
@@ -66,14 +51,14 @@ class ModelRecord(Summarised):
     settings : tuple of Setting
         Every constructor parameter with its value, range and reason.
     history : tuple of dict
-        One an epoch, without the seconds.
+        One per epoch, without the seconds.
     file : str
-        Name of the saved model beside the report; empty where there is none.
+        Name of the saved model in the report's folder; empty where there is none.
     """
 
     architecture: str
     source: str
-    layers: tuple[LayerRow, ...]
+    layers: tuple[LayerSummary, ...]
     n_parameters: int
     standardisation: tuple[tuple[float, float], ...]
     settings: tuple[Setting, ...]
@@ -90,30 +75,21 @@ class ModelRecord(Summarised):
 
     @classmethod
     def from_estimator(
-        cls,
-        clf: Any,
-        layers: Sequence[LayerRow],
-        *,
-        source: str = "",
-        file: str = "",
-        on_mnist: bool = False,
-        usual: Mapping[str, Any] | None = None,
+        cls, clf: Any, *, file: str = "", on_mnist: bool = False, usual: Mapping[str, Any] | None = None
     ) -> "ModelRecord":
         """Describe a fitted classifier.
 
         Parameters
         ----------
         clf : fitted CNNClassifier
-            Read: its parameters, ``history_``, ``n_parameters_``, the first layer of ``module_``, and from ``net_``
-            what "auto" became.
-        layers : sequence of LayerRow
-            ``architectures.summarize(clf.module_, clf.image_shape_)``.
-        source, file : str, optional
-            As the attributes.
+            Its parameters, ``history_``, ``n_parameters_`` and ``module_`` are read, and from ``net_`` what "auto"
+            became.
+        file : str, optional
+            As the attribute.
         on_mnist : bool, default=False
-            Whether it learnt MNIST, so that reasons that were measured there hold.
+            Whether it was trained on MNIST, so that reasons that were measured there hold.
         usual : mapping, optional
-            Parameters that nobody set although they are not the constructor's defaults.
+            Parameters that nobody set although they differ from the constructor's defaults.
 
         Returns
         -------
@@ -124,36 +100,36 @@ class ModelRecord(Summarised):
         mean, std = (state[f"standardise.{name}"].flatten().tolist() for name in ("mean", "std"))
         return cls(
             architecture=readable(clf.architecture),
-            source=source,
-            layers=tuple(layers),
+            source=find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else "",
+            layers=tuple(summarize(clf.module_, clf.image_shape_)),
             n_parameters=clf.n_parameters_,
             standardisation=tuple(zip(mean, std, strict=True)),
             settings=explain(clf, on_mnist=on_mnist, usual=usual),
-            history=tuple({key: epoch[key] for key in epoch if key != "seconds"} for epoch in clf.history_),
+            history=tuple(map(without_time, clf.history_)),
             file=file,
         )
 
     @property
     def n_multiply_adds(self) -> int:
-        """Multiplications with an addition that one image costs in convolutions and dense layers."""
+        """Multiply-adds per image, in convolutions and dense layers."""
         return sum(layer.n_multiply_adds for layer in self.layers)
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it has learnt by heart."""
+        """Whether the network overfits."""
         return diagnose(self.history)
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What it takes to do it again.
+    """Command, seed and versions that reproduce the report.
 
     Attributes
     ----------
     command : str
         The command line.
     seed : int or None
-        Seed of every random choice; None where there was none.
+        Seed of every random choice; None if nothing was random.
     versions : mapping of str to str
         Of Python and the packages that matter.
     """
@@ -164,32 +140,13 @@ class Reproduction:
 
     @classmethod
     def here(cls, command: str, seed: int | None) -> "Reproduction":
-        """Note the installed versions."""
+        """Record the installed versions."""
         return cls(command, seed, {"Python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF})
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one architecture cost in the comparison.
-
-    Attributes
-    ----------
-    architecture : str
-        Its name.
-    fit_seconds : float
-        CPU seconds of the training in one fold, mean over the folds.
-    predict_seconds : float
-        CPU seconds of the prediction of one image, mean over the folds.
-    """
-
-    architecture: str
-    fit_seconds: float
-    predict_seconds: float
-
-
-@dataclass(frozen=True)
 class Run:
-    """What differs when the same is done again: time, date, hardware.
+    """What differs when the report is made again: time, date, hardware. The times of a comparison are in its results.
 
     Attributes
     ----------
@@ -197,50 +154,43 @@ class Run:
         Wall time of the training.
     epoch_seconds : tuple of float
         Wall time of each epoch.
-    costs : tuple of Cost
-        Of each architecture that was compared.
     date : str
-        When, in UTC.
+        Date and time, in UTC.
     hardware : str
-        Processor and number of cores, and the device that did the arithmetic.
+        Processor, number of cores, and the device of the training if that is another one.
     """
 
     fit_seconds: float
     epoch_seconds: tuple[float, ...]
-    costs: tuple[Cost, ...]
     date: str
     hardware: str
 
     @classmethod
-    def of(cls, clf: Any, fit_seconds: float, comparison: "Comparison | None" = None) -> "Run":
-        """Note the time a fitted classifier took, now and on this machine."""
+    def of(cls, clf: Any, fit_seconds: float) -> "Run":
+        """Record the times of a fitted classifier, the present date and this machine."""
         device = next(iter(clf.module_.parameters())).device.type
         return cls(
             fit_seconds=fit_seconds,
             epoch_seconds=tuple(epoch["seconds"] for epoch in clf.history_),
-            costs=tuple(
-                Cost(result.name, result.fit_seconds, result.predict_seconds)
-                for result in (comparison.results if comparison else ())
-            ),
             date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            hardware=f"{processor_name()}, {os.cpu_count()} cores{'' if device == 'cpu' else f' and {device}'}",
+            hardware=f"{name_processor()}, {os.cpu_count()} cores{'' if device == 'cpu' else f' and {device}'}",
         )
 
 
 @dataclass(frozen=True)
 class Example:
-    """The test image that the report follows through the network.
+    """The test image that the report traces through the network.
 
     Attributes
     ----------
     index : int
-        Its place among the test images.
+        Its row among the test images.
     label : label
-        What it is.
+        Its true class.
     title : str
-        What to call its walkthrough.
+        The heading of its walkthrough.
     reason : str
-        Why it is this one.
+        Why this image was chosen.
     """
 
     index: int
@@ -250,17 +200,17 @@ class Example:
 
     @classmethod
     def from_evaluation(cls, evaluation: Evaluation) -> "Example":
-        """Choose the first 5 that the network gets right; where there are no digits, one of the commonest class.
+        """Choose the first 5 that is classified correctly; if the classes are not the digits, one of the commonest.
 
         Parameters
         ----------
         evaluation : Evaluation
-            What the network said about the test images.
+            Of the network on the test images.
 
         Returns
         -------
         Example
-            An image that it gets right, if there is one of this class.
+            A correctly classified image, if there is one of this class.
 
         Examples
         --------
@@ -290,38 +240,38 @@ class Example:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report(Summarised):
-    """Everything the report shows; what is None is left out.
+    """Everything that the report shows; sections whose record is None are left out.
 
     Attributes
     ----------
     name : str
-        What to call what was judged.
+        Name of the data or of the predictions.
     evaluation : Evaluation
-        What was said about the test images.
+        Of the test images.
     mistakes : tuple of Mistake
-        The surest of the mistakes.
+        The most confident ones.
     mistake_pictures : ndarray of shape (n_mistakes, height, width[, channels]), uint8, or None
         The picture of each.
     cells : tuple of CellImages
-        What opens when a cell of the confusion matrix is clicked.
+        The images that a click on a cell of the confusion matrix shows.
     reproduction : Reproduction
-        How to do it again.
+        How to make the report again.
     data : DataRecord or None
-        What was learnt from and judged on.
+        Training, validation and test data.
     comparison : Comparison or None
         k-fold cross-validation of several architectures.
     model : ModelRecord or None
-        What was trained.
+        The trained network.
     robustness : Robustness or None
-        How it does on changed images.
+        Accuracy on changed test images.
     example : Example or None
-        The test image that is followed through the network.
+        The test image that is traced through the network.
     trace : Trace or None
-        What it is in every layer.
+        Its trace.
     example_picture : ndarray of shape (height, width[, channels]), uint8, or None
-        The image itself.
+        Its picture.
     run : Run or None
-        What will differ when it is done again.
+        What differs when the report is made again.
     """
 
     name: str
@@ -358,28 +308,22 @@ class Report(Summarised):
         comparison: "Comparison | None" = None,
         robustness: Robustness | None = None,
     ) -> "Report":
-        """Put the records of a whole study together with the pictures of the test images that are shown.
+        """Combine the records of a whole study with the pictures of the test images that are shown.
 
         Parameters
         ----------
         data, model, evaluation, example, trace, reproduction, run, comparison, robustness
             As the attributes.
         X_test : ndarray of shape (n, channels, height, width)
-            The images that were judged.
+            The test images.
 
         Returns
         -------
         Report
             Ready for :func:`write`.
         """
-        mistakes = evaluation.mistakes(N_MISTAKES)
-        return cls(
-            name=data.name,
-            evaluation=evaluation,
-            mistakes=mistakes,
-            mistake_pictures=pictures(X_test[[mistake.index for mistake in mistakes]], data.pixel_range),
-            cells=behind_cells(evaluation, X_test, data.pixel_range),
-            reproduction=reproduction,
+        return replace(
+            cls.of_predictions(data.name, evaluation, reproduction, X_test, data.pixel_range),
             data=data,
             comparison=comparison,
             model=model,
@@ -392,16 +336,23 @@ class Report(Summarised):
 
     @classmethod
     def of_predictions(
-        cls, name: str, evaluation: Evaluation, reproduction: Reproduction, X_test: NDArray[Any] | None = None
+        cls,
+        name: str,
+        evaluation: Evaluation,
+        reproduction: Reproduction,
+        X_test: NDArray[Any] | None = None,
+        pixel_range: tuple[float, float] | None = None,
     ) -> "Report":
-        """Report on predictions of any classifier, of which nothing else is known.
+        """Report on predictions of any classifier, without anything else about it.
 
         Parameters
         ----------
         name, evaluation, reproduction
             As the attributes.
         X_test : ndarray of shape (n, channels, height, width), optional
-            The images that were judged.
+            The test images.
+        pixel_range : tuple of float, optional
+            The pixel values that are drawn black and white; by default the smallest and the largest of `X_test`.
 
         Returns
         -------
@@ -409,17 +360,15 @@ class Report(Summarised):
             Ready for :func:`write`.
         """
         mistakes = evaluation.mistakes(N_MISTAKES)
-        shown: NDArray[np.uint8] | None = None
-        cells: tuple[CellImages, ...] = ()
-        if X_test is not None:
-            pixel_range = float(X_test.min()), float(X_test.max())
-            shown = pictures(X_test[[mistake.index for mistake in mistakes]], pixel_range)
-            cells = behind_cells(evaluation, X_test, pixel_range)
-        return cls(name, evaluation, mistakes, shown, cells, reproduction)
+        if X_test is None:
+            return cls(name, evaluation, mistakes, None, (), reproduction)
+        pixel_range = pixel_range or (float(X_test.min()), float(X_test.max()))
+        shown = pictures(X_test[[mistake.index for mistake in mistakes]], pixel_range)
+        return cls(name, evaluation, mistakes, shown, behind_cells(evaluation, X_test, pixel_range), reproduction)
 
     @property
     def sections(self) -> dict[str, str]:
-        """Heading of each section by its id, in order."""
+        """The heading of each section, by its id, in order."""
         headings = {
             "data": ("The data", self.data),
             "networks": ("The networks compared", self.comparison),
@@ -436,11 +385,6 @@ class Report(Summarised):
         return {name: heading for name, (heading, record) in headings.items() if record is not None}
 
 
-def processor_name() -> str:
-    """Name the processor as well as the system can."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), flags=re.MULTILINE)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
+def without_time(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an epoch of a history without its seconds, which differ from run to run."""
+    return {name: value for name, value in epoch.items() if name != "seconds"}

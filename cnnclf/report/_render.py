@@ -1,4 +1,4 @@
-"""Records → what a page is made of: SVG in the page's own ink, pictures as addresses, templates."""
+"""The parts of a page: figures as SVG in the page's own text colour, pictures as data URIs, templates."""
 
 import base64
 import io
@@ -10,14 +10,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from jinja2 import Environment as Templates
-from jinja2 import StrictUndefined, select_autoescape
+from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnclf._utils.jinja import load_from
+from cnnclf._utils.jinja import page_templates
 from cnnclf._utils.text import mean_and_deviation, percent
 from cnnclf.inspection._items import Beside, Matrix, Paragraph, Picture
 from cnnclf.inspection._text import hold
@@ -36,7 +35,7 @@ def pictures(X: NDArray[Any], pixel_range: tuple[float, float]) -> NDArray[np.ui
     X : ndarray of shape (n, channels, height, width)
         Pixels.
     pixel_range : tuple of float
-        The values that become 0 and 255; what lies outside is clipped.
+        The values that become 0 and 255; values outside are clipped.
 
     Returns
     -------
@@ -58,7 +57,7 @@ def pictures(X: NDArray[Any], pixel_range: tuple[float, float]) -> NDArray[np.ui
 
 
 def shrink(levels: NDArray[np.uint8], largest: int) -> NDArray[np.uint8]:
-    """Bring pictures (n, height, width[, channels]) to sides of at most so many pixels, proportions kept."""
+    """Shrink pictures (n, height, width[, channels]) in proportion to sides of at most so many pixels."""
     height, width = levels.shape[1:3]
     factor = largest / max(height, width)
     if factor >= 1 or not len(levels):
@@ -86,13 +85,13 @@ def feature_maps(values: NDArray[Any]) -> dict[str, NDArray[np.uint8]]:
 
 
 def ink(picture: Picture) -> NDArray[np.uint8]:
-    """Draw a picture in black on nothing, so that a dark page can invert it: grey and opacity (height, width, 2)."""
+    """Draw a picture in black on transparent, which a dark page can invert: grey and opacity (height, width, 2)."""
     opacity = np.rint(255 * np.array(picture.ink)).astype(np.uint8)
     return np.stack([np.zeros_like(opacity), opacity], axis=-1)
 
 
 def strengths(matrix: Matrix) -> tuple[tuple[float, ...], ...]:
-    """Measure how strongly to colour each cell of a matrix, from -1 to 1: its number as a share of the largest.
+    """Return how strongly to colour each cell of a matrix, -1 to 1: its number as a share of the largest one.
 
     Examples
     --------
@@ -110,20 +109,20 @@ def to_svg(figure: Figure, name: str) -> str:
     """Save a figure as one ``<svg>`` element in the page's own font and ink, the same bytes every time."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
-        # The reader's fonts draw the text, so a glyph that matplotlib's font lacks is not missed.
+        # The reader's fonts draw the text, so glyphs that matplotlib's font lacks are not missing.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", transparent=True)  # the page has its own ground
+        figure.savefig(buffer, format="svg", transparent=True)  # the page has its own background
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     # The metadata holds the date.
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Matplotlib numbers parts the same in every figure, but a page may hold an id only once: keep what is referred to.
+    # Matplotlib gives the same ids in every figure, but ids must be unique on a page: keep those that are referred to.
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if f"#{found[1]}" in svg else "", svg)
     return svg.replace(INK, "currentColor")
 
 
 def standalone(svg: str) -> str:
-    """Set the text colour of an SVG for light and for dark pages."""
+    """Set the text colours of an SVG on light and on dark pages."""
     style = "<style>svg{color:#33363b}@media(prefers-color-scheme:dark){svg{color:#d6d4cf}}</style>"
     return re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1)
 
@@ -138,14 +137,14 @@ def to_png(figure: Figure) -> bytes:
 
 
 def data_uri(picture: NDArray[np.uint8]) -> str:
-    """Write a picture into an address, so that the page needs no file beside it."""
+    """Return a picture as a data URI, so that the page needs no other file."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def cell_json(cells: Iterable[Any]) -> Markup:
-    """Write the images behind the cells of a matrix as JSON: "row column" → [image, confidence, address] of each."""
+    """Return the images of a matrix's cells as JSON: "row column" → [index, confidence, data URI] of each image."""
     behind = {
         f"{cell.row} {cell.column}": [
             [index, None if confidence is None else round(confidence, 8), data_uri(picture)]
@@ -182,15 +181,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def templates() -> Templates:
-    """Build the environment in which the templates are rendered."""
-    environment = Templates(
-        loader=load_from("cnnclf.report"),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+def templates() -> Environment:
+    """Return the environment in which the templates of the report are rendered."""
+    environment = page_templates("cnnclf.report").overlay(
+        autoescape=select_autoescape(["html.j2"]), keep_trailing_newline=True
     )
     environment.filters |= {
         "percent": percent,

@@ -1,6 +1,5 @@
-"""The whole way of a report: compare architectures, train one, judge it once, follow one image through it."""
+"""The stages of a study: compare architectures, train one, evaluate it once, trace one image."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import clone
 
-from cnnclf.architectures._summary import summarize
-from cnnclf.architectures._table import find_architecture
+from cnnclf._utils.text import say
 from cnnclf.classifier._classifier import CNNClassifier
 from cnnclf.datasets._splits import Data, Images
 from cnnclf.evaluation._evaluation import Evaluation
@@ -23,7 +21,7 @@ from cnnclf.report._records import Example, ModelRecord, Report, Reproduction, R
 
 MODEL_FILE = "model.cnn"
 FOLDS_FOLDER = "folds"
-USUAL = {"random_state": 0, "verbose": 1}  # what `cnnclf report` sets where nothing is said
+USUAL = {"random_state": 0, "verbose": 1}  # the defaults of `cnnclf report`
 
 
 def carry_out(
@@ -37,27 +35,27 @@ def carry_out(
     n_jobs: int | None = None,
     choose: bool = False,
 ) -> Report:
-    """Do everything that a report tells of; what is done is said on stderr.
+    """Compare, train and evaluate, and print on stderr what is being done.
 
     Parameters
     ----------
     clf : CNNClassifier
         Is fitted, on the training images.
     data : Data
-        In three parts; the test images are judged once, at the end.
+        In three parts; the test images are evaluated once, at the end.
     folder : Path
-        Gets the trained network at the end and, of a comparison, every finished fit at once, so that what was
-        interrupted goes on where it stopped.
+        Gets the trained network at the end and, of a comparison, each fit as soon as it has finished, so that an
+        interrupted study continues where it stopped.
     reproduction : Reproduction
-        How to do it again.
+        How to make the report again.
     architectures : sequence of str, optional
-        Compared by k-fold cross-validation over the training images; without them nothing is compared.
+        Compared by k-fold cross-validation on the training images; by default nothing is compared.
     n_folds : int, default=3
         Folds of the comparison.
     n_jobs : int, optional
         Fits of the comparison at the same time, as everywhere in scikit-learn.
     choose : bool, default=False
-        Whether the architecture that the comparison found best is trained, in place of the classifier's own.
+        Whether to train the best architecture of the comparison in place of the classifier's own.
 
     Returns
     -------
@@ -67,9 +65,9 @@ def carry_out(
     Raises
     ------
     KeyboardInterrupt
-        Also when the training was interrupted, which leaves the estimator usable but the report without its subject.
+        Also if the training was interrupted, which leaves a usable estimator but no report.
     ValueError, OSError
-        When the data cannot be learnt from or the folder not be written to.
+        If the data cannot be learnt from or the folder cannot be written to.
     """
     sizes = ", ".join(f"{len(part.y):,} {name}" for name, part in data.parts.items())
     say(f"{data.name}: {sizes} images")
@@ -81,7 +79,7 @@ def carry_out(
             data.training.y,
             architectures,
             cv=n_folds,
-            estimator=clone(clf).set_params(verbose=0),  # each fit says one line; bars of several would mix
+            estimator=clone(clf).set_params(verbose=0),  # each fit prints one line; several progress bars would mix
             n_jobs=n_jobs,
             checkpoint=folder / FOLDS_FOLDER,
             verbose=1,
@@ -91,22 +89,22 @@ def carry_out(
     say(f"training {clf.architecture}, {clf.max_epochs} epoch{'s' if clf.max_epochs > 1 else ''}")
     seconds = train(clf, data)
     clf.save(folder / MODEL_FILE)
-    return judge(clf, data, reproduction, comparison, seconds)
+    return evaluate(clf, data, reproduction, comparison, seconds)
 
 
 def train(clf: CNNClassifier, data: Data) -> float:
-    """Fit the classifier and give the wall time in seconds."""
+    """Fit the classifier and return the wall time in seconds."""
     start = time.perf_counter()
     clf.set_params(preparation=data.preparation)
     fit_to_the_end(clf, data.training.X, data.training.y, X_val=data.validation.X, y_val=data.validation.y)
-    clf.input_spec_ = replace(clf.input_spec_, white=data.white)  # which very dark images would not tell
+    clf.input_spec_ = replace(clf.input_spec_, white=data.white)  # which very dark images would not show
     return time.perf_counter() - start
 
 
-def judge(
+def evaluate(
     clf: CNNClassifier, data: Data, reproduction: Reproduction, comparison: Comparison | None, seconds: float
 ) -> Report:
-    """Evaluate the fitted classifier on the test images and put all records together."""
+    """Evaluate the fitted classifier on the test images and combine all records."""
     evaluation = Evaluation.from_estimator(clf, data.test.X, data.test.y)
     example = Example.from_evaluation(evaluation)
     pixels = {name: check_images(part.X)[0] for name, part in data.parts.items()}
@@ -115,50 +113,36 @@ def judge(
     return Report.of(
         record,
         ModelRecord.from_estimator(
-            clf,
-            summarize(clf.module_, clf.image_shape_),
-            source=find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else "",
-            file=MODEL_FILE,
-            on_mnist=data.name == "MNIST",
-            usual={**USUAL, "preparation": data.preparation},
+            clf, file=MODEL_FILE, on_mnist=data.name == "MNIST", usual={**USUAL, "preparation": data.preparation}
         ),
         evaluation,
         pixels["test"],
         example=example,
         trace=clf.trace(data.test.X[example.index]),
         reproduction=reproduction,
-        run=Run.of(clf, seconds, comparison),
+        run=Run.of(clf, seconds),
         comparison=comparison,
         robustness=probe(clf, data.test.X, data.test.y, record.pixel_range),
     )
 
 
-def say(sentence: str) -> None:
-    """Tell whoever waits what is being done."""
-    print(sentence, file=sys.stderr, flush=True)
-
-
 def match_labels(evaluation: Evaluation, X: Images, y: np.ndarray) -> Images:
-    """Match test images to predictions that were made on them, as far as their labels can tell.
+    """Return the test images of predictions, after a check that their labels are those of the predictions.
 
     Raises
     ------
     ValueError
-        When number or labels differ: then the predictions are of other images.
+        If number or labels differ: then the predictions are of other images.
     """
     if len(y) != evaluation.n_samples:
         raise ValueError(
-            f"Expected a prediction for each of the {len(y):,} test images, got {evaluation.n_samples:,}; "
-            "leave out --dataset to judge the predictions without their images."
+            f"Expected a prediction for each of the {len(y):,} test images; got {evaluation.n_samples:,}. "
+            "Leave out --dataset to evaluate the predictions without their images."
         )
-    differ = np.flatnonzero(
-        np.array([str(a) != str(b) for a, b in zip(y.tolist(), evaluation.y_true.tolist(), strict=True)])
-    )
-    if len(differ):
-        row = int(differ[0])
-        raise ValueError(
-            f"Expected the true labels of the predictions to be those of the test images, got "
-            f"{evaluation.y_true[row]} for test image {row}, which is {y[row]}; put the rows into the order of the "
-            "images, or leave out --dataset."
-        )
+    for row, (label, true) in enumerate(zip(y.tolist(), evaluation.y_true.tolist(), strict=True)):
+        if str(label) != str(true):
+            raise ValueError(
+                f"Expected the true labels of the predictions to be those of the test images; got {true} for test "
+                f"image {row}, which is {label}. Sort the rows as the images are, or leave out --dataset."
+            )
     return check_images(X)[0]

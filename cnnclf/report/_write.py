@@ -1,7 +1,6 @@
-"""Records → the report: web pages, Markdown, figures, a model card and ``metrics.json``.
+"""Write a report: web pages, Markdown, figures, a model card and ``metrics.json``.
 
-The same records give the same bytes; what differs from run to run (time, date, hardware) stands in one place of each
-file.
+The same records give the same bytes; what differs from run to run (times, date, hardware) is in one place of each file.
 """
 
 import json
@@ -19,18 +18,12 @@ from cnnclf.evaluation._overfitting import RULE
 from cnnclf.inspection._narrative import narrate
 from cnnclf.model_selection._comparison import ArchitectureResult
 from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
-from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
-from cnnclf.plots._evaluation import (
-    ConfusionMatrixDisplay,
-    PerClassDisplay,
-    ReliabilityDisplay,
-    strength,
-)
+from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay, TrainingCurvesDisplay
+from cnnclf.plots._evaluation import ConfusionMatrixDisplay, PerClassDisplay, ReliabilityDisplay, strength
 from cnnclf.plots._style import new_figure
-from cnnclf.plots._training import TrainingCurvesDisplay
+from cnnclf.report._data import MATRIX_CLASSES
 from cnnclf.report._model_card import model_card
-from cnnclf.report._pictures import MATRIX_CLASSES
-from cnnclf.report._records import Report
+from cnnclf.report._records import Report, without_time
 from cnnclf.report._render import feature_maps, standalone, templates, to_png, to_svg
 
 N_PAIRS = 10  # most confused pairs
@@ -42,16 +35,16 @@ def write(report: Report, folder: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     report : Report
-        What to show.
+        The records to show.
     folder : path
-        Gets ``index.html``, ``report.md``, ``metrics.json`` and ``figures/``; of a trained network also
-        ``model_card.md``, ``walkthrough.html``, where every number can be pointed at, and ``walkthrough.md``. Made
-        where it is missing. Each file appears whole or not at all.
+        Created if it is missing. Gets ``index.html``, ``report.md``, ``metrics.json`` and ``figures/``; of a trained
+        network also ``model_card.md``, ``walkthrough.html``, which explains every number that the reader points at,
+        and ``walkthrough.md``. Each file is written whole or not at all.
 
     Returns
     -------
     Path
-        Of ``index.html``.
+        The path of ``index.html``.
     """
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -72,13 +65,13 @@ def write(report: Report, folder: str | os.PathLike[str]) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file whole or not at all."""
     write_atomically(path, text.encode())
 
 
 def metrics(report: Report) -> dict[str, Any]:
-    """Return the numbers of the report in a form that JSON can hold; of the walkthrough, what goes in and comes out."""
-    data, comparison, model, run = report.data, report.comparison, report.model, report.run
+    """Return the numbers of the report as JSON has them; of the walkthrough, the image and the probabilities."""
+    data, comparison, model = report.data, report.comparison, report.model
     record: dict[str, Any] = {}
     if data is not None:
         record["dataset"] = {
@@ -100,7 +93,7 @@ def metrics(report: Report) -> dict[str, Any]:
             "n_parameters": model.n_parameters,
             "n_multiply_adds": model.n_multiply_adds,
             "hyperparameters": {setting.name: setting.value for setting in model.settings},
-            "history": [dict(epoch) for epoch in model.history],
+            "history": list(map(dict, model.history)),
             "overfitting": asdict(model.verdict),
         }
     record["test"] = report.evaluation.to_dict()
@@ -114,13 +107,18 @@ def metrics(report: Report) -> dict[str, Any]:
             "probabilities": report.trace.probabilities.tolist(),
         }
     record["reproduction"] = asdict(report.reproduction)
-    if run is not None:
-        record["run"] = asdict(run)
+    if report.run is not None:
+        times = ("fit_seconds", "predict_seconds")
+        costs = [
+            {"architecture": result.name} | {time: getattr(result, time) for time in times}
+            for result in (comparison.results if comparison else ())
+        ]
+        record["run"] = asdict(report.run) | {"costs": costs}
     return record
 
 
 def compared(result: ArchitectureResult) -> dict[str, Any]:
-    """Return the numbers of one architecture of a comparison, without what differs from run to run."""
+    """Return the numbers of one architecture of a comparison, without those that differ from run to run."""
     return {
         "architecture": result.name,
         "n_parameters": result.n_parameters,
@@ -128,11 +126,7 @@ def compared(result: ArchitectureResult) -> dict[str, Any]:
         "accuracy_mean": result.mean_accuracy,
         "accuracy_sd": result.std_accuracy,
         "folds": [
-            {
-                "accuracy": fold.accuracy,
-                "history": [{key: epoch[key] for key in epoch if key != "seconds"} for epoch in fold.history],
-            }
-            for fold in result.folds
+            {"accuracy": fold.accuracy, "history": list(map(without_time, fold.history))} for fold in result.folds
         ],
     }
 
@@ -156,7 +150,7 @@ def to_markdown(report: Report) -> str:
 
 
 def render(template: str, report: Report, **more: Any) -> str:
-    """Fill a template with what both pages need."""
+    """Render a template with the values that both pages need."""
     numbers = {name: number for number, name in enumerate(report.sections, start=1)}
     pairs = report.evaluation.confused_pairs(N_PAIRS)
     small = len(report.evaluation.classes) <= MATRIX_CLASSES
@@ -165,7 +159,7 @@ def render(template: str, report: Report, **more: Any) -> str:
 
 
 def figures(report: Report) -> dict[str, str]:
-    """Draw the figures that are lines and letters, as SVG whose ink is the text colour of the page around it."""
+    """Draw the figures of lines and text as SVG in the text colour of the page around them."""
     drawn = {
         "confusion": ConfusionMatrixDisplay.from_evaluation(report.evaluation).figure_,
         "confusion_shares": ConfusionMatrixDisplay.from_evaluation(report.evaluation, normalize="true").figure_,
@@ -190,7 +184,7 @@ def figures(report: Report) -> dict[str, str]:
 
 
 def picture_grids(report: Report) -> dict[str, bytes]:
-    """Draw the figures that are pictures, as PNG."""
+    """Draw the grids of pictures as PNG."""
     grids = {}
     if report.data is not None:
         per_class = zip(report.data.classes, report.data.samples, strict=False)

@@ -1,6 +1,7 @@
 """What a fit runs on: device, precision, threads, random numbers and the switches of torch."""
 
 import os
+import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -37,6 +38,11 @@ def choose_device(device: str) -> str:
             f"Expected a device that is available here; got {quote(device)}. Pass device='auto' or 'cpu'."
         ) from error
     return device
+
+
+def name_processor() -> str:
+    """Return the name of the processor as torch knows it, or its architecture."""
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
 
 
 def choose_precision(precision: str, device: str) -> str:

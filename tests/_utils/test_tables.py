@@ -37,7 +37,7 @@ def shown(few_digits):
         "result": comparison.results[0],
         "fold": comparison.results[0].folds[0],
         "data": DataRecord.from_splits("digits", note="", splits={"training": ("all", images, y_test)}),
-        "model": ModelRecord.from_estimator(clf, comparison.results[1].layers),
+        "model": ModelRecord.from_estimator(clf),
         "report": Report.of_predictions("digits", evaluation, Reproduction("python", 0, {}), images),
     }
 

@@ -625,7 +625,7 @@ def test_predictions_of_other_images_are_refused(said, tmp_path):
     result = cnnclf("report", "--from-predictions", file, "--dataset", "digits", "--out", tmp_path / "out")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        "error: Expected a prediction for each of the 360 test images, got 359; leave out --dataset to judge the "
+        "error: Expected a prediction for each of the 360 test images; got 359. Leave out --dataset to evaluate the "
         "predictions without their images.\n"
     )
 

@@ -315,9 +315,9 @@ def test_the_best_is_the_most_accurate_and_of_equals_the_smallest():
 def test_the_table():
     table = Comparison((record("a", (0.9, 0.8, 0.4)), record("a_longer_name", (1, 1, 1), 1_234_567)), 3).to_text()
     assert table.splitlines() == [
-        "architecture   accuracy, 3 folds  parameters  multiply-adds  CPU s a fit  µs an image",
-        "a                70.00 ± 26.46 %       1,234          7,000         2.50         25.0",
-        "a_longer_name    100.00 ± 0.00 %   1,234,567          7,000         2.50         25.0",
+        "architecture   accuracy, 3 folds  parameters  multiply-adds  CPU s per fit  µs per image",
+        "a                70.00 ± 26.46 %       1,234          7,000           2.50          25.0",
+        "a_longer_name    100.00 ± 0.00 %   1,234,567          7,000           2.50          25.0",
     ]
 
 
@@ -572,7 +572,7 @@ def test_a_checkpoint_refuses_a_class_whose_surroundings_it_cannot_see(some, tmp
 def test_a_checkpoint_is_a_folder(some, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    sentence = f"checkpoint must be a folder; {file} is a file. Pass another name."
+    sentence = f"Expected checkpoint to be a folder; got the file {file}. Pass another name."
     with pytest.raises(ValueError, match=exactly(sentence)):
         compare_architectures(*some, ["lenet5"], cv=2, estimator=quick(), checkpoint=file)
 
@@ -693,15 +693,19 @@ def test_all_names_are_checked_before_anything_is_fitted(some, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "error", "sentence"),
     [
-        ("lenet5", TypeError, "names must be a list of names or a mapping from name to architecture; got 'lenet5'."),
-        (7, TypeError, "names must be a list of names or a mapping from name to architecture; got 7."),
-        ([], ValueError, "names must hold at least one architecture; got none."),
-        ({}, ValueError, "names must hold at least one architecture; got none."),
-        ([3], TypeError, "names must be text; got 3. To compare functions, pass a mapping from name to function."),
+        ("lenet5", TypeError, "Expected names to be a list or a mapping; got 'lenet5'. Pass ['tiny', 'lenet5']."),
+        (7, TypeError, "Expected names to be a list or a mapping; got 7. Pass ['tiny', 'lenet5']."),
+        ([], ValueError, "Expected one name or more; got none. Pass names of list_architectures()."),
+        ({}, ValueError, "Expected one name or more; got none. Pass names of list_architectures()."),
+        (
+            [3],
+            TypeError,
+            "Expected names that are text; got 3. Pass functions as values of a mapping.",
+        ),
         (
             ["tiny", "lenet5", "tiny"],
             ValueError,
-            "names must differ from each other; got 'tiny' twice. Pass each once.",
+            "Expected names that differ; got 'tiny' twice. Pass each once.",
         ),
         (
             {"mine": None},
@@ -719,7 +723,7 @@ def test_refuses_names_that_are_none(names, error, sentence, some):
 
 
 def test_refuses_another_estimator(some):
-    sentence = "estimator must be a CNNClassifier; got KFold. Pass CNNClassifier(...)."
+    sentence = "Expected estimator to be a CNNClassifier; got KFold. Pass CNNClassifier(...)."
     with pytest.raises(TypeError, match=exactly(sentence)):
         compare_architectures(*some, ["lenet5"], estimator=KFold())
 
@@ -730,7 +734,7 @@ def test_refuses_a_single_fold(some):
 
 
 def test_refuses_images_without_labels(some):
-    with pytest.raises(ValueError, match=exactly("y must hold one label per image; got None.")):
+    with pytest.raises(ValueError, match=exactly("Expected y to hold one label per image; got None. Pass the labels.")):
         compare_architectures(some[0], None, ["lenet5"])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         compare_architectures(some[0], some[1][:-1], ["lenet5"])

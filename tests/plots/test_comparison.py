@@ -95,7 +95,7 @@ def test_curves_draw_on_the_axes_they_are_given():
 
 def test_each_architecture_needs_an_axes():
     figure, axes = plt.subplots(3)
-    with pytest.raises(ValueError, match=r"\AExpected one axes for each of 2 architectures, got 3\.\Z"):
+    with pytest.raises(ValueError, match=r"\AExpected one axes for each of 2 architectures; got 3\.\Z"):
         FoldCurvesDisplay(CURVES).plot(axes)
     plt.close(figure)
 
@@ -136,7 +136,7 @@ def test_a_single_fold_has_no_deviation():
 
 @pytest.mark.parametrize(
     ("cost", "expected", "label"),
-    [("parameters", [9_000, 61_706], "parameters"), ("multiply_adds", [2e6, 416_520], "multiply-adds an image")],
+    [("parameters", [9_000, 61_706], "parameters"), ("multiply_adds", [2e6, 416_520], "multiply-adds per image")],
 )
 def test_accuracy_is_drawn_against_what_it_costs(cost, expected, label):
     ax = AccuracyCostDisplay.from_comparison(COMPARISON, cost=cost).ax_
@@ -151,7 +151,7 @@ def test_accuracy_is_drawn_against_what_it_costs(cost, expected, label):
 
 
 def test_only_what_is_counted_can_be_a_cost():
-    sentence = r"\AExpected cost to be 'parameters' or 'multiply_adds', got 'seconds'\.\Z"
+    sentence = r"\AExpected cost to be 'parameters' or 'multiply_adds'; got 'seconds'\.\Z"
     with pytest.raises(ValueError, match=sentence):
         AccuracyCostDisplay({"tiny": 9_000}, {"tiny": [0.9]}, "seconds")
 

@@ -36,11 +36,10 @@ from cnnclf.plots import (
     ReliabilityDisplay,
     TraceDisplay,
 )
-from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay
+from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay, TrainingCurvesDisplay
 from cnnclf.plots._evaluation import confusion_colours
 from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
 from cnnclf.plots._trace import as_pictures
-from cnnclf.plots._training import TrainingCurvesDisplay
 from helpers import texts
 
 HISTORY = [
@@ -431,8 +430,8 @@ def test_reliability_is_that_of_the_evaluation_whichever_way_it_comes():
 def test_labels_without_probabilities_have_no_reliability():
     X, y = load_iris(return_X_y=True)
     sentence = (
-        r"\AExpected an evaluation with probabilities, got one of predicted labels alone; "
-        r"judge a classifier with predict_proba\.\Z"
+        r"\AExpected an evaluation with probabilities; got one of predicted labels alone\. "
+        r"Evaluate a classifier with predict_proba\.\Z"
     )
     with pytest.raises(ValueError, match=sentence):
         ReliabilityDisplay.from_estimator(LinearSVC().fit(X, y), X, y)
@@ -629,7 +628,7 @@ def test_of_many_kernels_an_even_choice_is_drawn_and_said():
 
 
 def test_only_a_convolution_has_kernels():
-    sentence = r"\AExpected a convolution; 'output' is Linear\. Choose a layer of kind 'conv'\.\Z"
+    sentence = r"\AExpected a convolution; got 'output' \(Linear\)\. Choose a layer of kind 'conv'\.\Z"
     with pytest.raises(ValueError, match=sentence):
         KernelsDisplay.from_trace(TRACE, "output")
 

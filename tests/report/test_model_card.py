@@ -42,9 +42,7 @@ NASTY = [
     "*😀*",
     "<script>",
 ]
-RUN = Run(
-    fit_seconds=83.4, epoch_seconds=(40.0, 43.0), costs=(), date="2001-02-03 04:05 UTC", hardware="Abacus, 2 cores"
-)
+RUN = Run(fit_seconds=83.4, epoch_seconds=(40.0, 43.0), date="2001-02-03 04:05 UTC", hardware="Abacus, 2 cores")
 ROBUSTNESS = Robustness((Probe("as they are", 0.5, 0.75), Probe("turned by 45°", 0.25, 0.625)), 0.875)
 EPOCH = {"train_loss": 0.2, "train_accuracy": 0.9, "valid_loss": 0.3, "valid_accuracy": 0.9, "lr": 0.003}
 HISTORY = tuple({"epoch": epoch, **EPOCH} for epoch in (1, 2))
@@ -297,7 +295,7 @@ def test_the_cost_of_one_image_is_counted(card):
 
 def test_the_same_records_give_the_same_text_and_runs_differ_in_one_line(card):
     assert model_card(make_report()) == card
-    other = model_card(replace(make_report(), run=Run(1.5, (0.7, 0.7), (), "2002-03-04 05:06 UTC", "Loom, 64 cores")))
+    other = model_card(replace(make_report(), run=Run(1.5, (0.7, 0.7), "2002-03-04 05:06 UTC", "Loom, 64 cores")))
     lines = [(ours, theirs) for ours, theirs in zip(card.split("\n"), other.split("\n"), strict=True) if ours != theirs]
     assert lines == [
         (
@@ -339,6 +337,6 @@ def test_predictions_alone_have_no_card():
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole sentence is compared
         model_card(Report.of_predictions("Insects", report.evaluation, report.reproduction))
     assert str(error.value) == (
-        "Expected a report with data, model and run, got one of predictions alone; "
-        "a model card describes a trained network, whose report Report.of makes."
+        "Expected a report with data, model and run; got one of predictions alone. "
+        "A model card describes a trained network: make the report with Report.of."
     )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cnnclf.inspection._items import Matrix, Picture
 from cnnclf.plots._evaluation import INK
-from cnnclf.report._pictures import CellImages
+from cnnclf.report._data import CellImages
 from cnnclf.report._render import (
     cell_json,
     data_uri,

@@ -87,7 +87,7 @@ def test_the_records_belong_together(full, data):
     assert np.array_equal(report.trace.image, data.test.X[[report.example.index]])
     assert data.test.y[report.example.index] == report.example.label == 5
     assert report.robustness.probes[0].accuracy == report.evaluation.accuracy
-    assert [cost.architecture for cost in report.run.costs] == list(NAMES)
+    assert [result.name for result in report.comparison.results] == list(NAMES)
     assert report.reproduction is REPRODUCTION
     for cell in report.cells:
         for index, picture in zip(cell.indices, cell.pictures, strict=True):
@@ -98,7 +98,7 @@ def test_the_records_belong_together(full, data):
 def test_without_architectures_nothing_is_compared_and_its_own_is_trained(data, tmp_path, capsys):
     clf = CNNClassifier("tiny", max_epochs=1, random_state=0)
     report = carry_out(clf, data, tmp_path, reproduction=REPRODUCTION)
-    assert (report.comparison, report.run.costs, report.model.architecture) == (None, (), "tiny")
+    assert (report.comparison, report.model.architecture) == (None, "tiny")
     assert [path.name for path in tmp_path.iterdir()] == [MODEL_FILE]
     assert capsys.readouterr().err.splitlines()[1:] == ["training tiny, 1 epoch"]
 
@@ -153,15 +153,15 @@ def test_predictions_get_the_images_whose_labels_they_have():
         (
             [1, 0],
             (
-                "Expected a prediction for each of the 2 test images, got 3; "
-                "leave out --dataset to judge the predictions without their images."
+                "Expected a prediction for each of the 2 test images; got 3. "
+                "Leave out --dataset to evaluate the predictions without their images."
             ),
         ),
         (
             [1, 1, 0],
             (
-                "Expected the true labels of the predictions to be those of the test images, got 0 for test image 1, "
-                "which is 1; put the rows into the order of the images, or leave out --dataset."
+                "Expected the true labels of the predictions to be those of the test images; got 0 for test image 1, "
+                "which is 1. Sort the rows as the images are, or leave out --dataset."
             ),
         ),
     ],

@@ -27,7 +27,7 @@ from cnnclf.inspection._trace import Trace
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.report._data import DataRecord
 from cnnclf.report._model_card import model_card
-from cnnclf.report._records import Cost, Example, ModelRecord, Report, Reproduction, Run
+from cnnclf.report._records import Example, ModelRecord, Report, Reproduction, Run
 from cnnclf.report._render import data_uri
 from cnnclf.report._write import figures, metrics, picture_grids, to_html, to_markdown, write
 
@@ -44,7 +44,7 @@ FILES = {
     *(f"figures/{name}.svg" for name in FIGURES),
     *(f"figures/{name}.png" for name in ("samples", "mistakes")),
 }
-RUN = Run(83.4, (40.0, 43.0), (Cost("tiny", 2.5, 7e-6), Cost("compact", 3.5, 5e-6)), "2001-02-03 04:05 UTC", "2 looms")
+RUN = Run(83.4, (40.0, 43.0), "2001-02-03 04:05 UTC", "2 looms")
 HISTORY = (
     {"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.8, "valid_loss": 0.6, "valid_accuracy": 0.7, "lr": 0.003},
     {"epoch": 2, "train_loss": 0.2, "train_accuracy": 0.9, "valid_loss": 0.4, "valid_accuracy": 0.85, "lr": 0.001},
@@ -77,17 +77,23 @@ def make_net(channels, n_classes):
     return nn.Sequential(OrderedDict(layers)).eval()
 
 
-def make_comparison(seconds=1.0):
-    """Compare two networks in two folds of an epoch, whose times may be anything."""
+def make_comparison(slower=1):
+    """Compare two networks in two folds of one epoch, on a machine that may be slower."""
 
-    def folds(*accuracies):
+    def folds(fit_seconds, predict_seconds, *accuracies):
+        seconds = slower * fit_seconds
         return tuple(
-            Fold(i, 20, 20, accuracy, ({"epoch": 1, "valid_accuracy": accuracy, "seconds": seconds},), seconds, seconds)
+            Fold(
+                *(i, 20, 20, accuracy),
+                history=({"epoch": 1, "valid_accuracy": accuracy, "seconds": seconds},),
+                fit_seconds=seconds,
+                predict_seconds=slower * predict_seconds,
+            )
             for i, accuracy in enumerate(accuracies, start=1)
         )
 
-    tiny = ArchitectureResult("tiny", "a paper", LAYERS[:2], 80, 864, folds(0.70, 0.80))
-    compact = ArchitectureResult("compact", "", LAYERS, 1_314, 1_152, folds(0.90, 0.92))
+    tiny = ArchitectureResult("tiny", "a paper", LAYERS[:2], 80, 864, folds(2.5, 7e-6, 0.70, 0.80))
+    compact = ArchitectureResult("compact", "", LAYERS, 1_314, 1_152, folds(3.5, 5e-6, 0.90, 0.92))
     return Comparison((tiny, compact), 2)
 
 
@@ -244,8 +250,8 @@ def test_writes_all_files(written):
 
 
 def test_the_same_records_give_the_same_bytes_but_for_the_run_which_stands_in_one_place(written, tmp_path):
-    run = Run(1.5, (0.7, 0.7), (Cost("tiny", 9, 9e-6), Cost("compact", 8, 8e-6)), "2002-03-04 05:06 UTC", "64 looms")
-    write(replace(make_report(comparison=make_comparison(seconds=99)), run=run), tmp_path)
+    run = Run(1.5, (0.7, 0.7), "2002-03-04 05:06 UTC", "64 looms")
+    write(replace(make_report(comparison=make_comparison(slower=9)), run=run), tmp_path)
     assert files_in(tmp_path) == FILES
 
     def differ(name, without=lambda text: text):
@@ -863,6 +869,10 @@ def test_metrics_json_holds_scikit_learns_numbers(report, written):
     assert numbers["model"]["overfitting"]["kind"] == "underfitting"
     assert numbers["robustness"]["probes"][1] == {"change": "turned by 45°", "accuracy": 0.25, "confidence": 0.625}
     assert numbers["run"]["fit_seconds"] == 83.4
+    assert numbers["run"]["costs"] == [
+        {"architecture": "tiny", "fit_seconds": 2.5, "predict_seconds": 7e-6},
+        {"architecture": "compact", "fit_seconds": 3.5, "predict_seconds": 5e-6},
+    ]
 
 
 def test_metrics_json_holds_every_fold_of_the_comparison(report, written):
