@@ -9,12 +9,12 @@ from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, ImageSha
 
 
 def build_sequential(layers: tuple[Layer, ...], image_shape: ImageShape, n_classes: int) -> nn.Sequential:
-    """Turn a literal list of layers into torch modules that fit the image.
+    """Return a literal list of layers as torch modules that fit the image.
 
     Parameters
     ----------
     layers : tuple of Layer
-        Everything before the output layer.
+        All layers before the output layer.
     image_shape : tuple of int
         (channels, height, width).
     n_classes : int
@@ -49,17 +49,17 @@ def build_sequential(layers: tuple[Layer, ...], image_shape: ImageShape, n_class
 
 
 def fit_layer(layer: Layer, shape: tuple[int, ...]) -> tuple[nn.Module | None, tuple[int, ...]]:
-    """Build one layer for feature maps of ``shape`` (without the batch axis); give it with the shape that leaves it.
+    """Return one layer for feature maps of ``shape`` (without the batch axis), and the shape of its output.
 
-    The module is None where the layer has nothing to do: no pooling below four pixels.
+    The module is None if the layer has nothing to do: no pooling below four pixels.
     """
     match layer:
         case Conv(channels, kernel, stride, padding, bias):
-            # A kernel is never larger than its input, and its padding never more than half of it.
-            (k_h, k_w) = kernels = (min(kernel, shape[1]), min(kernel, shape[2]))
-            (p_h, p_w) = paddings = (min(padding, k_h // 2), min(padding, k_w // 2))
-            height, width = (shape[1] + 2 * p_h - k_h) // stride + 1, (shape[2] + 2 * p_w - k_w) // stride + 1
-            return nn.Conv2d(shape[0], channels, kernels, stride, paddings, bias=bias), (channels, height, width)
+            # A kernel is never larger than its input, and its padding never more than half of the kernel.
+            kernels = (min(kernel, shape[1]), min(kernel, shape[2]))
+            paddings = (min(padding, kernels[0] // 2), min(padding, kernels[1] // 2))
+            sizes = ((n + 2 * p - k) // stride + 1 for n, k, p in zip(shape[1:], kernels, paddings, strict=True))
+            return nn.Conv2d(shape[0], channels, kernels, stride, paddings, bias=bias), (channels, *sizes)
         case Pool():
             if math.prod(shape[1:]) < 4:
                 return None, shape

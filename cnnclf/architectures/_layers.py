@@ -13,7 +13,7 @@ ArchitectureFunction: TypeAlias = Callable[[ImageShape, int], "nn.Module"]
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution; its kernel shrinks to the feature map where that is smaller."""
+    """A convolution; its kernel shrinks to the feature map if that is smaller."""
 
     channels: int
     kernel: int = 3
@@ -24,7 +24,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Flatten:
-    """Feature maps become one row of features."""
+    """Turns feature maps into one row of features."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class Pool:
-    """2×2 max pooling, left out where fewer than four pixels are left."""
+    """2×2 max pooling, left out if fewer than four pixels are left."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 class Standardise(nn.Module):
     """First layer of every fitted network: raw pixels of any dtype become (pixel − mean) / std, channel by channel.
 
-    A channel that never varied in training, of std 0, becomes 0 whatever comes later: the network knows nothing of it.
+    A channel that never varied in training, of std 0, becomes 0 for any image, as the network has not learnt from it.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ class Residual(nn.Module):
     Parameters
     ----------
     body : nn.Sequential
-        The named layers of the long way.
+        The named layers of the residual branch.
     shortcut : nn.Module, optional
-        What brings ``x`` to the shape that leaves the body, such as a 1×1 convolution; ``x`` itself without it.
+        Brings ``x`` to the shape of the residual branch's output, such as a 1×1 convolution; the default is ``x``.
 
     References
     ----------
@@ -95,7 +95,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Add the long way and the short one."""
+        """Return the sum of the residual branch and the shortcut."""
         shortcut: torch.Tensor = x if self.shortcut is None else self.shortcut(x)
         body: torch.Tensor = self.body(x)
         return body + shortcut

@@ -14,41 +14,43 @@ from cnnclf.architectures._table import find_architecture
 def build_module(
     architecture: str | ArchitectureFunction, image_shape: ImageShape, n_classes: int, standardise: Standardise
 ) -> nn.Sequential:
-    """Put the standardising layer before an architecture's layers, and see that an image passes."""
+    """Return the network of a standardising layer and an architecture's layers, and check it on one image."""
     build = find_architecture(architecture).build if isinstance(architecture, str) else architecture
     body = build(image_shape, n_classes)
     if not isinstance(body, nn.Module):
-        raise TypeError(f"architecture must return an nn.Module; got {type(body).__name__}.")
+        raise TypeError(f"Expected architecture to return an nn.Module; got {type(body).__name__}.")
     if any(name == "standardise" for name, _ in list_layers(body)):
-        raise ValueError("architecture must not name a layer 'standardise': that is the first layer of every network.")
+        raise ValueError(
+            "Expected architecture not to name a layer 'standardise', the first layer of every network. Rename it."
+        )
     module = nn.Sequential(OrderedDict([("standardise", standardise), *list_layers(body)]))
     with torch.no_grad():  # in evaluation mode: lazy layers take their shape, statistics stay as they are
         logits = module.eval()(torch.zeros(1, *image_shape))
     if not isinstance(logits, torch.Tensor):
         raise ValueError(
-            f"architecture must give one tensor, the logits; got {type(logits).__name__}. "
+            f"Expected architecture to give one tensor, the logits; got {type(logits).__name__}. "
             "Return the logits alone from forward."
         )
     shape = tuple(logits.shape)
     if shape != (1, n_classes):
         raise ValueError(
-            f"architecture must give logits of shape (n, {n_classes}), one for each class; "
-            f"for a single image of shape {image_shape} it gave {shape}."
+            f"Expected architecture to give logits of shape (n, {n_classes}), one per class; "
+            f"got {shape} for a single image of shape {image_shape}."
         )
     if not count_parameters(module):
         n_frozen = sum(parameter.numel() for parameter in module.parameters())
-        found = f"all of its {n_frozen:,} are frozen (requires_grad=False)" if n_frozen else "it has none"
-        raise ValueError(f"architecture must have parameters to train; {found}.")
+        found = f"{n_frozen:,} that are all frozen (requires_grad=False)" if n_frozen else "none"
+        raise ValueError(f"Expected architecture to have parameters to train; got {found}.")
     if not isinstance(architecture, str) and n_classes > 1:
         check_logits(module[1:], image_shape)
     return module
 
 
 def check_logits(body: nn.Module, image_shape: ImageShape) -> None:
-    """Refuse a network that ends in probabilities: the loss applies the softmax, and twice is another model.
+    """Check that a network does not end in probabilities: the loss applies the softmax, which must not happen twice.
 
-    Noise of the deviation of standardised images is passed through, and noise of a hundred times that, for which logits
-    do not stay between 0 and 1.
+    The inputs are noise with the deviation of standardised images, and noise with a hundred times that, for which
+    logits do not stay between 0 and 1.
     """
     noise = torch.randn(16, *image_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -62,4 +64,4 @@ def check_logits(body: nn.Module, image_shape: ImageShape) -> None:
         got, last = "numbers from 0 to 1 alone", "sigmoid"
     else:
         return
-    raise ValueError(f"architecture must give logits; got {got}. Leave out the {last}: the loss has one in it.")
+    raise ValueError(f"Expected architecture to give logits; got {got}. Leave out the {last}: the loss applies one.")

@@ -1,4 +1,4 @@
-"""What every layer of a network gives, holds and costs."""
+"""The output shape, the parameters and the cost of every layer of a network."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from cnnclf.architectures._layers import ImageShape
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """What one layer of a network is, for a table.
+    """One layer of a network, as a row of a table.
 
     Attributes
     ----------
@@ -22,11 +22,11 @@ class LayerSummary:
     kind : str
         Its class, with the settings that matter.
     output_shape : tuple of int
-        Shape of what leaves it, without the batch axis.
+        Shape of its output, without the batch axis.
     n_parameters : int
         Trainable parameters.
     n_multiply_adds : int
-        Multiplications, each with an addition, that one image costs, as :func:`count_multiply_adds` counts them.
+        Multiplications with an addition, for one image, as :func:`count_multiply_adds` counts them.
     """
 
     name: str
@@ -37,7 +37,7 @@ class LayerSummary:
 
 
 def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
-    """Walk once through a network and list its layers.
+    """Return the layers of a network.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
     Returns
     -------
     list of LayerSummary
-        In the order in which an image passes them.
+        In the order of computation.
 
     Examples
     --------
@@ -79,12 +79,12 @@ def summarize(module: nn.Module, image_shape: ImageShape) -> list[LayerSummary]:
 
 
 def count_multiply_adds(module: nn.Module, image_shape: ImageShape) -> int:
-    """Count the multiply-adds of one image's way through a network.
+    """Count the multiply-adds of a forward pass of one image.
 
-    They are half of the operations that ``torch.utils.flop_counter`` counts. A convolution has positions that leave it
-    × kernel × channels that enter it ÷ groups × channels that leave it, a transposed one the positions that enter it; a
-    linear layer has the features that enter it × those that leave it. Products of matrices are counted wherever they
-    are called, within blocks and functions too. Biases, normalisation, activation and pooling are not counted.
+    They are half of the operations that ``torch.utils.flop_counter`` counts. A convolution has output positions ×
+    kernel × input channels ÷ groups × output channels, a transposed one input positions instead of output positions; a
+    linear layer has input features × output features. Matrix products are counted wherever they are called, also within
+    blocks and functions. Biases, normalisation, activation and pooling are not counted.
 
     Parameters
     ----------
@@ -107,9 +107,9 @@ def count_multiply_adds(module: nn.Module, image_shape: ImageShape) -> int:
 
 
 class MultiplyAdds(TorchDispatchMode):
-    """Count the multiply-adds of all that torch computes meanwhile in this thread, by torch's own formulas.
+    """Count the multiply-adds that torch computes in this thread inside the context, by torch's own formulas.
 
-    ``FlopCounterMode`` has the same total, but hooks into every module of the process, those of other threads too.
+    ``FlopCounterMode`` has the same total, but hooks into every module of the process, also those of other threads.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ class MultiplyAdds(TorchDispatchMode):
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute what was asked for, in parts where torch has a formula for the parts alone."""
+        """Compute an operation, in parts if torch has a formula for the parts alone."""
         kwargs = kwargs or {}
         formula = flop_registry.get(func.overloadpacket)
         if formula is None:
@@ -135,14 +135,14 @@ class MultiplyAdds(TorchDispatchMode):
 
 
 def list_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """List the named layers of an ``nn.Sequential``; any other module is one layer named ``module``."""
+    """Return the named layers of an ``nn.Sequential``; any other module is one layer named ``module``."""
     if type(module).forward is nn.Sequential.forward:
-        # named_children() would leave out a layer object that stands there a second time.
+        # named_children() would leave out the second occurrence of a layer object.
         return [(name, layer) for name, layer in module._modules.items() if layer is not None]
     return [("module", module)]
 
 
-# Layers that lay a window on a row, on maps and on volumes.
+# Layers that move a window over a row, over maps and over volumes.
 WINDOWED = (
     (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d),
     (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d),
@@ -152,7 +152,7 @@ POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d
 
 
 def describe(layer: nn.Module) -> str:
-    """Name a layer's class with the settings that matter to a reader."""
+    """Return a layer's class with the settings that matter to a reader."""
     kind = type(layer).__name__
     if isinstance(layer, nn.Dropout):
         return f"{kind} {layer.p:g}"
@@ -170,7 +170,7 @@ def describe(layer: nn.Module) -> str:
 
 
 def along(setting: Any, n_axes: int) -> tuple[Any, ...]:
-    """Return a setting that one number or word may stand for once an axis."""
+    """Return a setting with one value per axis, where one number or word may stand for all axes."""
     return tuple(setting) if isinstance(setting, tuple | list) else (setting,) * n_axes
 
 

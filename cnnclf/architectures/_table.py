@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row of the table: the layers before the output layer, and what is known about them.
+    """One row of the table: the layers before the output layer, their source and size.
 
     Attributes
     ----------
     layers : tuple of Layer
-        What stands between the pixels and the output layer.
+        The layers between the pixels and the output layer.
     source : str
-        Where the architecture comes from.
+        The origin of the architecture.
     n_parameters : int
         Trainable parameters for 1×28×28 images and 10 classes.
     """
@@ -34,6 +34,9 @@ class Architecture:
 
         return build_sequential(self.layers, image_shape, n_classes)
 
+
+# The convolutions of two course nets
+THREE_POOLED = (*(Conv(32), ReLU(), Pool()), *(Conv(64), ReLU(), Pool()), *(Conv(128), ReLU(), Pool()))
 
 # The order inside our own blocks is convolution, pool, norm, ReLU: pooling first quarters the work of
 # the other two, and a maximum commutes with ReLU.
@@ -93,21 +96,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         n_parameters=1_199_882,
     ),
     "pool3_head1": Architecture(
-        layers=(
-            *(Conv(32), ReLU(), Pool()),
-            *(Conv(64), ReLU(), Pool()),
-            *(Conv(128), ReLU(), Pool()),
-            *(Flatten(), Dense(128), ReLU(), Dropout(0.3)),
-        ),
+        layers=(*THREE_POOLED, Flatten(), Dense(128), ReLU(), Dropout(0.3)),
         source="course net: three convolution–pool blocks, one hidden dense layer",
         n_parameters=110_474,
     ),
     "pool3_head3": Architecture(
         layers=(
-            *(Conv(32), ReLU(), Pool()),
-            *(Conv(64), ReLU(), Pool()),
-            *(Conv(128), ReLU(), Pool()),
-            *(Flatten(), Dense(128), ReLU(), Dropout(0.3)),
+            *(*THREE_POOLED, Flatten()),
+            *(Dense(128), ReLU(), Dropout(0.3)),
             *(Dense(64), ReLU(), Dropout(0.3)),
             *(Dense(32), ReLU(), Dropout(0.3)),
         ),
@@ -160,7 +156,7 @@ def find_architecture(name: str) -> Architecture:
     Raises
     ------
     ValueError
-        For an unknown name; the sentence offers the nearest known one.
+        If the name is unknown; the error suggests the nearest known one.
 
     Examples
     --------

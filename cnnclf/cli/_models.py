@@ -65,7 +65,7 @@ def check_classes_of(folder: str, clf: Classifier) -> None:
 
     labels = np.array([file.parent.name for file in list_image_folder(folder)])
     classes = np.asarray(clf.classes_)
-    check_labels(match_labels(labels, classes), classes, folder, "move their sub-folders away, or fit with them")
+    check_labels(match_labels(labels, classes), classes, folder, "Move their sub-folders away, or fit with them")
 
 
 def find_dataset(clf: Classifier) -> str:

@@ -1,4 +1,4 @@
-"""Judge a classifier: predictions on held-out images become one frozen :class:`Evaluation`, and two can be compared.
+"""The evaluation of a classifier: its predictions on held-out images, and every figure that follows from them.
 
 Every figure that scikit-learn also has equals scikit-learn's.
 """
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from cnnclf._utils.frozen import ReadOnly
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import cut, percent, quote_all, share_of
 from cnnclf.evaluation._labels import (
@@ -18,7 +19,6 @@ from cnnclf.evaluation._labels import (
     check_probabilities,
     encode,
     match_labels,
-    read_only,
     sort_labels,
 )
 from cnnclf.evaluation._records import ConfusedPair, Mistake, ReliabilityBin, Scores, wilson_interval
@@ -28,8 +28,8 @@ LONGEST_LABEL = 40  # letters of a label in a table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Evaluation(Summarised):
-    """What a classifier said about labelled images, and every figure that follows from it.
+class Evaluation(Summarised, ReadOnly):
+    """The predictions of a classifier for labelled images, and every figure that follows from them.
 
     Made by :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_labels`, which check their input.
 
@@ -38,7 +38,7 @@ class Evaluation(Summarised):
     y_true, y_pred : ndarray of shape (n_samples,)
         True and predicted labels; the predicted one has the largest probability, where there are any.
     y_proba : ndarray of shape (n_samples, n_classes), float, or None
-        Probabilities, 0..1, columns in the order of `classes`; None where the classifier gives none.
+        Probabilities, 0..1, columns in the order of `classes`; None if the classifier gives none.
     classes : ndarray of shape (n_classes,)
         The labels.
 
@@ -72,8 +72,8 @@ class Evaluation(Summarised):
         X : array of shape (n_samples, ...)
             What the classifier takes.
         y : array-like of shape (n_samples,)
-            True labels. Where they are numbers and the classes are text, or the other way round, those that are written
-            the same are the same, as 7 and "7" are.
+            True labels. Where they are numbers and the classes are text, or the other way round, labels with the same
+            spelling are the same, as 7 and "7".
 
         Returns
         -------
@@ -111,9 +111,9 @@ class Evaluation(Summarised):
         Raises
         ------
         ValueError
-            When shapes do not fit together, a label is not among `classes`, or `y_proba` does not hold probabilities.
+            If shapes do not fit together, a label is not among `classes`, or `y_proba` does not hold probabilities.
         """
-        true, proba, labels = np.array(y_true), np.array(y_proba), np.array(classes)
+        true, proba, labels = np.asarray(y_true), np.asarray(y_proba), np.asarray(classes)
         if not np.issubdtype(proba.dtype, np.floating):
             try:
                 proba = proba.astype(np.float64)
@@ -125,11 +125,11 @@ class Evaluation(Summarised):
         check_classes(labels)
         check_labels(true, labels)
         check_probabilities(proba, (len(true), len(labels)))
-        return cls(*read_only(true, labels[proba.argmax(axis=1)], proba, labels))
+        return cls(true, labels[proba.argmax(axis=1)], proba, labels)
 
     @classmethod
     def from_labels(cls, y_true: ArrayLike, y_pred: ArrayLike, classes: ArrayLike | None = None) -> "Evaluation":
-        """Evaluate predicted labels, where the classifier gives no probabilities.
+        """Evaluate the predicted labels of a classifier that gives no probabilities.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class Evaluation(Summarised):
         Raises
         ------
         ValueError
-            When shapes do not fit together, a label is not among `classes`, or labels without `classes` cannot be
+            If shapes do not fit together, a label is not among `classes`, or labels without `classes` cannot be
             sorted or are all the same.
 
         Examples
@@ -158,32 +158,31 @@ class Evaluation(Summarised):
         >>> evaluation.log_loss is None
         True
         """
-        true, predicted = np.array(y_true), np.array(y_pred)
-        labels = sort_labels(true, predicted) if classes is None else np.array(classes)
+        true, predicted = np.asarray(y_true), np.asarray(y_pred)
+        labels = sort_labels(true, predicted) if classes is None else np.asarray(classes)
         check_classes(labels)
         check_labels(true, labels)
-        check_labels(predicted, labels, "y_pred", "pass the classes of the classifier that said so")
+        check_labels(predicted, labels, "y_pred", "Pass the classes of the classifier")
         if len(predicted) != len(true):
             raise ValueError(
-                f"Expected one label per image, {len(true)} in y_pred as in y_true, got {len(predicted)}; "
-                "pass those of the same images."
+                f"Expected one label per image, {len(true)} in y_pred as in y_true; got {len(predicted)}. "
+                "Pass those of the same images."
             )
-        true, predicted, labels = read_only(true, labels[encode(predicted, labels)], labels)
-        return cls(true, predicted, None, labels)
+        return cls(true, labels[encode(predicted, labels)], None, labels)
 
     @property
     def n_samples(self) -> int:
-        """Images judged."""
+        """How many images were evaluated."""
         return len(self.y_true)
 
     @property
     def n_mistakes(self) -> int:
-        """Images called something else."""
+        """How many images were misclassified."""
         return int((self.y_true != self.y_pred).sum())
 
     @property
     def accuracy(self) -> float:
-        """Share of images called what they are, 0..1."""
+        """Share of correctly classified images, 0..1."""
         return (self.n_samples - self.n_mistakes) / self.n_samples
 
     @property
@@ -236,23 +235,22 @@ class Evaluation(Summarised):
     @property
     def per_class(self) -> tuple[Scores, ...]:
         """Scores of each class, in the order of `classes`; 0 where there is nothing to divide by."""
-        table = precision_recall_fscore_support(
-            *self._encoded(), labels=np.arange(len(self.classes)), average=None, zero_division=0
+        return tuple(
+            Scores(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(*self._score(None), strict=True)
         )
-        return tuple(Scores(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(*table, strict=True))
 
     @property
     def macro_mean(self) -> Scores:
         """Mean over the classes, each counting the same."""
-        return self._mean(np.ones(len(self.classes)))
+        return self._mean("macro")
 
     @property
     def weighted_mean(self) -> Scores:
         """Mean over the classes, each counting as often as it occurs."""
-        return self._mean(np.array([scores.support for scores in self.per_class]))
+        return self._mean("weighted")
 
     def mistakes(self, k: int) -> tuple[Mistake, ...]:
-        """Find the mistakes the classifier was surest of; without probabilities the first ones.
+        """Return the misclassified images with the most confident predictions; without probabilities the first ones.
 
         Parameters
         ----------
@@ -269,14 +267,13 @@ class Evaluation(Summarised):
             rows = rows[:k]
             confidence: list[float | None] = [None] * len(rows)
         else:
-            surest = np.argsort(-self.y_proba[rows].max(axis=1), kind="stable")[:k]
-            rows = rows[surest]
+            rows = rows[np.argsort(-self.y_proba[rows].max(axis=1), kind="stable")[:k]]
             confidence = [share_of(row.tolist(), int(row.argmax())) for row in self.y_proba[rows]]
         labels = self.y_true[rows].tolist(), self.y_pred[rows].tolist()
         return tuple(Mistake(*found) for found in zip(rows.tolist(), *labels, confidence, strict=True))
 
     def confused_pairs(self, k: int) -> tuple[ConfusedPair, ...]:
-        """Find the classes that were most often called another.
+        """Return the pairs of classes that were most often confused.
 
         Parameters
         ----------
@@ -302,7 +299,7 @@ class Evaluation(Summarised):
         return tuple(ConfusedPair(labels[rows[i]], labels[columns[i]], int(counts[i]), float(shares[i])) for i in order)
 
     def reliability(self, n_bins: int = 10) -> tuple[ReliabilityBin, ...]:
-        """Sort the images by the probability of the predicted class and see how often each lot is right.
+        """Compute how often the predictions of each bin of confidence are right.
 
         Parameters
         ----------
@@ -317,7 +314,7 @@ class Evaluation(Summarised):
         Raises
         ------
         ValueError
-            When there is not one bin.
+            If ``n_bins`` is below 1.
 
         References
         ----------
@@ -331,7 +328,7 @@ class Evaluation(Summarised):
         ReliabilityBin(lower=0.75, upper=1.0, n_images=1, confidence=0.8, accuracy=1.0)
         """
         if n_bins < 1:
-            raise ValueError(f"Expected n_bins to be 1 or more, got {n_bins}; 10 is usual.")
+            raise ValueError(f"Expected n_bins to be 1 or more; got {n_bins}. 10 is usual.")
         if self.y_proba is None:
             return ()
         confidence, right = self.y_proba.max(axis=1), self.y_true == self.y_pred
@@ -355,8 +352,8 @@ class Evaluation(Summarised):
         Returns
         -------
         dict
-            Shares are 0..1 and None stands for what needs probabilities where there are none; the ten most confused
-            pairs; rows of the confusion matrix in the order of ``per_class``.
+            Shares are 0..1; figures that need probabilities are None without them; the ten most confused pairs; the
+            rows of the confusion matrix are in the order of ``per_class``.
 
         Examples
         --------
@@ -398,13 +395,7 @@ class Evaluation(Summarised):
             "lrrrr",
             ("class", "precision", "recall", "F1", "images"),
             tuple(
-                (
-                    cut(str(label), LONGEST_LABEL),
-                    percent(s.precision),
-                    percent(s.recall),
-                    percent(s.f1),
-                    f"{s.support:,}",
-                )
+                (cut(str(label), LONGEST_LABEL), *map(percent, (s.precision, s.recall, s.f1)), f"{s.support:,}")
                 for label, s in scores
             ),
             notes,
@@ -413,7 +404,13 @@ class Evaluation(Summarised):
     def _encoded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return encode(self.y_true, self.classes), encode(self.y_pred, self.classes)
 
-    def _mean(self, weights: NDArray[Any]) -> Scores:
-        table = np.array([(scores.precision, scores.recall, scores.f1) for scores in self.per_class])
-        precision, recall, f1 = np.average(table, axis=0, weights=weights)
+    def _score(self, average: str | None) -> tuple[Any, Any, Any, Any]:
+        labels = np.arange(len(self.classes))
+        table: tuple[Any, Any, Any, Any] = precision_recall_fscore_support(
+            *self._encoded(), labels=labels, average=average, zero_division=0
+        )
+        return table
+
+    def _mean(self, average: str) -> Scores:
+        precision, recall, f1, _ = self._score(average)
         return Scores(float(precision), float(recall), float(f1), self.n_samples)

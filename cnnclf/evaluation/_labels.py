@@ -12,9 +12,9 @@ SUM_TOLERANCE = 1e-3  # float32 softmax is off by 1e-6, probabilities rounded to
 
 
 def match_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[Any]:
-    """Replace labels by the classes that are written the same, where one is text and the other numbers.
+    """Replace labels by the classes with the same spelling, where one is text and the other numbers.
 
-    "07" is another label than 7, so that no two labels become one.
+    "07" and 7 are different labels, so that no two labels become one.
 
     Parameters
     ----------
@@ -43,22 +43,15 @@ def match_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[Any]:
 
 
 def spell(label: Any) -> str:
-    """Write a label as a word: a whole number without a point, whatever its type."""
+    """Return a label as text: a whole number without a point, whatever its type."""
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
 def encode(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Turn labels into the positions they have in `classes`, -1 where they have none."""
-    # A dictionary, because np.isin and np.searchsorted would take 1 and "1" for the same label.
+    """Return the position of each label in `classes`, -1 for a label that is not among them."""
+    # A dictionary, because for np.isin and np.searchsorted 1 and "1" are the same label.
     position = {label: i for i, label in enumerate(classes.tolist())}
     return np.array([position.get(label, -1) for label in labels.tolist()], dtype=np.int64)
-
-
-def read_only(*arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    """Lock arrays, so that a record cannot change."""
-    for array in arrays:
-        array.setflags(write=False)
-    return arrays
 
 
 def sort_labels(*rows: NDArray[Any]) -> NDArray[Any]:
@@ -69,58 +62,54 @@ def sort_labels(*rows: NDArray[Any]) -> NDArray[Any]:
         return np.array(sorted(found))
     except TypeError as error:
         raise ValueError(
-            f"Expected y_true and y_pred to hold labels of one kind, got {quote_all(found)}; "
-            "make all of them numbers or all of them words."
+            f"Expected y_true and y_pred to hold labels of one kind; got {quote_all(found)}. "
+            "Make all of them numbers or all of them text."
         ) from error
 
 
 def check_classes(classes: NDArray[Any]) -> None:
-    """Refuse anything but two or more different labels in one row."""
+    """Check that there are two or more labels in one row, all of them different."""
     if classes.ndim != 1 or len(classes) < 2:
         raise ValueError(
-            f"Expected classes to be a row of two or more labels, got shape {classes.shape}; pass clf.classes_."
+            f"Expected classes to be a row of two or more labels; got shape {classes.shape}. Pass clf.classes_."
         )
     if len(set(classes.tolist())) < len(classes):
-        raise ValueError(f"Expected classes to be different labels, got {quote_all(classes)}; pass each label once.")
+        raise ValueError(f"Expected classes to be different labels; got {quote_all(classes)}. Pass each label once.")
 
 
 def check_labels(
     labels: NDArray[Any],
     classes: NDArray[Any],
     name: str = "y_true",
-    advice: str = "leave those images out, or fit with them",
+    advice: str = "Leave those images out, or fit with them",
 ) -> None:
-    """Refuse labels that are not a row of known classes."""
+    """Check that labels are a row of known classes."""
     if labels.ndim != 1 or len(labels) == 0:
-        raise ValueError(f"Expected {name} to be a row of one or more labels, got shape {labels.shape}.")
+        raise ValueError(f"Expected {name} to be a row of one or more labels; got shape {labels.shape}.")
     unknown = dict.fromkeys(labels[encode(labels, classes) < 0].tolist())
     if unknown:
         raise ValueError(
-            f"Expected every label of {name} to be one of the classes {quote_all(classes)}, "
-            f"got {quote_all(unknown)}; {advice}."
+            f"Expected every label of {name} to be one of the classes {quote_all(classes)}; "
+            f"got {quote_all(unknown)}. {advice}."
         )
 
 
 def check_probabilities(y_proba: NDArray[np.floating[Any]], shape: tuple[int, int]) -> None:
-    """Refuse anything but one row of probabilities per image."""
+    """Check that there is one row of probabilities per image."""
     if y_proba.shape != shape:
         raise ValueError(
-            f"Expected y_proba of shape {shape} (one row per image, one column per class), got {y_proba.shape}."
+            f"Expected y_proba of shape {shape} (one row per image, one column per class); got {y_proba.shape}."
         )
-    if np.isnan(y_proba).any():
-        raise ValueError(f"Expected y_proba without NaN, got NaN in row {int(np.isnan(y_proba).any(axis=1).argmax())}.")
-    outside = (y_proba < 0) | (y_proba > 1 + SUM_TOLERANCE)
+    outside = ~((y_proba >= 0) & (y_proba <= 1 + SUM_TOLERANCE))  # NaN, too
     if outside.any():
-        row = int(outside.any(axis=1).argmax())
         raise ValueError(
-            f"Expected probabilities between 0 and 1, got {y_proba[outside][0]:g} in row {row} of y_proba; "
-            "logits go through a softmax first."
+            f"Expected probabilities between 0 and 1; got {y_proba[outside][0]:g} in row "
+            f"{np.flatnonzero(outside.any(axis=1))[0]} of y_proba. Pass the output of predict_proba, not logits."
         )
     sums = y_proba.sum(axis=1, dtype=np.float64)
-    off = np.abs(sums - 1) > SUM_TOLERANCE
-    if off.any():
-        row = int(off.argmax())
+    off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    if len(off):
         raise ValueError(
-            f"Expected each row of y_proba to sum to 1, got {sums[row]:g} in row {row}; "
-            "pass the output of predict_proba."
+            f"Expected each row of y_proba to sum to 1; got {sums[off[0]]:g} in row {off[0]}. "
+            "Pass the output of predict_proba."
         )

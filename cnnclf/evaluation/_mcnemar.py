@@ -8,21 +8,21 @@ from scipy.stats import binomtest
 from cnnclf._utils.text import points, quote
 from cnnclf.evaluation._evaluation import Evaluation
 
-LEVEL = 0.05  # a difference that chance makes more seldom than this is evidence
+LEVEL = 0.05  # a smaller p value is evidence of a difference
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's test of whether two classifiers, a and b, are equally accurate on the images that both have judged.
+    """McNemar's test of whether two classifiers, a and b, are equally accurate on the same images.
 
     Attributes
     ----------
     n_images : int
-        Images that both have judged.
+        Images that both have classified.
     only_a_right, only_b_right : int
         Images on which one is right and the other wrong.
     p_value : float
-        How often, 0..1, two equally accurate classifiers would differ as much or more by chance.
+        The probability, 0..1, that two equally accurate classifiers differ as much or more by chance.
     """
 
     n_images: int
@@ -45,12 +45,12 @@ class McNemar:
     def sentence(self) -> str:
         """The result in words, for a reader."""
         found = (
-            f"a is right where b is wrong on {self.only_a_right:,} of {self.n_images:,} images, "
-            f"the other way round on {self.only_b_right:,}"
+            f"a is right where b is wrong on {self.only_a_right:,} of {self.n_images:,} images "
+            f"and b where a is wrong on {self.only_b_right:,}"
         )
         test = f"McNemar's exact test, p {'< 0.0001' if self.p_value < 1e-4 else f'= {self.p_value:.2g}'}"
         if self.p_value > LEVEL:
-            return f"{found}: no evidence of a difference, which is no proof that there is none ({test})."
+            return f"{found}: no evidence of a difference, which does not prove that there is none ({test})."
         better = "a" if self.difference > 0 else "b"
         return (
             f"{found}: {better} is more accurate by {points(abs(self.difference))}, more than chance explains ({test})."
@@ -58,10 +58,10 @@ class McNemar:
 
 
 def compare(a: Evaluation, b: Evaluation) -> McNemar:
-    """Test whether two classifiers differ in accuracy, on the same images (McNemar's exact test, two-sided).
+    """Test whether two classifiers differ in accuracy on the same images (McNemar's exact test, two-sided).
 
-    Only images on which one is right and the other wrong count: were the two equally accurate, each would be the right
-    one as often as a coin shows heads. Dietterich recommends the test where each was trained once.
+    Only images on which one is right and the other wrong count: if the two are equally accurate, each is right on half
+    of them, like heads and tails of a coin. Dietterich recommends the test for classifiers that were trained once.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def compare(a: Evaluation, b: Evaluation) -> McNemar:
     Returns
     -------
     McNemar
-        The counts and the p value, which is 1 where no image tells the two apart.
+        The counts and the p value, which is 1 if the two are right on the same images.
 
     Raises
     ------
     ValueError
-        When the true labels differ, so that the images cannot be the same.
+        If the true labels differ, so that the images cannot be the same.
 
     References
     ----------
@@ -99,16 +99,16 @@ def compare(a: Evaluation, b: Evaluation) -> McNemar:
 
 
 def check_same_images(a: Evaluation, b: Evaluation) -> None:
-    """Refuse to compare evaluations whose true labels differ."""
+    """Check that two evaluations have the same true labels."""
     if a.n_samples != b.n_samples:
         raise ValueError(
-            f"Expected two evaluations of the same images, got {a.n_samples:,} and {b.n_samples:,} images; "
-            "judge both classifiers on the same data."
+            f"Expected two evaluations of the same images; got {a.n_samples:,} and {b.n_samples:,} images. "
+            "Evaluate both classifiers on the same data."
         )
     pairs = zip(a.y_true.tolist(), b.y_true.tolist(), strict=True)
     for row, (of_a, of_b) in enumerate(pairs):
         if of_a != of_b:
             raise ValueError(
-                f"Expected two evaluations of the same images, got {quote(of_a)} and {quote(of_b)} as the true labels "
-                f"of row {row}; judge both classifiers on the same data in the same order."
+                f"Expected two evaluations of the same images; got {quote(of_a)} and {quote(of_b)} as the true labels "
+                f"of row {row}. Evaluate both classifiers on the same data in the same order."
             )

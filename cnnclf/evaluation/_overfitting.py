@@ -1,4 +1,4 @@
-"""Tell overfitting from healthy and from unfinished learning: the curves of a fit become one :class:`Verdict`."""
+"""The diagnosis of a fit from its curves: overfitting, healthy or underfitting, as one :class:`Verdict`."""
 
 import html
 import math
@@ -31,22 +31,22 @@ RULE = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the curves of a fit say, by :data:`RULE`.
+    """The diagnosis of the curves of a fit, by :data:`RULE`.
 
     Attributes
     ----------
     kind : {"overfitting", "healthy", "underfitting", "unknown"}
-        "unknown" where there was no validation data, so that the numbers are None.
+        "unknown" without validation data; the numbers are None then.
     epoch : int
-        The last one.
+        The last epoch.
     best_epoch : int or None
-        The first one with the lowest validation loss.
+        The first epoch with the lowest validation loss.
     turned_at : int or None
-        The epoch after which the validation loss rose for good, if it did.
+        The epoch after which the validation loss rose permanently, if it did.
     gap : float or None
         Training accuracy less validation accuracy after the last epoch, -1..1.
     rise : float or None
-        How far the validation loss ended above its lowest, as a share of it; of 0.02 where it is lower than that.
+        How far the validation loss ended above its lowest, as a share of it, or of 0.02 if it is lower than that.
     reason : str
         The verdict in words, with the numbers and what to do.
     """
@@ -70,7 +70,7 @@ class Verdict:
 class Curves:
     """The epochs that have validation figures, one number per epoch in each row.
 
-    ``train_images`` says on how many training images the last epoch was measured; None for all.
+    ``train_images`` is the number of training images on which the last epoch was measured; None for all.
     """
 
     epoch: tuple[int, ...]
@@ -87,23 +87,23 @@ class Curves:
 
     @property
     def gap(self) -> float:
-        """How much more often the network is right on training images in the end."""
+        """The final training accuracy less the final validation accuracy."""
         # Rounded, because 1 - 0.95 is above 0.05 in floating point.
         return round(self.train_accuracy[-1] - self.valid_accuracy[-1], 12)
 
 
 def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
-    """Decide by :data:`RULE` whether a fit learnt, learnt by heart, or has not learnt enough.
+    """Diagnose a fit as overfitting, healthy or underfitting by :data:`RULE`.
 
-    The curves are judged, not the weights that were kept: early stopping goes back to the best epoch, and what follows
-    it may well be overfitting.
+    The diagnosis is of the curves, not of the weights that were kept: early stopping restores the weights of the best
+    epoch, and the epochs after it can still be overfitting.
 
     Parameters
     ----------
     history : sequence of dict
-        One an epoch, with ``epoch``, ``train_loss``, ``train_accuracy`` and, where there was validation data,
+        One per epoch, with ``epoch``, ``train_loss``, ``train_accuracy`` and, where there was validation data,
         ``valid_loss`` and ``valid_accuracy``: ``clf.history_``. Training figures must come from evaluation mode, as
-        they do there, or dropout and augmentation hide the gap. Epochs without validation are passed over.
+        they do there, or dropout and augmentation hide the gap. Epochs without validation are skipped.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
     Raises
     ------
     ValueError
-        When there is no epoch, or one that lacks a figure or holds one that is not finite.
+        If there is no epoch, or a figure is missing or not finite.
 
     References
     ----------
@@ -131,7 +131,7 @@ def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
     curves = read_curves(history)
     if curves is None:
         return Verdict("unknown", int(history[-1]["epoch"]), None, None, None, None, NO_VALIDATION)
-    kind, reason = judge(curves)
+    kind, reason = classify(curves)
     return Verdict(
         kind,
         epoch=curves.epoch[-1],
@@ -144,40 +144,38 @@ def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
 
 
 def read_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
-    """Take the epochs that have validation figures; None where there are none."""
+    """Return the epochs that have validation figures; None if there are none."""
     if not history:
-        raise ValueError("Expected a history of one or more epochs, got none; pass the history_ of a fit.")
-    judged = [row for row in history if "valid_loss" in row]
-    names = ["epoch", "train_loss", "train_accuracy", *(["valid_loss", "valid_accuracy"] if judged else [])]
-    for position, row in enumerate(judged or history, start=1):
-        missing = [name for name in names if name not in row]
-        if missing:
-            raise ValueError(
-                f"Expected {', '.join(names)} for every epoch, got no {missing[0]} in row {position}; "
-                "pass the history_ of a fit."
-            )
+        raise ValueError("Expected a history of one or more epochs; got none. Pass the history_ of a fit.")
+    validated = [row for row in history if "valid_loss" in row]
+    names = ["epoch", "train_loss", "train_accuracy", *(["valid_loss", "valid_accuracy"] if validated else [])]
+    for position, row in enumerate(validated or history, start=1):
         for name in names:
+            if name not in row:
+                raise ValueError(
+                    f"Expected {', '.join(names)} for every epoch; got no {name} in row {position}. "
+                    "Pass the history_ of a fit."
+                )
             if not math.isfinite(row[name]):
                 raise ValueError(
-                    f"Expected finite numbers, got {name} {row[name]} in epoch {row['epoch']}; "
-                    "training went astray there, so lower the learning rate and fit again."
+                    f"Expected finite numbers; got {name} {row[name]} in epoch {row['epoch']}. "
+                    "Training diverged there, so lower the learning rate and fit again."
                 )
-    if not judged:
+    if not validated:
         return None
-    columns = ([float(row[name]) for row in judged] for name in names[1:])
-    n_measured = judged[-1].get("train_images")
-    figures: list[tuple[float, ...]] = [tuple(column) for column in columns]
-    epochs = tuple(int(row["epoch"]) for row in judged)
-    return Curves(epochs, figures[0], figures[1], figures[2], figures[3], n_measured)
+    columns: dict[str, Any] = {
+        name: tuple(map(int if name == "epoch" else float, (row[name] for row in validated))) for name in names
+    }
+    return Curves(**columns, train_images=validated[-1].get("train_images"))
 
 
 def rise(loss: float, lowest: float) -> float:
-    """Return (loss - lowest) / lowest; a lowest near zero, which would make anything of it, counts as RISE_LOSS."""
+    """Return (loss - lowest) / lowest; a lowest below RISE_LOSS counts as RISE_LOSS, so that the share stays finite."""
     return (loss - lowest) / max(lowest, RISE_LOSS)
 
 
 def has_turned(valid_loss: Sequence[float]) -> bool:
-    """Return whether the validation loss rose for good after its lowest."""
+    """Return whether the validation loss rose permanently after its lowest."""
     lowest = min(valid_loss)
     best = valid_loss.index(lowest)
     n_after = len(valid_loss) - 1 - best
@@ -194,39 +192,39 @@ def is_falling(loss: Sequence[float]) -> bool:
     return lowest - loss[-1] >= max(FALL * lowest, FALL_LOSS)
 
 
-def judge(curves: Curves) -> tuple[str, str]:
+def classify(curves: Curves) -> tuple[str, str]:
     """Return the kind of the verdict and the reason for it."""
     turned = has_turned(curves.valid_loss)
     train_fell = curves.train_loss[-1] < max(curves.train_loss[curves.best], RISE_LOSS)
     if turned and train_fell:
-        return "overfitting", f"{tell_turn(curves)}; {tell_gap(curves)}. {BY_HEART}, {keep(curves)}."
+        return "overfitting", f"{describe_turn(curves)}; {describe_gap(curves)}. {MEMORISES}, {keep(curves)}."
     low = curves.train_accuracy[-1] < LOW
     falling = is_falling(curves.train_loss) and is_falling(curves.valid_loss)
     if curves.gap > GAP and (curves.gap >= 1 - curves.train_accuracy[-1] or not (turned or low or falling)):
-        return "overfitting", f"After epoch {curves.epoch[-1]} {tell_gap(curves)}. {BY_HEART}."
+        return "overfitting", f"After epoch {curves.epoch[-1]} {describe_gap(curves)}. {MEMORISES}."
     if turned:
-        return "underfitting", f"{tell_turn(curves)}; {tell_gap(curves)}. {BACKWARDS}, {keep(curves)}."
+        return "underfitting", f"{describe_turn(curves)}; {describe_gap(curves)}. {WORSE}, {keep(curves)}."
     if low:
-        return "underfitting", f"After epoch {curves.epoch[-1]} {tell_gap(curves)}. {TOO_LITTLE}."
+        return "underfitting", f"After epoch {curves.epoch[-1]} {describe_gap(curves)}. {NOT_LEARNT}."
     if falling:
-        return "underfitting", f"{tell_fall(curves)}; {tell_gap(curves)}. {UNFINISHED}."
-    return "healthy", f"After epoch {curves.epoch[-1]} {tell_gap(curves)}. {tell_level(curves)}."
+        return "underfitting", f"{describe_fall(curves)}; {describe_gap(curves)}. {UNFINISHED}."
+    return "healthy", f"After epoch {curves.epoch[-1]} {describe_gap(curves)}. {describe_level(curves)}."
 
 
 NO_VALIDATION = (
-    "There are no validation images, so that nothing tells learning from learning by heart. "
-    "Fit with X_val and y_val, or with early_stopping=True, which sets some images aside."
+    "Without validation images, overfitting cannot be detected. "
+    "Fit with X_val and y_val, or with early_stopping=True, which holds some images out."
 )
-BY_HEART = "It learns its images by heart: more images, augmentation, weight decay or dropout help"
-BACKWARDS = "It unlearns what it knew: a lower learning rate helps"
-TOO_LITTLE = (
-    "It has not learnt the images that it was shown: more epochs, a larger network or a higher learning rate help, "
-    "or a lower one where the losses jump up and down"
+MEMORISES = "It memorises its images: more images, augmentation, weight decay or dropout help"
+WORSE = "It has become worse: a lower learning rate helps"
+NOT_LEARNT = (
+    "It has not learnt its training images: more epochs, a larger network or a higher learning rate help, "
+    "or a lower one if the losses jump up and down"
 )
 UNFINISHED = "It has not finished learning: more epochs or a higher learning rate help"
 
 
-def tell_turn(curves: Curves) -> str:
+def describe_turn(curves: Curves) -> str:
     """Describe when the validation loss turned, by how much it rose, and what the training loss did meanwhile."""
     lowest, end = min(curves.valid_loss), curves.valid_loss[-1]
     before, after = curves.train_loss[curves.best], curves.train_loss[-1]
@@ -237,7 +235,7 @@ def tell_turn(curves: Curves) -> str:
     )
 
 
-def tell_fall(curves: Curves) -> str:
+def describe_fall(curves: Curves) -> str:
     """Describe how far both losses fell in the last epoch."""
     train, valid = curves.train_loss, curves.valid_loss
     return (
@@ -246,7 +244,7 @@ def tell_fall(curves: Curves) -> str:
     )
 
 
-def tell_gap(curves: Curves) -> str:
+def describe_gap(curves: Curves) -> str:
     """Describe how often the network is right in the end."""
     some = "" if curves.train_images is None else f"{curves.train_images:,} of "
     return (
@@ -256,19 +254,19 @@ def tell_gap(curves: Curves) -> str:
     )
 
 
-def tell_level(curves: Curves) -> str:
-    """Describe a validation loss that is where it should be, as far as can be seen."""
+def describe_level(curves: Curves) -> str:
+    """Describe a validation loss without a sign of over- or underfitting."""
     end = curves.valid_loss[-1]
     if len(curves.epoch) == 1:
-        return f"The validation loss is {end:.3g}; one epoch shows no trend, so train for more to see one"
+        return f"The validation loss is {end:.3g}; one epoch shows no trend, so train for more epochs"
     if end == min(curves.valid_loss):
         return f"The validation loss was lowest at the end, at {end:.3g}: nothing needs to change"
     return (
         f"The validation loss ended at {end:.3g} after a lowest of {min(curves.valid_loss):.3g} in epoch "
-        f"{curves.epoch[curves.best]}, and has not risen for good: nothing needs to change"
+        f"{curves.epoch[curves.best]}, and has not risen permanently: nothing needs to change"
     )
 
 
 def keep(curves: Curves) -> str:
-    """Describe what early stopping is good for."""
+    """Describe which epoch early stopping keeps."""
     return f"and early stopping keeps the network of epoch {curves.epoch[curves.best]}"

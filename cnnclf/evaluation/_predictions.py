@@ -1,4 +1,4 @@
-"""Read saved predictions of any classifier from a CSV or NPZ file, which may come from a stranger."""
+"""The evaluation of saved predictions of any classifier, from a CSV or NPZ file that need not be trusted."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ DAMAGE = (  # what zipfile and NumPy raise, found by feeding them damaged files
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Evaluation:
-    r"""Read the predictions that any classifier made, and judge them.
+    r"""Read the predictions of any classifier, and evaluate them.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def read_predictions(path: str | os.PathLike[str]) -> Evaluation:
     Raises
     ------
     ValueError
-        When the file does not hold predictions, or is larger than 128 MB, a million images or a thousand classes; the
-        sentence names the file, the line and column where it can, and what to do.
+        If the file does not hold predictions, or is larger than 128 MB, a million images or a thousand classes; the
+        error names the file, if possible the line and column, and what to do.
     OSError
-        When there is no such file, or it cannot be read.
+        If there is no such file, or it cannot be read.
 
     Examples
     --------
@@ -83,13 +83,13 @@ def read_predictions(path: str | os.PathLike[str]) -> Evaluation:
         content = b"".join(pieces) if size <= LARGEST_FILE else b""
     try:
         if max(size, len(content)) > LARGEST_FILE:
-            raise ValueError(f"Expected at most {LARGEST_FILE:,} bytes, got more; judge fewer images.")
-        return judge_npz(content) if path.suffix.lower() == ".npz" else judge_csv(content)
+            raise ValueError(f"Expected at most {LARGEST_FILE:,} bytes; got more. Evaluate fewer images.")
+        return evaluate_npz(content) if path.suffix.lower() == ".npz" else evaluate_csv(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def judge_csv(content: bytes) -> Evaluation:
+def evaluate_csv(content: bytes) -> Evaluation:
     """Evaluate the predictions in the bytes of a CSV file."""
     lines = csv.reader(
         io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), skipinitialspace=True, strict=True
@@ -109,8 +109,8 @@ def judge_csv(content: bytes) -> Evaluation:
                 continue
             if len(cells) != len(names):
                 raise ValueError(
-                    f"Expected {len(names)} cells in line {lines.line_num}, as in the first, got {len(cells)}; "
-                    "write one a column, separated by commas."
+                    f"Expected {len(names)} cells in line {lines.line_num}, as in the first; got {len(cells)}. "
+                    "Write one per column, separated by commas."
                 )
             label = cells.pop(at)
             true.append(read_label(label, lines.line_num, "true", known))
@@ -120,15 +120,15 @@ def judge_csv(content: bytes) -> Evaluation:
             else:
                 proba.extend(read_probability(*cell, lines.line_num) for cell in zip(cells, classes, strict=True))
     except UnicodeDecodeError as error:
-        raise ValueError(f"Expected text in UTF-8, got {error}; save the table as CSV in UTF-8.") from error
+        raise ValueError(f"Expected text in UTF-8; got {error}. Save the table as CSV in UTF-8.") from error
     except csv.Error as error:
         raise ValueError(
-            f"Expected a CSV file, got one whose line {lines.line_num} cannot be read ({error}); save the table again."
+            f"Expected a CSV file; got one whose line {lines.line_num} cannot be read ({error}). Save the table again."
         ) from error
     if not true:
-        raise ValueError("Expected one line or more below the names of the columns, got none; write one per image.")
+        raise ValueError("Expected one line or more below the names of the columns; got none. Write one per image.")
     if has_labels:
-        return judge_labels(*as_labels(true, predicted))
+        return evaluate_labels(*as_labels(true, predicted))
     labels, columns = as_labels(true, classes)
     try:
         return Evaluation.from_predictions(labels, np.frombuffer(proba).reshape(len(true), -1), columns)
@@ -137,38 +137,38 @@ def judge_csv(content: bytes) -> Evaluation:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse anything but the column true and one column predicted, or two or more for classes."""
+    """Check that there is a column true, and one column predicted or two or more for classes."""
     if names.count("true") != 1 or (len(names) < 3 and "predicted" not in names) or {"true", "predicted"} < set(names):
         raise ValueError(
-            "Expected a column true and either one column predicted or two or more columns named as the classes, got "
-            f"the columns {quote_all(names)}; name them in the first line, separated by commas."
+            "Expected a column true and either one column predicted or two or more columns named as the classes; got "
+            f"the columns {quote_all(names)}. Name them in the first line, separated by commas."
         )
     check_count(len(names) - 1, MOST_CLASSES, "classes")
     for position, name in enumerate(names, start=1):
         if not 0 < len(name) <= LONGEST_LABEL or name in names[: position - 1]:
             raise ValueError(
-                f"Expected columns with different names of 1 to {LONGEST_LABEL} letters, got {quote(name)} "
-                f"in column {position}; name each column after its class."
+                f"Expected columns with different names of 1 to {LONGEST_LABEL} letters; got {quote(name)} "
+                f"in column {position}. Name each column after its class."
             )
 
 
 def check_count(n: int, most: int, what: str) -> None:
-    """Refuse more images or classes than fit into a report."""
+    """Check that there are no more images or classes than fit into a report."""
     if n > most:
-        raise ValueError(f"Expected at most {most:,} {what}, got more; judge a part of them.")
+        raise ValueError(f"Expected at most {most:,} {what}; got more. Evaluate a part of them.")
 
 
 def read_label(cell: str, line: int, column: str, classes: Collection[str] | None) -> str:
     """Check the label in a cell, which is one of the classes where they are known."""
     if classes is not None and cell not in classes:
         raise ValueError(
-            f"Expected one of the classes {quote_all(classes)} in line {line}, column {column}, "
-            f"got {quote(cell)}; name a column after it, or leave the line out."
+            f"Expected one of the classes {quote_all(classes)} in line {line}, column {column}; "
+            f"got {quote(cell)}. Name a column after it, or leave the line out."
         )
     if not 0 < len(cell) <= LONGEST_LABEL:
         raise ValueError(
-            f"Expected a label of 1 to {LONGEST_LABEL} letters in line {line}, column {column}, got {len(cell)}; "
-            "write one, or leave the line out."
+            f"Expected a label of 1 to {LONGEST_LABEL} letters in line {line}, column {column}; got {len(cell)}. "
+            "Write one, or leave the line out."
         )
     return cell
 
@@ -179,53 +179,52 @@ def read_probability(cell: str, column: str, line: int) -> float:
         return float(cell)
     except ValueError as error:
         raise ValueError(
-            f"Expected a probability in line {line}, column {column}, got {quote(cell)}; write it as in 0.25."
+            f"Expected a probability in line {line}, column {column}; got {quote(cell)}. Write it as in 0.25."
         ) from error
 
 
 def as_labels(*rows: Sequence[str]) -> tuple[NDArray[Any], ...]:
-    """Turn words into labels: numbers if all of them look like whole numbers."""
+    """Return words as arrays of labels: numbers if all of them look like whole numbers."""
     words = {word for row in rows for word in row}
     numbers = all(WHOLE_NUMBER.fullmatch(word) for word in words)
     return tuple(np.array([int(word) for word in row] if numbers else row) for row in rows)
 
 
-def judge_labels(y_true: NDArray[Any], y_pred: NDArray[Any], classes: NDArray[Any] | None = None) -> Evaluation:
+def evaluate_labels(y_true: NDArray[Any], y_pred: NDArray[Any], classes: NDArray[Any] | None = None) -> Evaluation:
     """Evaluate predicted labels, if they are few enough to be classes."""
     evaluation = Evaluation.from_labels(y_true, y_pred, classes)
     check_count(len(evaluation.classes), MOST_CLASSES, "classes")
     return evaluation
 
 
-def judge_npz(content: bytes) -> Evaluation:
+def evaluate_npz(content: bytes) -> Evaluation:
     """Evaluate the predictions in the bytes of an NPZ file."""
-    # What starts an entry in the table of contents
-    if content.count(b"PK\x01\x02") > MOST_MEMBERS:
-        raise ValueError(f"Expected an archive of at most {MOST_MEMBERS:,} arrays, got more; save those needed alone.")
+    if content.count(b"PK\x01\x02") > MOST_MEMBERS:  # the start of an entry in the table of contents
+        raise ValueError(f"Expected an archive of at most {MOST_MEMBERS:,} arrays; got more. Save only those needed.")
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
     except DAMAGE as error:
-        raise ValueError(f"Expected an NPZ file, got {error!r}; save it again with numpy.savez.") from error
+        raise ValueError(f"Expected an NPZ file; got {error!r}. Save it again with numpy.savez.") from error
     there = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
     names = {"y_true", "y_pred", "y_proba", "classes"} & there
     if names not in ({"y_true", "y_pred"}, {"y_true", "y_pred", "classes"}, {"y_true", "y_proba", "classes"}):
         raise ValueError(
-            "Expected arrays y_true and either y_proba and classes, or y_pred, got "
-            f"{quote_all(sorted(there))}; save these with numpy.savez."
+            "Expected arrays y_true and either y_proba and classes, or y_pred; got "
+            f"{quote_all(sorted(there))}. Save these with numpy.savez."
         )
     most = min(LARGEST_FILE, most_unpacked(len(content)))
     if sum(archive.getinfo(f"{name}.npy").file_size for name in names) > most:
-        raise ValueError(f"Expected arrays of at most {most:,} bytes, got more; judge fewer images.")
+        raise ValueError(f"Expected arrays of at most {most:,} bytes; got more. Evaluate fewer images.")
     arrays = {name: read_array(archive, name) for name in names}
     check_count(len(np.atleast_1d(arrays["y_true"])), MOST_IMAGES, "images")
     if "y_pred" in arrays:
-        return judge_labels(**arrays)
+        return evaluate_labels(**arrays)
     check_count(len(np.atleast_1d(arrays["classes"])), MOST_CLASSES, "classes")
     return Evaluation.from_predictions(**arrays)
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """Read one array, no larger than its entry says it is and without running what may be in it."""
+    """Read one array, no larger than its entry declares and without running code in it."""
     info = archive.getinfo(f"{name}.npy")
     try:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -234,27 +233,27 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             content = member.read(info.file_size)  # with a number, because zipfile else unpacks without bounds
         stream = io.BytesIO(content)
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # NumPy's, of a header that it had to guess at
+            warnings.simplefilter("error", UserWarning)  # NumPy's, about a header that it had to guess
             shape, is_fortran, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
     except DAMAGE as error:
-        raise ValueError(f"Expected {name} to be a readable array, got {error!r}; save it again.") from error
+        raise ValueError(f"Expected {name} to be a readable array; got {error!r}. Save it again.") from error
     kinds, what = (NUMBERS, "numbers") if name == "y_proba" else (LABELS, "words or numbers")
     if dtype.kind not in kinds:
         raise ValueError(
-            f"Expected {name} to hold {what}, got dtype {dtype}; "
-            "objects could run code when they are loaded, so save words with .astype(str)."
+            f"Expected {name} to hold {what}; got dtype {dtype}. "
+            "Objects could run code when they are loaded, so save words with .astype(str)."
         )
     if dtype.kind == "U" and not 0 < dtype.itemsize <= 4 * LONGEST_LABEL:
         raise ValueError(
-            f"Expected {name} to hold labels of 1 to {LONGEST_LABEL} letters, got dtype {dtype}; use shorter ones."
+            f"Expected {name} to hold labels of 1 to {LONGEST_LABEL} letters; got dtype {dtype}. Use shorter ones."
         )
     size, expected = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
     if size != expected or not all(0 <= n <= LARGEST_FILE for n in shape):
         raise ValueError(
-            f"Expected {name} to take {expected:,} bytes, as its shape {shape} says, got {size:,}; save it again."
+            f"Expected {name} to take {expected:,} bytes, by its shape {shape}; got {size:,}. Save it again."
         )
     if dtype.kind == "U":
         letters = np.frombuffer(content, dtype.str[0] + "u4", offset=stream.tell())
         if ((letters > sys.maxunicode) | ((letters >= 0xD800) & (letters < 0xE000))).any():
-            raise ValueError(f"Expected {name} to hold text, got letters that Unicode does not have; save it again.")
+            raise ValueError(f"Expected {name} to hold text; got letters that Unicode does not have. Save it again.")
     return np.ndarray(shape, dtype, content, stream.tell(), order="F" if is_fortran else "C")

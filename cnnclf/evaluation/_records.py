@@ -1,4 +1,4 @@
-"""What an evaluation gives: scores, misclassified images, confused pairs and bins of reliability."""
+"""The records of an evaluation: scores, misclassified images, confused pairs and bins of reliability."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,13 @@ class Scores:
     Attributes
     ----------
     precision : float
-        Of the images called this class, the share that was.
+        Of the images predicted as this class, the share that belongs to it.
     recall : float
-        Of this class's images, the share that was found.
+        Of the images of this class, the share that was predicted as it.
     f1 : float
         Harmonic mean of the two.
     support : int
-        Images that truly belong here.
+        Images of this class.
     """
 
     precision: float
@@ -30,16 +30,16 @@ class Scores:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One image that was called something else.
+    """One misclassified image.
 
     Attributes
     ----------
     index : int
-        Its row in the data that was judged.
+        Its row in the evaluated data.
     true, predicted : label
-        What it is, and what the classifier said.
+        The true and the predicted class.
     confidence : float or None
-        The probability, 0..1, the classifier gave to what it said; None where it gives no probabilities.
+        The probability, 0..1, of the predicted class; None without probabilities.
     """
 
     index: int
@@ -50,16 +50,16 @@ class Mistake:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """One class that was called another.
+    """Images of one class that were predicted as another.
 
     Attributes
     ----------
     true, predicted : label
-        What the images are, and what the classifier said.
+        The true and the predicted class.
     count : int
         How many.
     share : float
-        How many of the true class's images, 0..1.
+        The share of the true class's images, 0..1.
     """
 
     true: Any
@@ -81,7 +81,7 @@ class ReliabilityBin:
     confidence : float
         Mean probability of the predicted class.
     accuracy : float
-        Share of them that are what was predicted; as large as `confidence` where probabilities can be trusted.
+        Share of correct predictions; equal to `confidence` if the probabilities are calibrated.
     """
 
     lower: float

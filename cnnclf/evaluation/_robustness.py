@@ -1,4 +1,4 @@
-"""Where a classifier ends: judge it again on test images that were shifted, turned, faded, made noisy or inverted."""
+"""The robustness of a classifier: its accuracy on test images that were shifted, turned, faded, noisy or inverted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Images = NDArray[Any]
 
 @dataclass(frozen=True)
 class Probe:
-    """What became of the accuracy when all test images were changed in one way.
+    """The accuracy on test images that were all changed in the same way.
 
     Attributes
     ----------
     change : str
-        What was done to every image.
+        The change of every image.
     accuracy : float
         0..1, on the changed images.
     confidence : float
-        Mean probability, 0..1, of what the classifier said about them.
+        Mean probability, 0..1, of the predicted class on the changed images.
     """
 
     change: str
@@ -32,14 +32,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Robustness:
-    """How a classifier does on images that are not as those it learnt from.
+    """How a classifier performs on images unlike those that it learnt from.
 
     Attributes
     ----------
     probes : tuple of Probe
-        One a change; the first is no change.
+        One per change; the first is no change.
     noise_confidence : float
-        Mean probability, 0..1, of what it says about pictures of nothing but noise.
+        Mean probability, 0..1, of the predicted class on images of noise alone.
     """
 
     probes: tuple[Probe, ...]
@@ -58,12 +58,12 @@ def probe(clf: Any, X: Images, y: NDArray[Any], pixel_range: tuple[float, float]
     y : ndarray of shape (n,)
         True labels.
     pixel_range : tuple of float
-        Values of black and white; what a change brings out of it is clipped.
+        Values of black and white; changed pixels are clipped to them.
 
     Returns
     -------
     Robustness
-        The same for the same input: the noise has a seed of its own.
+        The same for the same input, as the noise has a fixed seed.
 
     Examples
     --------
@@ -89,25 +89,25 @@ def probe(clf: Any, X: Images, y: NDArray[Any], pixel_range: tuple[float, float]
         "with noise, sd a quarter of the range": lambda X: X + random.normal(0, (high - low) / 4, X.shape),
         "black and white exchanged": lambda X: high + low - X,
     }
-    probes = []
+    probes: list[Probe] = []
     for change, apply in changes.items():
-        proba = clf.predict_proba(
-            X if change == "as they are" else fit(apply(X.astype(np.float64)), X.dtype, low, high)
-        )
-        said = clf.classes_[proba.argmax(axis=1)]
-        probes.append(Probe(change, float((said == y).mean()), float(proba.max(axis=1).mean(dtype=np.float64))))
+        # The first in its own type, as it is
+        changed = fit(apply(X.astype(np.float64)), X.dtype, low, high) if probes else X
+        proba = clf.predict_proba(changed)
+        accuracy = (clf.classes_[proba.argmax(axis=1)] == y).mean()
+        probes.append(Probe(change, float(accuracy), float(proba.max(axis=1).mean(dtype=np.float64))))
     noise = fit(random.uniform(low, high, (min(1000, max(100, len(X))), *X.shape[1:])), X.dtype, low, high)
     return Robustness(tuple(probes), float(clf.predict_proba(noise).max(axis=1).mean(dtype=np.float64)))
 
 
 def shift(X: Images, pixels: int, fill: float) -> Images:
-    """Move images to the right; what comes in from the left is empty."""
+    """Move images to the right; the columns on the left become empty."""
     moved = np.full_like(X, fill)
     moved[:, :, pixels:] = X[:, :, :-pixels]
     return moved
 
 
 def fit(X: Images, dtype: np.dtype[Any], low: float, high: float) -> Images:
-    """Bring changed pixels back to the range and the type that the classifier takes."""
+    """Clip changed pixels to the range, and convert them to the type, of the classifier's images."""
     clipped = np.clip(X, low, high)
     return (np.rint(clipped) if np.issubdtype(dtype, np.integer) else clipped).astype(dtype)

@@ -417,22 +417,26 @@ def test_early_stopping_of_a_single_row_is_refused(some):
 @pytest.mark.parametrize(
     ("architecture", "error", "sentence"),
     [
-        (lambda image_shape, n_classes: None, TypeError, "architecture must return an nn.Module; got NoneType."),
-        (lambda image_shape, n_classes: nn.Linear, TypeError, "architecture must return an nn.Module; got type."),
+        (lambda image_shape, n_classes: None, TypeError, "Expected architecture to return an nn.Module; got NoneType."),
+        (
+            lambda image_shape, n_classes: nn.Linear,
+            TypeError,
+            "Expected architecture to return an nn.Module; got type.",
+        ),
         (
             layers(nn.Flatten(), nn.Linear(64, 3)),
             ValueError,
             (
-                "architecture must give logits of shape (n, 10), one for each class; "
-                "for a single image of shape (1, 8, 8) it gave (1, 3)."
+                "Expected architecture to give logits of shape (n, 10), one per class; "
+                "got (1, 3) for a single image of shape (1, 8, 8)."
             ),
         ),
         (
             layers(nn.Conv2d(1, 10, 3)),
             ValueError,
             (
-                "architecture must give logits of shape (n, 10), one for each class; "
-                "for a single image of shape (1, 8, 8) it gave (1, 10, 6, 6)."
+                "Expected architecture to give logits of shape (n, 10), one per class; "
+                "got (1, 10, 6, 6) for a single image of shape (1, 8, 8)."
             ),
         ),
         (
@@ -446,7 +450,7 @@ def test_early_stopping_of_a_single_row_is_refused(some):
         (
             layers(standardise=nn.Flatten(), output=nn.Linear(64, 10)),
             ValueError,
-            "architecture must not name a layer 'standardise': that is the first layer of every network.",
+            "Expected architecture not to name a layer 'standardise', the first layer of every network. Rename it.",
         ),
     ],
     ids=["None", "class", "too few logits", "feature maps", "module", "name taken"],
@@ -469,13 +473,16 @@ class Ending(nn.Module):
 
 
 PROBABILITIES = (
-    "architecture must give logits; got probabilities, which add up to one. "
-    "Leave out the softmax: the loss has one in it."
+    "Expected architecture to give logits; got probabilities, which add up to one. "
+    "Leave out the softmax: the loss applies one."
 )
 LOGARITHMS = (
-    "architecture must give logits; got logarithms of probabilities. Leave out the log-softmax: the loss has one in it."
+    "Expected architecture to give logits; got logarithms of probabilities. "
+    "Leave out the log-softmax: the loss applies one."
 )
-SHARES = "architecture must give logits; got numbers from 0 to 1 alone. Leave out the sigmoid: the loss has one in it."
+SHARES = (
+    "Expected architecture to give logits; got numbers from 0 to 1 alone. Leave out the sigmoid: the loss applies one."
+)
 
 
 @pytest.mark.parametrize("n_classes", [2, 10])
@@ -577,10 +584,13 @@ def without_parameters(image_shape, n_classes):
     [
         (
             gives_a_pair,
-            "architecture must give one tensor, the logits; got tuple. Return the logits alone from forward.",
+            "Expected architecture to give one tensor, the logits; got tuple. Return the logits alone from forward.",
         ),
-        (frozen, "architecture must have parameters to train; all of its 650 are frozen (requires_grad=False)."),
-        (without_parameters, "architecture must have parameters to train; it has none."),
+        (
+            frozen,
+            "Expected architecture to have parameters to train; got 650 that are all frozen (requires_grad=False).",
+        ),
+        (without_parameters, "Expected architecture to have parameters to train; got none."),
     ],
 )
 def test_an_architecture_that_cannot_be_trained_is_refused(architecture, sentence, some):

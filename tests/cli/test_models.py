@@ -526,8 +526,8 @@ def test_classes_that_a_network_does_not_know_are_refused_before_pictures_are_re
     result = cnnclf("evaluate", trained / "model.cnn", "--dataset", tmp_path)
     assert result.exit_code == 1
     assert result.stderr == (
-        f"error: Expected every label of {tmp_path} to be one of the classes 0, 1, 2, 3, 4 and 5 more, got 'ten'; "
-        "move their sub-folders away, or fit with them.\n"
+        f"error: Expected every label of {tmp_path} to be one of the classes 0, 1, 2, 3, 4 and 5 more; got 'ten'. "
+        "Move their sub-folders away, or fit with them.\n"
     )
 
 

@@ -154,7 +154,7 @@ def test_a_probability_rounded_to_above_one_belongs_to_the_last_bin():
 
 
 def test_refuses_no_bins(evaluation):
-    with pytest.raises(ValueError, match=r"\AExpected n_bins to be 1 or more, got 0; 10 is usual\.\Z"):
+    with pytest.raises(ValueError, match=r"\AExpected n_bins to be 1 or more; got 0. 10 is usual\.\Z"):
         evaluation.reliability(0)
 
 
@@ -254,33 +254,33 @@ def test_predicted_labels_cannot_change_after_the_fact():
     [
         (
             ([0, 1], [0, 1, 1]),
-            "Expected one label per image, 2 in y_pred as in y_true, got 3; pass those of the same images.",
+            "Expected one label per image, 2 in y_pred as in y_true; got 3. Pass those of the same images.",
         ),
         (
             ([0, 1], [0, 2], [0, 1]),
             (
-                "Expected every label of y_pred to be one of the classes 0 and 1, got 2; "
-                "pass the classes of the classifier that said so."
+                "Expected every label of y_pred to be one of the classes 0 and 1; got 2. "
+                "Pass the classes of the classifier."
             ),
         ),
         (
             ([0, 2], [0, 1], [0, 1]),
             (
-                "Expected every label of y_true to be one of the classes 0 and 1, got 2; "
-                "leave those images out, or fit with them."
+                "Expected every label of y_true to be one of the classes 0 and 1; got 2. "
+                "Leave those images out, or fit with them."
             ),
         ),
-        (([0, 1], [[0], [1]]), "Expected y_pred to be a row of one or more labels, got shape (2, 1)."),
+        (([0, 1], [[0], [1]]), "Expected y_pred to be a row of one or more labels; got shape (2, 1)."),
         (
             ([0, 0], ["0", "0"]),
             (
-                "Expected y_true and y_pred to hold labels of one kind, got 0 and '0'; "
-                "make all of them numbers or all of them words."
+                "Expected y_true and y_pred to hold labels of one kind; got 0 and '0'. "
+                "Make all of them numbers or all of them text."
             ),
         ),
         (
             ([7, 7], [7, 7]),
-            "Expected classes to be a row of two or more labels, got shape (1,); pass clf.classes_.",
+            "Expected classes to be a row of two or more labels; got shape (1,). Pass clf.classes_.",
         ),
     ],
 )
@@ -393,29 +393,29 @@ def test_swapping_the_two_swaps_the_result():
         (
             (310, 31, 12, 7),
             (
-                "a is right where b is wrong on 31 of 360 images, the other way round on 12: a is more accurate by "
+                "a is right where b is wrong on 31 of 360 images and b where a is wrong on 12: a is more accurate by "
                 "5.28 points, more than chance explains (McNemar's exact test, p = 0.0054)."
             ),
         ),
         (
             (900, 0, 100, 0),
             (
-                "a is right where b is wrong on 0 of 1,000 images, the other way round on 100: b is more accurate "
+                "a is right where b is wrong on 0 of 1,000 images and b where a is wrong on 100: b is more accurate "
                 "by 10.00 points, more than chance explains (McNemar's exact test, p < 0.0001)."
             ),
         ),
         (
             (80, 8, 2, 10),
             (
-                "a is right where b is wrong on 8 of 100 images, the other way round on 2: no evidence of a "
-                "difference, which is no proof that there is none (McNemar's exact test, p = 0.11)."
+                "a is right where b is wrong on 8 of 100 images and b where a is wrong on 2: no evidence of a "
+                "difference, which does not prove that there is none (McNemar's exact test, p = 0.11)."
             ),
         ),
         (
             (9, 0, 0, 1),
             (
-                "a is right where b is wrong on 0 of 10 images, the other way round on 0: no evidence of a difference, "
-                "which is no proof that there is none (McNemar's exact test, p = 1)."
+                "a is right where b is wrong on 0 of 10 images and b where a is wrong on 0: no evidence of a "
+                "difference, which does not prove that there is none (McNemar's exact test, p = 1)."
             ),
         ),
     ],
@@ -435,20 +435,23 @@ def test_no_image_that_tells_the_two_apart_is_no_difference():
     [
         (
             [0, 1, 1],
-            "Expected two evaluations of the same images, got 4 and 3 images; judge both classifiers on the same data.",
+            (
+                "Expected two evaluations of the same images; got 4 and 3 images. "
+                "Evaluate both classifiers on the same data."
+            ),
         ),
         (
             [0, 1, 0, 1],
             (
-                "Expected two evaluations of the same images, got 1 and 0 as the true labels of row 2; "
-                "judge both classifiers on the same data in the same order."
+                "Expected two evaluations of the same images; got 1 and 0 as the true labels of row 2. "
+                "Evaluate both classifiers on the same data in the same order."
             ),
         ),
         (
             ["0", "1", "1", "0"],
             (
-                "Expected two evaluations of the same images, got 0 and '0' as the true labels of row 0; "
-                "judge both classifiers on the same data in the same order."
+                "Expected two evaluations of the same images; got 0 and '0' as the true labels of row 0. "
+                "Evaluate both classifiers on the same data in the same order."
             ),
         ),
     ],
@@ -478,15 +481,15 @@ def refused(y_true, y_proba, classes):
 
 def test_refuses_labels_that_are_no_class():
     assert refused(["ant", "fly", "gnu", "fly"], PROBA[:4], CLASSES) == (
-        "Expected every label of y_true to be one of the classes 'ant', 'bee' and 'cow', "
-        "got 'fly' and 'gnu'; leave those images out, or fit with them."
+        "Expected every label of y_true to be one of the classes 'ant', 'bee' and 'cow'; "
+        "got 'fly' and 'gnu'. Leave those images out, or fit with them."
     )
 
 
 def test_a_number_is_not_the_word_for_it():
     assert refused([1, 2], np.eye(2), ["1", "2"]) == (
-        "Expected every label of y_true to be one of the classes '1' and '2', "
-        "got 1 and 2; leave those images out, or fit with them."
+        "Expected every label of y_true to be one of the classes '1' and '2'; "
+        "got 1 and 2. Leave those images out, or fit with them."
     )
 
 
@@ -528,14 +531,14 @@ def test_numbers_and_the_same_numbers_as_text_are_one_label_of_an_estimator(clas
     ],
 )
 def test_labels_that_are_written_otherwise_are_no_class(classes, y, unknown):
-    with pytest.raises(ValueError, match=re.escape(f", got {unknown}; leave those images out")):
+    with pytest.raises(ValueError, match=re.escape(f"; got {unknown}. Leave those images out")):
         Evaluation.from_estimator(Knows(classes), np.zeros(3), y)
 
 
 def test_names_a_few_of_many_classes():
     assert refused([-1], np.eye(12)[:1], np.arange(12)) == (
-        "Expected every label of y_true to be one of the classes 0, 1, 2, 3, 4 and 7 more, "
-        "got -1; leave those images out, or fit with them."
+        "Expected every label of y_true to be one of the classes 0, 1, 2, 3, 4 and 7 more; "
+        "got -1. Leave those images out, or fit with them."
     )
 
 
@@ -544,14 +547,17 @@ def test_names_a_few_of_many_classes():
 )
 def test_refuses_probabilities_of_another_shape(y_proba, shape):
     assert refused(Y_TRUE, y_proba, CLASSES) == (
-        f"Expected y_proba of shape (6, 3) (one row per image, one column per class), got {shape}."
+        f"Expected y_proba of shape (6, 3) (one row per image, one column per class); got {shape}."
     )
 
 
 def test_refuses_nan():
     proba = PROBA.copy()
     proba[4, 1] = np.nan
-    assert refused(Y_TRUE, proba, CLASSES) == "Expected y_proba without NaN, got NaN in row 4."
+    assert refused(Y_TRUE, proba, CLASSES) == (
+        "Expected probabilities between 0 and 1; got nan in row 4 of y_proba. "
+        "Pass the output of predict_proba, not logits."
+    )
 
 
 @pytest.mark.parametrize(
@@ -561,7 +567,8 @@ def test_refuses_logits(row, value):
     proba = PROBA.copy()
     proba[2] = row
     assert refused(Y_TRUE, proba, CLASSES) == (
-        f"Expected probabilities between 0 and 1, got {value} in row 2 of y_proba; logits go through a softmax first."
+        f"Expected probabilities between 0 and 1; got {value} in row 2 of y_proba. "
+        "Pass the output of predict_proba, not logits."
     )
 
 
@@ -569,7 +576,7 @@ def test_refuses_rows_that_do_not_sum_to_one():
     proba = PROBA.copy()
     proba[2] = [0.3, 0.3, 0.3]
     assert refused(Y_TRUE, proba, CLASSES) == (
-        "Expected each row of y_proba to sum to 1, got 0.9 in row 2; pass the output of predict_proba."
+        "Expected each row of y_proba to sum to 1; got 0.9 in row 2. Pass the output of predict_proba."
     )
 
 
@@ -579,17 +586,17 @@ def test_takes_probabilities_rounded_for_a_file():
 
 @pytest.mark.parametrize(("y_true", "shape"), [([], "(0,)"), (np.eye(3), "(3, 3)"), ("ant", "()")])
 def test_refuses_anything_but_a_row_of_labels(y_true, shape):
-    assert refused(y_true, PROBA, CLASSES) == f"Expected y_true to be a row of one or more labels, got shape {shape}."
+    assert refused(y_true, PROBA, CLASSES) == f"Expected y_true to be a row of one or more labels; got shape {shape}."
 
 
 @pytest.mark.parametrize(("classes", "shape"), [(["ant"], "(1,)"), ([], "(0,)"), (np.eye(3), "(3, 3)")])
 def test_refuses_fewer_than_two_classes(classes, shape):
     assert refused(Y_TRUE, PROBA, classes) == (
-        f"Expected classes to be a row of two or more labels, got shape {shape}; pass clf.classes_."
+        f"Expected classes to be a row of two or more labels; got shape {shape}. Pass clf.classes_."
     )
 
 
 def test_refuses_a_class_given_twice():
     assert refused(Y_TRUE, PROBA, ["ant", "bee", "ant"]) == (
-        "Expected classes to be different labels, got 'ant', 'bee' and 'ant'; pass each label once."
+        "Expected classes to be different labels; got 'ant', 'bee' and 'ant'. Pass each label once."
     )

@@ -49,7 +49,7 @@ def test_a_validation_loss_that_rises_while_the_training_loss_falls_is_overfitti
         reason=(
             "The validation loss was lowest after epoch 2, at 0.4, and rose by 0.2 to 0.6 until epoch 5, while the "
             "training loss fell from 0.3 to 0.1; the network is right on 95.00 % of the training images and on "
-            "90.00 % of the validation images, a gap of 5.00 points. It learns its images by heart: more images, "
+            "90.00 % of the validation images, a gap of 5.00 points. It memorises its images: more images, "
             "augmentation, weight decay or dropout help, and early stopping keeps the network of epoch 2."
         ),
     )
@@ -78,7 +78,7 @@ def test_a_gap_alone_is_overfitting():
     assert verdict.rise == 0
     assert verdict.reason == (
         "After epoch 3 the network is right on 100.00 % of the training images and on 92.00 % of the validation "
-        "images, a gap of 8.00 points. It learns its images by heart: more images, augmentation, weight decay or "
+        "images, a gap of 8.00 points. It memorises its images: more images, augmentation, weight decay or "
         "dropout help."
     )
 
@@ -99,7 +99,7 @@ def test_a_run_as_on_mnist_is_healthy_and_its_gap_is_said():
     assert verdict.reason == (
         "After epoch 5 the network is right on 99.90 % of the training images and on 99.30 % of the validation "
         "images, a gap of 0.60 points. The validation loss ended at 0.024 after a lowest of 0.022 in epoch 3, and has "
-        "not risen for good: nothing needs to change."
+        "not risen permanently: nothing needs to change."
     )
 
 
@@ -125,7 +125,7 @@ def test_one_epoch_is_judged_by_its_gap_and_its_level(train_accuracy, valid_accu
 def test_one_healthy_epoch_says_that_it_shows_no_trend():
     assert diagnose(history((0.04, 0.99, 0.045, 0.99))).reason == (
         "After epoch 1 the network is right on 99.00 % of the training images and on 99.00 % of the validation "
-        "images, without a gap. The validation loss is 0.045; one epoch shows no trend, so train for more to see one."
+        "images, without a gap. The validation loss is 0.045; one epoch shows no trend, so train for more epochs."
     )
 
 
@@ -134,8 +134,8 @@ def test_training_images_that_were_not_learnt_are_underfitting():
     assert (verdict.kind, verdict.best_epoch, verdict.turned_at, verdict.gap) == ("underfitting", 1, None, 0.01)
     assert verdict.reason == (
         "After epoch 4 the network is right on 20.00 % of the training images and on 19.00 % of the validation "
-        "images, a gap of 1.00 points. It has not learnt the images that it was shown: more epochs, a larger network "
-        "or a higher learning rate help, or a lower one where the losses jump up and down."
+        "images, a gap of 1.00 points. It has not learnt its training images: more epochs, a larger network "
+        "or a higher learning rate help, or a lower one if the losses jump up and down."
     )
 
 
@@ -171,7 +171,7 @@ def test_losses_that_rise_together_are_underfitting():
     assert verdict.reason == (
         "The validation loss was lowest after epoch 1, at 0.25, and rose by 0.35 to 0.6 until epoch 3, while the "
         "training loss rose from 0.2 to 0.5; the network is right on 92.00 % of the training images and on 91.00 % of "
-        "the validation images, a gap of 1.00 points. It unlearns what it knew: a lower learning rate helps, and early "
+        "the validation images, a gap of 1.00 points. It has become worse: a lower learning rate helps, and early "
         "stopping keeps the network of epoch 1."
     )
 
@@ -253,8 +253,8 @@ def test_without_validation_images_nothing_is_known():
         gap=None,
         rise=None,
         reason=(
-            "There are no validation images, so that nothing tells learning from learning by heart. "
-            "Fit with X_val and y_val, or with early_stopping=True, which sets some images aside."
+            "Without validation images, overfitting cannot be detected. "
+            "Fit with X_val and y_val, or with early_stopping=True, which holds some images out."
         ),
     )
 
@@ -278,25 +278,25 @@ def test_the_rule_names_its_thresholds():
 @pytest.mark.parametrize(
     ("epochs", "sentence"),
     [
-        ([], "Expected a history of one or more epochs, got none; pass the history_ of a fit."),
+        ([], "Expected a history of one or more epochs; got none. Pass the history_ of a fit."),
         (
             [{"epoch": 1, "loss": 0.1}],
             (
-                "Expected epoch, train_loss, train_accuracy for every epoch, got no train_loss in row 1; "
-                "pass the history_ of a fit."
+                "Expected epoch, train_loss, train_accuracy for every epoch; got no train_loss in row 1. "
+                "Pass the history_ of a fit."
             ),
         ),
         (
             [*history((0.1, 0.9, 0.1, 0.9)), {"epoch": 2, "train_loss": 0.1, "train_accuracy": 1.0, "valid_loss": 0.1}],
             (
-                "Expected epoch, train_loss, train_accuracy, valid_loss, valid_accuracy for every epoch, got no "
-                "valid_accuracy in row 2; pass the history_ of a fit."
+                "Expected epoch, train_loss, train_accuracy, valid_loss, valid_accuracy for every epoch; got no "
+                "valid_accuracy in row 2. Pass the history_ of a fit."
             ),
         ),
         (
             history((0.1, 0.9, 0.1, 0.9), (0.1, 0.9, float("nan"), 0.9)),
             (
-                "Expected finite numbers, got valid_loss nan in epoch 2; training went astray there, so lower the "
+                "Expected finite numbers; got valid_loss nan in epoch 2. Training diverged there, so lower the "
                 "learning rate and fit again."
             ),
         ),

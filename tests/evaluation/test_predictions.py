@@ -148,8 +148,8 @@ def refused_within(path):
 )
 def test_refuses_other_columns(save, content, shown):
     assert refused(save(content)) == (
-        "Expected a column true and either one column predicted or two or more columns named as the classes, got "
-        f"the columns {shown}; name them in the first line, separated by commas."
+        "Expected a column true and either one column predicted or two or more columns named as the classes; got "
+        f"the columns {shown}. Name them in the first line, separated by commas."
     )
 
 
@@ -159,80 +159,83 @@ def test_refuses_other_columns(save, content, shown):
 )
 def test_refuses_columns_that_cannot_be_told_apart(save, names, shown, column):
     assert refused(save(f"{names}\n")) == (
-        f"Expected columns with different names of 1 to 100 letters, got '{shown}' in column {column}; "
-        "name each column after its class."
+        f"Expected columns with different names of 1 to 100 letters; got '{shown}' in column {column}. "
+        "Name each column after its class."
     )
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("true,a,b\n", "Expected one line or more below the names of the columns, got none; write one per image."),
+        ("true,a,b\n", "Expected one line or more below the names of the columns; got none. Write one per image."),
         (
             "true,a,b\na,1,0\n\na,1\n",
-            "Expected 3 cells in line 4, as in the first, got 2; write one a column, separated by commas.",
+            "Expected 3 cells in line 4, as in the first; got 2. Write one per column, separated by commas.",
         ),
         (
             "true,a,b\na,1,0\nc,1,0\n",
             (
-                "Expected one of the classes 'a' and 'b' in line 3, column true, got 'c'; "
-                "name a column after it, or leave the line out."
+                "Expected one of the classes 'a' and 'b' in line 3, column true; got 'c'. "
+                "Name a column after it, or leave the line out."
             ),
         ),
         (
             'true,a,b\na,"0,5","0,5"\n',
-            "Expected a probability in line 2, column a, got '0,5'; write it as in 0.25.",
+            "Expected a probability in line 2, column a; got '0,5'. Write it as in 0.25.",
         ),
-        ("true,a,b\na,0.5,\n", "Expected a probability in line 2, column b, got ''; write it as in 0.25."),
+        ("true,a,b\na,0.5,\n", "Expected a probability in line 2, column b; got ''. Write it as in 0.25."),
         (
             "true,predicted\na,b\n,b\n",
-            "Expected a label of 1 to 100 letters in line 3, column true, got 0; write one, or leave the line out.",
+            "Expected a label of 1 to 100 letters in line 3, column true; got 0. Write one, or leave the line out.",
         ),
         (
             f"true,predicted\na,{'b' * 101}\n",
             (
-                "Expected a label of 1 to 100 letters in line 2, column predicted, got 101; "
-                "write one, or leave the line out."
+                "Expected a label of 1 to 100 letters in line 2, column predicted; got 101. "
+                "Write one, or leave the line out."
             ),
         ),
         (
             "true,a,b\na,1,0\na,0.5,0.4\n",
             (
-                "Expected each row of y_proba to sum to 1, got 0.9 in row 1; pass the output of predict_proba. "
+                "Expected each row of y_proba to sum to 1; got 0.9 in row 1. Pass the output of predict_proba. "
                 "Rows are counted from 0, below the names of the columns."
             ),
         ),
         (
             "true,a,b\na,nan,0\n",
-            "Expected y_proba without NaN, got NaN in row 0. Rows are counted from 0, below the names of the columns.",
+            (
+                "Expected probabilities between 0 and 1; got nan in row 0 of y_proba. Pass the output of "
+                "predict_proba, not logits. Rows are counted from 0, below the names of the columns."
+            ),
         ),
         (
             "true,a,b\na,3,-2\n",
             (
-                "Expected probabilities between 0 and 1, got 3 in row 0 of y_proba; logits go through a softmax first. "
-                "Rows are counted from 0, below the names of the columns."
+                "Expected probabilities between 0 and 1; got 3 in row 0 of y_proba. Pass the output of "
+                "predict_proba, not logits. Rows are counted from 0, below the names of the columns."
             ),
         ),
         (
             "true,predicted\na,a\n",
-            "Expected classes to be a row of two or more labels, got shape (1,); pass clf.classes_.",
+            "Expected classes to be a row of two or more labels; got shape (1,). Pass clf.classes_.",
         ),
         (
             'true,predicted\na,"b',
-            "Expected a CSV file, got one whose line 2 cannot be read (unexpected end of data); save the table again.",
+            "Expected a CSV file; got one whose line 2 cannot be read (unexpected end of data). Save the table again.",
         ),
         (
             f"true,predicted\na,{'b' * 200_000}\n",
             (
-                "Expected a CSV file, got one whose line 2 cannot be read (field larger than field limit (131072)); "
-                "save the table again."
+                "Expected a CSV file; got one whose line 2 cannot be read (field larger than field limit (131072)). "
+                "Save the table again."
             ),
         ),
         (
             b"true,predicted\nK\xe4fer,Kuh\n",
             (
-                "Expected text in UTF-8, got 'utf-8' codec can't decode byte 0xe4 in position 16: invalid continuation "
-                "byte; save the table as CSV in UTF-8."
+                "Expected text in UTF-8; got 'utf-8' codec can't decode byte 0xe4 in position 16: invalid continuation "
+                "byte. Save the table as CSV in UTF-8."
             ),
         ),
     ],
@@ -244,14 +247,24 @@ def test_refuses_tables_that_hold_no_predictions(save, content, sentence):
 @pytest.mark.parametrize(
     ("name", "limit", "content", "sentence"),
     [
-        ("LARGEST_FILE", 20, "true,predicted\na,b\nb,b\n", "Expected at most 20 bytes, got more; judge fewer images."),
-        ("MOST_IMAGES", 1, "true,predicted\na,b\nb,b\n", "Expected at most 1 images, got more; judge a part of them."),
-        ("MOST_CLASSES", 2, "true,a,b,c\n", "Expected at most 2 classes, got more; judge a part of them."),
+        (
+            "LARGEST_FILE",
+            20,
+            "true,predicted\na,b\nb,b\n",
+            "Expected at most 20 bytes; got more. Evaluate fewer images.",
+        ),
+        (
+            "MOST_IMAGES",
+            1,
+            "true,predicted\na,b\nb,b\n",
+            "Expected at most 1 images; got more. Evaluate a part of them.",
+        ),
+        ("MOST_CLASSES", 2, "true,a,b,c\n", "Expected at most 2 classes; got more. Evaluate a part of them."),
         (
             "MOST_CLASSES",
             2,
             "true,predicted\na,b\nc,c\n",
-            "Expected at most 2 classes, got more; judge a part of them.",
+            "Expected at most 2 classes; got more. Evaluate a part of them.",
         ),
     ],
 )
@@ -266,7 +279,7 @@ def test_reads_no_more_of_a_file_than_it_may(save, monkeypatch):
         file.truncate(2**28)
     monkeypatch.setattr(predictions, "LARGEST_FILE", 2**20)
     sentence, peak = refused_within(path)
-    assert sentence == "Expected at most 1,048,576 bytes, got more; judge fewer images."
+    assert sentence == "Expected at most 1,048,576 bytes; got more. Evaluate fewer images."
     assert peak < 2**23
 
 
@@ -283,8 +296,8 @@ def test_a_table_may_be_as_large_as_the_limits(save, monkeypatch):
 )
 def test_refuses_other_arrays(pack, names):
     assert refused(pack(**{key: [0, 1] for key in names})) == (
-        "Expected arrays y_true and either y_proba and classes, or y_pred, got "
-        f"{quote_all(sorted(names))}; save these with numpy.savez."
+        "Expected arrays y_true and either y_proba and classes, or y_pred; got "
+        f"{quote_all(sorted(names))}. Save these with numpy.savez."
     )
 
 
@@ -294,36 +307,36 @@ def test_refuses_other_arrays(pack, names):
         (
             {"y_true": np.array(["a", "b"], dtype=object), "y_pred": ["a", "a"]},
             (
-                "Expected y_true to hold words or numbers, got dtype object; "
-                "objects could run code when they are loaded, so save words with .astype(str)."
+                "Expected y_true to hold words or numbers; got dtype object. "
+                "Objects could run code when they are loaded, so save words with .astype(str)."
             ),
         ),
         (
             {"y_true": [0, 1], "y_proba": [["1", "0"]], "classes": [0, 1]},
             (
-                "Expected y_proba to hold numbers, got dtype <U1; "
-                "objects could run code when they are loaded, so save words with .astype(str)."
+                "Expected y_proba to hold numbers; got dtype <U1. "
+                "Objects could run code when they are loaded, so save words with .astype(str)."
             ),
         ),
         (
             {"y_true": ["a", "b" * 101], "y_pred": ["a", "a"]},
-            "Expected y_true to hold labels of 1 to 100 letters, got dtype <U101; use shorter ones.",
+            "Expected y_true to hold labels of 1 to 100 letters; got dtype <U101. Use shorter ones.",
         ),
         (
             {"y_true": [0, 1], "y_pred": [0, 1, 1]},
-            "Expected one label per image, 2 in y_pred as in y_true, got 3; pass those of the same images.",
+            "Expected one label per image, 2 in y_pred as in y_true; got 3. Pass those of the same images.",
         ),
         (
             {"y_true": [0, 1], "y_proba": PROBA[:2], "classes": [0, 1]},
-            "Expected y_proba of shape (2, 2) (one row per image, one column per class), got (2, 3).",
+            "Expected y_proba of shape (2, 2) (one row per image, one column per class); got (2, 3).",
         ),
         (
             {"y_true": 0, "y_proba": PROBA[:2], "classes": [0, 1, 2]},
-            "Expected y_true to be a row of one or more labels, got shape ().",
+            "Expected y_true to be a row of one or more labels; got shape ().",
         ),
         (
             {"y_true": np.zeros(0), "y_pred": np.zeros(0), "classes": [0, 1]},
-            "Expected y_true to be a row of one or more labels, got shape (0,).",
+            "Expected y_true to be a row of one or more labels; got shape (0,).",
         ),
     ],
 )
@@ -334,10 +347,10 @@ def test_refuses_arrays_that_hold_no_predictions(pack, arrays, sentence):
 @pytest.mark.parametrize(
     ("name", "limit", "sentence"),
     [
-        ("LARGEST_FILE", 1500, "Expected arrays of at most 1,500 bytes, got more; judge fewer images."),
-        ("MOST_IMAGES", 99, "Expected at most 99 images, got more; judge a part of them."),
-        ("MOST_CLASSES", 2, "Expected at most 2 classes, got more; judge a part of them."),
-        ("MOST_MEMBERS", 1, "Expected an archive of at most 1 arrays, got more; save those needed alone."),
+        ("LARGEST_FILE", 1500, "Expected arrays of at most 1,500 bytes; got more. Evaluate fewer images."),
+        ("MOST_IMAGES", 99, "Expected at most 99 images; got more. Evaluate a part of them."),
+        ("MOST_CLASSES", 2, "Expected at most 2 classes; got more. Evaluate a part of them."),
+        ("MOST_MEMBERS", 1, "Expected an archive of at most 1 arrays; got more. Save only those needed."),
     ],
 )
 def test_refuses_archives_that_are_too_large(save, monkeypatch, name, limit, sentence):
@@ -351,7 +364,7 @@ def test_refuses_archives_that_are_too_large(save, monkeypatch, name, limit, sen
 def test_refuses_more_classes_than_a_matrix_can_hold(pack, monkeypatch):
     monkeypatch.setattr(predictions, "MOST_CLASSES", 2)
     path = pack(y_true=[0, 1], y_proba=PROBA[:2], classes=[0, 1, 2])
-    assert refused(path) == "Expected at most 2 classes, got more; judge a part of them."
+    assert refused(path) == "Expected at most 2 classes; got more. Evaluate a part of them."
 
 
 def archive(compression=zipfile.ZIP_STORED, **members):
@@ -375,7 +388,7 @@ def test_refuses_an_array_that_is_not_as_large_as_it_says(save, shape):
     size = np.prod(shape, dtype=object) * 8
     content = archive(y_true=header(shape) + bytes(16), y_pred=header((2,)) + bytes(16))
     assert refused(save(content, "said.npz")) == (
-        f"Expected y_true to take {size:,} bytes, as its shape {shape} says, got 16; save it again."
+        f"Expected y_true to take {size:,} bytes, by its shape {shape}; got 16. Save it again."
     )
 
 
@@ -383,14 +396,14 @@ def test_refuses_labels_without_letters(save):
     # They take no room, so that there could be any number of them.
     content = archive(y_true=header((10**15,), "<U0"), y_pred=header((10**15,), "<U0"))
     assert refused(save(content, "said.npz")).endswith(
-        " to hold labels of 1 to 100 letters, got dtype <U0; use shorter ones."
+        " to hold labels of 1 to 100 letters; got dtype <U0. Use shorter ones."
     )
 
 
 def test_refuses_compressions_that_unpack_without_bounds(save):
     content = archive(zipfile.ZIP_LZMA, y_true=header((2,)) + bytes(16), y_pred=header((2,)) + bytes(16))
     assert refused(save(content, "said.npz")).endswith(
-        ' to be a readable array, got ValueError("a compression other than NumPy\'s"); save it again.'
+        ' to be a readable array; got ValueError("a compression other than NumPy\'s"). Save it again.'
     )
 
 
@@ -416,7 +429,7 @@ def test_refuses_a_header_that_has_to_be_guessed_at(save):
 @pytest.mark.parametrize("content", [b"", b"true,predicted\na,b\n", b"PK\x05\x06"])
 def test_refuses_what_is_no_archive(save, content):
     assert refused(save(content, "said.npz")) == (
-        "Expected an NPZ file, got BadZipFile('File is not a zip file'); save it again with numpy.savez."
+        "Expected an NPZ file; got BadZipFile('File is not a zip file'). Save it again with numpy.savez."
     )
 
 
