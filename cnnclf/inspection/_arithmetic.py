@@ -3,7 +3,7 @@
 import decimal
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -85,7 +85,7 @@ class Explanation(Summarised, ReadOnly):
           "shift"; where a convolution comes before it, perhaps with pooling between them, also that channel's folded
           "kernel" (scale · kernel) and "kernel_bias" (scale · bias + shift), which give the value in one
           step; after pooling, that of the largest cell in the window;
-        - max_pool: "winner", the position in ``terms`` of the first of the largest;
+        - max_pool: "argmax", the position in ``terms`` of the first of the largest;
         - softmax: "max", "exponentials" (one per class, of logit − max), "sum".
     exact : Exact
         Float32 beside float64, and the bound between them.
@@ -143,8 +143,13 @@ class Explanation(Summarised, ReadOnly):
         """
         if decimals < 0:
             raise ValueError(f"Expected 0 decimals or more; got {decimals}.")
-        with decimal.localcontext(prec=100 + 4 * decimals):  # float32 reaches from 1e-45 to 1e38
+        with decimal.localcontext(prec=enough_digits(decimals)):
             return tuple(LINES[self.kind](self, decimals))
+
+
+def enough_digits(decimals: int) -> int:
+    """Return how many digits hold every product of float32 numbers, which reach from 1e-45 to 1e38."""
+    return 100 + 4 * decimals
 
 
 Item = tuple[str, Decimal]  # a summand as it is printed, and its value
@@ -152,25 +157,23 @@ Item = tuple[str, Decimal]  # a summand as it is printed, and its value
 
 def write_conv(e: Explanation, decimals: int) -> list[str]:
     """Return the sum row by row of the kernel, then the sum of the channels if there are several."""
-    products = write_products(e, decimals)
-    width, n_taps = e.shape[-1], math.prod(e.shape[1:])
+    n_taps = math.prod(e.shape[1:])
     if n_taps == 1:
         return write_dense(e, decimals)
-    channels = [split(products[i : i + n_taps], width) for i in range(0, len(products), n_taps)]
+    channels = [batched(products, e.shape[-1]) for products in batched(write_products(e, decimals), n_taps)]
     if len(channels) == 1:
-        return add_up(with_bias(e, channels[0], decimals), decimals, e.value)[0]
+        return add_up_with_bias(e, channels[0], decimals)
     lines, totals = [], []
     for rows in channels:
         some, total = add_up(rows, decimals)
         lines += some
         totals.append(written(total))
-    return lines + add_up(with_bias(e, split(totals, TERMS_PER_LINE), decimals), decimals, e.value)[0]
+    return lines + add_up_with_bias(e, batched(totals, TERMS_PER_LINE), decimals)
 
 
 def write_dense(e: Explanation, decimals: int) -> list[str]:
     """Return the sum of the products, several per line."""
-    rows = split(write_products(e, decimals), TERMS_PER_LINE)
-    return add_up(with_bias(e, rows, decimals), decimals, e.value)[0]
+    return add_up_with_bias(e, batched(write_products(e, decimals), TERMS_PER_LINE), decimals)
 
 
 def write_products(e: Explanation, decimals: int) -> list[Item]:
@@ -182,15 +185,16 @@ def write_products(e: Explanation, decimals: int) -> list[Item]:
     return [(f"{bracketed(weight)}×{bracketed(value)}", weight * value) for weight, value in factors]
 
 
-def with_bias(e: Explanation, rows: list[list[Item]], decimals: int) -> list[list[Item]]:
-    """Return rows of summands with the bias, if there is one, at the end."""
-    return rows if e.bias is None else [*rows[:-1], [*rows[-1], written(number(e.bias, decimals))]]
+def add_up_with_bias(e: Explanation, rows: list[list[Item]], decimals: int) -> list[str]:
+    """Return the sum of rows of summands and of the bias, if there is one, which gives the value."""
+    bias = [] if e.bias is None else [written(number(e.bias, decimals))]
+    return add_up([*rows[:-1], [*rows[-1], *bias]], decimals, e.value)[0]
 
 
 def write_average(e: Explanation, decimals: int) -> list[str]:
     """Return the sum of the window row by row, and its quotient."""
     values = [written(number(term.value, decimals)) for term in e.terms]
-    lines, total = add_up(split(values, e.shape[-1]), decimals)
+    lines, total = add_up(batched(values, e.shape[-1]), decimals)
     n = len(values)
     return [*lines, equation(f"{bracketed(total)}/{n}", total / n, number(e.value, decimals))]
 
@@ -242,7 +246,7 @@ def write_softmax(e: Explanation, decimals: int) -> list[str]:
         equation(f"exp({logit:f} - {bracketed(largest)})", (logit - largest).exp(), exponential)
         for logit, exponential in zip(logits, exponentials, strict=True)
     ]
-    rows = split([written(value) for value in exponentials], TERMS_PER_LINE)
+    rows = batched([written(value) for value in exponentials], TERMS_PER_LINE)
     sums, total = add_up(rows, max(-int(value.as_tuple().exponent) for value in exponentials))
     mine = exponentials[e.cell[0]]
     # In float32 a probability rounds to 1 where the others are tiny; the quotient of the printed numbers does not.
@@ -288,9 +292,9 @@ def apart(share: float | Decimal, decimals: int) -> Decimal:
     return number(share, decimals_apart(share, decimals) if share >= SMALLEST_FLOAT32 else decimals)
 
 
-def written(value: Decimal) -> Item:
-    """Return a number as a summand."""
-    return bracketed(value), value
+def written(value: Decimal, note: str = "") -> Item:
+    """Return a number as a summand, with a note after it."""
+    return bracketed(value) + note, value
 
 
 def bracketed(value: Decimal) -> str:
@@ -298,9 +302,16 @@ def bracketed(value: Decimal) -> str:
     return f"({value:f})" if value < 0 else f"{value:f}"
 
 
-def split(items: list[Item], width: int) -> list[list[Item]]:
-    """Return a sum in rows of ``width`` summands."""
-    return [items[i : i + width] for i in range(0, len(items), width)]
+def batched(items: Sequence[Any], n: int) -> list[Any]:
+    """Return a sequence in pieces of ``n``."""
+    return [items[i : i + n] for i in range(0, len(items), n)]
+
+
+def sum_up(summands: Sequence[tuple[float, str]], value: float, decimals: int) -> str:
+    """Return a sum of named numbers as one equation, which holds for the printed digits."""
+    with decimal.localcontext(prec=enough_digits(decimals)):
+        row = [written(number(summand, decimals), f" ({name})") for summand, name in summands]
+        return add_up([row], decimals, value)[0][0]
 
 
 def add_up(rows: list[list[Item]], decimals: int, value: float | None = None) -> tuple[list[str], Decimal]:

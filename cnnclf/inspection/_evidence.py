@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import quote, quote_all
@@ -96,16 +97,26 @@ def collect_evidence(trace: TraceRecord, label: Any = None, against: Any = None,
         functools.reduce(operator.sub, array.astype(np.float64)[chosen]) for array in (weights, biases, trace.logits)
     )
     products = weight * dense.input
-    order = np.argsort(-np.abs(products), kind="stable")
+    largest, rest, n_rest = keep_largest(products, k)
     shape = flattened_shape(trace, dense)
     factors = np.column_stack((dense.input, weight, products))
-    top = tuple(
-        Contribution(int(i), None if shape is None else unravel(i, shape), *factors[i].tolist()) for i in order[:k]
-    )
-    rest = math.fsum(products[order[k:]])
-    logit = math.fsum([*(contribution.product for contribution in top), rest, bias])
+    top = tuple(Contribution(i, None if shape is None else unravel(i, shape), *factors[i].tolist()) for i in largest)
+    logit = math.fsum([*products[largest], rest, bias])
     labels = trace.classes[chosen[0]], None if against is None else trace.classes[chosen[1]]
-    return Evidence(*labels, top, rest, len(products) - len(top), float(bias), logit, float(recorded))
+    return Evidence(*labels, top, rest, n_rest, float(bias), logit, float(recorded))
+
+
+def keep_largest(parts: ArrayLike, n: int) -> tuple[list[int], float, int]:
+    """Return the positions of the ``n`` largest parts of a sum, by absolute value, and sum and number of the others.
+
+    Examples
+    --------
+    >>> keep_largest([1.0, -3.0, 2.0, 0.5], 2)
+    ([1, 2], 1.5, 2)
+    """
+    numbers = np.asarray(parts)
+    order = np.argsort(-np.abs(numbers), kind="stable")
+    return order[:n].tolist(), math.fsum(numbers[order[n:]]), len(order[n:])
 
 
 def find_class(trace: TraceRecord, label: Any = None) -> int:

@@ -97,7 +97,7 @@ def explain_pool(step: StepRecord, cell: Cell) -> Facts:
     """Return the window without padding, and for max pooling the position of the largest number."""
     places = [range(*interval) for interval in look_back(step, unit_region(cell[1:]))]
     terms = [pick(step.input, (cell[0], *place)) for place in itertools.product(*places)]
-    parts = {"winner": int(np.argmax([term.value for term in terms]))} if step.kind == "max_pool" else {}
+    parts = {"argmax": int(np.argmax([term.value for term in terms]))} if step.kind == "max_pool" else {}
     return terms, tuple(map(len, places)), parts
 
 

@@ -170,13 +170,11 @@ def fill_in(trace: TraceRecord, nodes: list[Node], limit: int) -> str:
         "script": read_as_is(TEMPLATES, "percent.js", "walkthrough.js"),
     }
     return TEMPLATES.get_template("walkthrough.html.j2").render(
-        label=trace.label,
+        trace=trace,
         probability=percent(trace.share),
         caveat=caveat(trace).strip(),
         n_layers=len(nodes) - 1,  # the image is none; trace.verify() counts the same
         nested=any(node.inside for node in nodes),
-        n_parameters=sum(step.n_parameters for step in trace.steps),
-        n_multiply_adds=sum(step.n_multiply_adds for step in trace.steps),
         sampled=[
             (node.step.name, "features" if node.is_row else "channels", len(channels), len(node.output))
             for node, channels in zip(nodes, shown, strict=True)

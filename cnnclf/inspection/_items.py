@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf.inspection._arithmetic import batched
 from cnnclf.inspection._geometry import unravel
 
 DECIMALS = 4  # of worked arithmetic
@@ -163,11 +164,6 @@ def draw(values: NDArray[Any]) -> list[Item]:
 def peak(values: NDArray[Any]) -> tuple[int, ...]:
     """Return the cell of the largest value."""
     return unravel(int(values.argmax()), values.shape)
-
-
-def batched(row: Sequence[Any], n: int) -> list[Any]:
-    """Return a row in pieces of ``n``."""
-    return [row[i : i + n] for i in range(0, len(row), n)]
 
 
 def numbers(values: NDArray[Any], decimals: int) -> tuple[tuple[str, ...], ...]:

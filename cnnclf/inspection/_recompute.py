@@ -99,14 +99,8 @@ def norm_parts(step: StepRecord) -> dict[str, Doubles]:
     mean, variance = w["running_mean"], w["running_var"]
     gamma, beta = w.get("weight", np.ones(len(mean))), w.get("bias", np.zeros(len(mean)))
     scale = gamma / np.sqrt(variance + step.settings["eps"])
-    return {
-        "mean": mean,
-        "variance": variance,
-        "gamma": gamma,
-        "beta": beta,
-        "scale": scale,
-        "shift": beta - mean * scale,
-    }
+    as_learnt = {"mean": mean, "variance": variance, "gamma": gamma, "beta": beta}
+    return as_learnt | {"scale": scale, "shift": beta - mean * scale}
 
 
 def recompute_max_pool(step: StepRecord) -> tuple[Doubles, Doubles]:

@@ -65,6 +65,16 @@ class TraceRecord(ReadOnly):
         return self.steps[-1].output
 
     @property
+    def n_parameters(self) -> int:
+        """Trainable parameters of all layers."""
+        return sum(step.n_parameters for step in self.steps)
+
+    @property
+    def n_multiply_adds(self) -> int:
+        """Multiplications with an addition of all layers, for one image."""
+        return sum(step.n_multiply_adds for step in self.steps)
+
+    @property
     def share(self) -> float:
         """The probability of the predicted class; 1 only where all others are 0, however float32 rounds it."""
         return share_of(self.probabilities.tolist(), int(self.logits.argmax()))
@@ -89,6 +99,18 @@ def shape_of(values: NDArray[Any]) -> str:
 def axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a shape without the channels: rows and columns of maps, or the features of a row."""
     return shape[1:] or shape
+
+
+# The sides of the columns of a table of layers, and their names.
+LAYER_TABLE = "llrrr", ("layer", "what it is", "output", "parameters", "multiply-adds")
+
+
+def list_layer_rows(trace: TraceRecord) -> tuple[tuple[str, ...], ...]:
+    """Return the rows of a table of layers."""
+    return tuple(
+        (s.name, s.description, shape_of(s.output), f"{s.n_parameters:,}", f"{s.n_multiply_adds:,}")
+        for s in walk(trace.steps)
+    )
 
 
 def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:

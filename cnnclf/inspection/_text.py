@@ -4,7 +4,8 @@ import re
 import textwrap
 
 from cnnclf._utils.tables import aligned
-from cnnclf.inspection._items import GAP, Arithmetic, Beside, Item, Matrix, Paragraph, Picture, Section, Table, batched
+from cnnclf.inspection._arithmetic import batched
+from cnnclf.inspection._items import GAP, Arithmetic, Beside, Item, Matrix, Paragraph, Picture, Section, Table
 from cnnclf.inspection._narrative import narrate
 from cnnclf.inspection._records import TraceRecord
 
@@ -88,8 +89,7 @@ def hold(line: str) -> str:
 def text_table(table: Table) -> list[str]:
     """Return a table as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
-    head, *rows = aligned(table.align, (table.head, *table.rows))
-    return [head, "  ".join("─" * width for width in widths), *rows]
+    return aligned(table.align, (table.head, ["─" * width for width in widths], *table.rows))
 
 
 def text_matrix(matrix: Matrix) -> list[str]:

@@ -145,13 +145,8 @@ class Trace(Summarised, TraceRecord):
         return Trace(image, self.classes, _record.record_steps(self._module, image, Step), self._module)
 
     def _summary(self) -> Summary:
-        counts = ((step, f"{step.n_parameters:,}", f"{step.n_multiply_adds:,}") for step in self.walk())
-        return Summary(
-            f"{shape_of(self.image)} pixels → {self.label} with {percent(self.share)}",
-            "llrrr",
-            ("layer", "what it is", "output", "parameters", "multiply-adds"),
-            tuple((step.name, step.description, shape_of(step.output), *numbers) for step, *numbers in counts),
-        )
+        title = f"{shape_of(self.image)} pixels → {self.label} with {percent(self.share)}"
+        return Summary(title, *_records.LAYER_TABLE, _records.list_layer_rows(self))
 
     @property
     def coverage(self) -> float:

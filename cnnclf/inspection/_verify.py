@@ -133,7 +133,7 @@ def verify(trace: TraceRecord, module: nn.Module) -> Verification:
     recorded = list(walk(trace.steps, inside_first=True))
     again = walk(record_steps(module, trace.image, StepRecord), inside_first=True)
     try:
-        onnx = run_exported(module, trace.image)
+        onnx = run_exported(module, trace.image, len(recorded))
     except torch.onnx.OnnxExporterError as error:
         unknown = ", ".join(f"{step.name!r} ({step.description})" for step in recorded if step.kind == "unknown")
         raise RuntimeError(
@@ -185,34 +185,31 @@ class EveryOutput(nn.Module):
         return tuple(each.output for each in walk(fold_to_softmax(self.network, x), inside_first=True))
 
 
-def run_exported(module: nn.Module, image: NDArray[Any]) -> list[NDArray[Any]]:
+def run_exported(module: nn.Module, image: NDArray[Any], n_outputs: int) -> list[NDArray[Any]]:
     """Return the output of every layer as onnxruntime computes it."""
     made_of = fingerprint(module), image.shape, image.dtype
     known, exported = EXPORTS.get(module, (None, None))
     if exported is None or known != made_of:
-        exported = export_every_output(module, image.shape, image.dtype)
+        exported = export_every_output(module, image.shape, image.dtype, n_outputs)
         EXPORTS[module] = made_of, exported
     return [output[0] for output in exported.run(None, {"X": image[np.newaxis]})]
 
 
 def fingerprint(module: nn.Module) -> bytes:
     """Return a digest of a network's weights."""
-    digest = hashlib.sha256()
-    for tensor in module.state_dict().values():
-        digest.update(tensor.numpy().tobytes())
-    return digest.digest()
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())).digest()
 
 
-def export_every_output(module: nn.Module, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "InferenceSession":
+def export_every_output(
+    module: nn.Module, shape: tuple[int, ...], dtype: np.dtype[Any], n_outputs: int
+) -> "InferenceSession":
     """Export a network with every layer's output, for onnxruntime without optimisation, in one thread."""
     from cnnclf.onnx._export import to_graph
     from cnnclf.onnx._runtime import onnxruntime
 
     example = torch.from_numpy(np.zeros((2, *shape), dtype))
-    with session("cpu"), torch.inference_mode():
-        names = [f"output{i}" for i, _ in enumerate(walk(fold_to_softmax(module, example), inside_first=True))]
     with session("cpu"):
-        graph = to_graph(EveryOutput(module), example, names)
+        graph = to_graph(EveryOutput(module), example, [f"output{i}" for i in range(n_outputs)])
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1

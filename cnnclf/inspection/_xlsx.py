@@ -122,16 +122,13 @@ def write(trace: TraceRecord, path: str | os.PathLike[str], layers: Collection[s
 
 def write_sheet(worksheet: Any, sheet: Sheet, formats: Mapping[str, Any]) -> None:
     """Write one sheet with XlsxWriter."""
-    n_columns = max(
-        *(block.column + block.numbers.shape[1] for block in sheet.blocks), *(text.column + 1 for text in sheet.texts)
-    )
     worksheet.hide_gridlines(2)
     worksheet.set_default_row(sheet.height)
     worksheet.set_zoom(sheet.zoom)
     worksheet.freeze_panes(*sheet.frozen)
     fractions = [block.numbers for block in sheet.blocks if block.numbers.dtype.kind == "f"]
     width = max((float(len(f"{-np.abs(numbers).max():.4f}")) for numbers in fractions), default=0.0)
-    worksheet.set_column(0, n_columns - 1, max(sheet.width, width))
+    worksheet.set_column(0, sheet.extent[1] - 1, max(sheet.width, width))
     for column, width in sheet.widths.items():
         worksheet.set_column(column, column, width)
     # Labels may consist of digits, and patches at the edge of a map are smaller on purpose.
@@ -187,32 +184,27 @@ def colour(worksheet: Any, sheet: Sheet, bright: Any) -> None:
         lows[block.look] = min(lows.get(block.look, 0.0), float(block.numbers.min()))
         highs[block.look] = max(highs.get(block.look, 0.0), float(block.numbers.max()))
     for block in sheet.blocks:
-        height, width = block.numbers.shape
-        where = (block.row, block.column, block.row + height - 1, block.column + width - 1)
         low, high = lows[block.look], highs[block.look]
         match block.look:
             case "pixels":
                 if block.numbers.dtype == np.uint8:
                     low, high = 0, 255
-                    worksheet.data_validation(*where, PIXEL_RULE)
-                # Numbers on bright greys are black.
-                worksheet.conditional_format(
-                    *where, {"type": "cell", "criteria": ">", "value": low + 0.4 * (high - low), "format": bright}
-                )
-                worksheet.conditional_format(*where, {**GREYS, "min_value": low, "max_value": high})
+                    worksheet.data_validation(*block.where, PIXEL_RULE)
+                is_bright = {"type": "cell", "criteria": ">", "value": low + 0.4 * (high - low), "format": bright}
+                worksheet.conditional_format(*block.where, is_bright)  # numbers on bright greys are black
+                worksheet.conditional_format(*block.where, {**GREYS, "min_value": low, "max_value": high})
             case "numbers" | "weights":
                 reach = max(-low, high) or 1.0
-                worksheet.conditional_format(*where, {**DIVERGING, "min_value": -reach, "max_value": reach})
+                worksheet.conditional_format(*block.where, {**DIVERGING, "min_value": -reach, "max_value": reach})
             case "share":
-                worksheet.conditional_format(*where, BAR)
+                worksheet.conditional_format(*block.where, BAR)
 
 
 def format_percentages(worksheet: Any, block: Block, formats: Mapping[str, Any]) -> None:
     """Format percentages with the decimals of :func:`cnnclf._utils.text.percent`, whatever the formulas come to."""
-    height, width = block.numbers.shape
-    where = (block.row, block.column, block.row + height - 1, block.column + width - 1)
     share = cell(block.row, block.column)
     rules = {f"=AND({share}>0,{share}<1E-8)": "tiny percent"}
     rules |= {f"={decimals_apart(share)}={n}": f"percent{n}" for n in MORE_DECIMALS}
     for criteria, name in rules.items():
-        worksheet.conditional_format(*where, {"type": "formula", "criteria": criteria, "format": formats[name]})
+        rule = {"type": "formula", "criteria": criteria, "format": formats[name]}
+        worksheet.conditional_format(*block.where, rule)

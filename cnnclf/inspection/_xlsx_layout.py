@@ -1,9 +1,8 @@
 """A workbook as a sequence of sheets: the chosen layers in the order of computation, after a cover."""
 
 import re
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,11 +20,8 @@ from cnnclf.inspection._xlsx_sheets import (
     Text,
     cell,
     decimals_apart,
-    lay_out_cells,
-    lay_out_conv,
-    lay_out_dense,
     lay_out_input,
-    lay_out_softmax,
+    lay_out_layer,
     quote,
 )
 
@@ -83,8 +79,7 @@ def check_size(sheets: list[Sheet]) -> None:
             f"got {total:,}, of them {largest.size:,} on sheet {largest.name!r}. {instead(fitting)}"
         )
     for sheet in sheets:
-        n_rows = max(block.row + block.numbers.shape[0] for block in sheet.blocks)
-        n_columns = max(block.column + block.numbers.shape[1] for block in sheet.blocks)
+        n_rows, n_columns = sheet.extent
         if n_rows > N_ROWS or n_columns > N_COLUMNS:
             raise ValueError(
                 f"Expected at most {N_ROWS:,} rows and {N_COLUMNS:,} columns, which is what Excel holds; "
@@ -98,19 +93,14 @@ def instead(steps: Iterable[StepRecord]) -> str:
     return f"Write .html instead{f', or in Python to_xlsx(path, layers={names})' if names else ''}."
 
 
+@dataclass(frozen=True)
 class Layout:
-    """Lays steps out on one sheet after the other, each with references to those before it."""
+    """The sheets of the chosen steps, one after the other, each with references to those before it."""
 
-    def __init__(self, trace: TraceRecord, chosen: tuple[StepRecord, ...]) -> None:
-        self.trace = trace
-        self.chosen = chosen
-        self.sheets: list[Sheet] = []
-        self.inputs: dict[str, Sheet] = {}  # of layers whose input is on no other sheet
-        self.layouts: dict[str, Callable[[StepRecord, str, list[Sheet]], Sheet]] = {
-            "conv": lay_out_conv,
-            "dense": lay_out_dense,
-            "softmax": partial(lay_out_softmax, trace),
-        }
+    trace: TraceRecord
+    chosen: tuple[StepRecord, ...]
+    sheets: list[Sheet] = field(default_factory=list)
+    inputs: dict[str, Sheet] = field(default_factory=dict)  # of layers whose input is on no other sheet
 
     def add(self, step: StepRecord, sources: tuple[Sheet | None, ...]) -> Sheet | None:
         """Lay out one step; return the sheet that its output is on, None if it is on no sheet."""
@@ -118,9 +108,10 @@ class Layout:
             return sources[0]
         if step not in self.chosen:
             return None
-        layout = self.layouts.get(step.kind, lay_out_cells)
         known = [source or self.input_of(step) for source in sources]
-        sheet = layout(step, self.unused(step.name), known)
+        # A softmax in the middle of a network has features instead of classes.
+        classes = self.trace.classes if step is self.trace.steps[-1] else np.arange(len(step.output))
+        sheet = lay_out_layer(step, self.unused(step.name), known, classes)
         self.sheets.append(sheet)
         return sheet
 

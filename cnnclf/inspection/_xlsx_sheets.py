@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.inspection._geometry import Window, look_back, unit_region, unravel
-from cnnclf.inspection._records import StepRecord, TraceRecord, shape_of
+from cnnclf.inspection._records import StepRecord, shape_of
 
 N_ROWS, N_COLUMNS = 1_048_576, 16_384  # Excel's own limits
 
@@ -30,10 +30,10 @@ ABOUT = {
     "max_pool": "The largest number of each window.",
     "avg_pool": "The mean of each window.",
     "global_avg_pool": "The mean of each channel.",
-    "dropout": "Does nothing when the network predicts.",
+    "dropout": "The numbers do not change when the network predicts.",
     "flatten": "The maps, one number below the other.",
     "dense": "Each output: the inputs above, times the weights to the right, all products and the bias added.",
-    "residual": "What leaves the block's layers, plus what came in by the short way.",
+    "residual": "The output of the residual branch plus that of the shortcut.",
     "softmax": "e to the power of each logit, as a share of their sum; the largest logit is subtracted first.",
 }
 HEADERS = {"running_mean": "mean", "running_var": "variance"}
@@ -63,6 +63,12 @@ class Block:
     numbers: Numbers
     look: str
     formula: Formula | None = None
+
+    @property
+    def where(self) -> tuple[int, int, int, int]:
+        """The row and column of its first cell and of its last one."""
+        height, width = self.numbers.shape
+        return self.row, self.column, self.row + height - 1, self.column + width - 1
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,12 @@ class Sheet:
         """How many numbers there are, apart from indices."""
         return sum(block.numbers.size for block in self.blocks if block.look != "count")
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """How many rows and columns there are."""
+        rows, columns = zip(*(b.where[2:] for b in self.blocks), *((t.row, t.column) for t in self.texts), strict=True)
+        return max(rows) + 1, max(columns) + 1
+
     def at(self, channel: int, row: int, column: int) -> str:
         """Return the reference from another sheet to one value of the output."""
         return self.within(channel, row, column, row + 1, column + 1)
@@ -136,6 +148,18 @@ def lay_out_input(step: StepRecord, name: str) -> Sheet:
     """Lay out plain numbers: the pixels, or the output of a layer that is not in the workbook."""
     look = "pixels" if name == "image" else "numbers"
     return lay_out_maps(name, step.input, look, f"Type another number into any cell: {step.name} is computed from it.")
+
+
+def lay_out_layer(step: StepRecord, name: str, sources: list[Sheet], classes: Numbers) -> Sheet:
+    """Lay out a layer, with references to the sheets of its inputs; a softmax has the labels of the classes."""
+    match step.kind:
+        case "conv":
+            return lay_out_conv(step, name, sources[0])
+        case "dense":
+            return lay_out_dense(step, name, sources[0])
+        case "softmax":
+            return lay_out_softmax(step, name, sources[0], classes)
+    return lay_out_cells(step, name, sources)
 
 
 def lay_out_cells(step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
@@ -175,12 +199,10 @@ def cell_formula(
             varied = step.weights["std"][channel].item() > 0
             return f"=({x}-{weights['mean']})/{weights['std']}" if varied else f"=0*({x}-{weights['mean']})"
         case "norm":
-            scaled = (
-                f"({x}-{weights['running_mean']})/SQRT({weights['running_var']}+{repr(step.settings['eps']).upper()})"
-            )
+            epsilon = repr(step.settings["eps"]).upper()
             scale = f"*{weights['weight']}" if "weight" in weights else ""
             shift = f"+{weights['bias']}" if "bias" in weights else ""
-            return f"={scaled}{scale}{shift}"
+            return f"=({x}-{weights['running_mean']})/SQRT({weights['running_var']}+{epsilon}){scale}{shift}"
         case "relu":
             return f"=MAX(0,{x})"
         case "residual":
@@ -208,34 +230,22 @@ def lay_out_maps(
     left = len(table) + (is_map and bool(table))  # an empty column between the table and the maps
     abreast = max(1, ABREAST // (width + 1))
     corners = tuple((TOP + k // abreast * (height + 2), left + k % abreast * (width + 1)) for k in range(n_maps))
-    blocks = [
-        Block(TOP, at, column[:, np.newaxis], "count" if column.dtype.kind == "i" else "weights")
-        for at, column in enumerate(table.values())
-    ]
-    blocks += [
-        Block(row, column, maps[k], look, formula and partial(formula, k)) for k, (row, column) in enumerate(corners)
-    ]
-    titles = [Text(TOP - 1, at, HEADERS.get(key, key), "header") for at, key in enumerate(table)]
-    if is_map:
-        titles += [Text(row - 1, column, f"channel {k}", "title") for k, (row, column) in enumerate(corners)]
-    else:
-        titles.append(Text(TOP - 1, left, "value", "header"))
-    return Sheet(
-        name,
-        tuple(blocks),
-        (*head(name, about, step), *titles),
-        step,
-        values,
-        corners,
-        width=4.2 if values.dtype == np.uint8 else 8.0,
-        height=24.0 if is_map else 15.0,
-        zoom=80 if is_map else 100,
-    )
+    blocks, titles = [], []
+    for at, (key, column) in enumerate(table.items()):
+        blocks.append(Block(TOP, at, column[:, np.newaxis], "count" if column.dtype.kind == "i" else "weights"))
+        titles.append(Text(TOP - 1, at, HEADERS.get(key, key), "header"))
+    for k, (row, first) in enumerate(corners):
+        blocks.append(Block(row, first, maps[k], look, formula and partial(formula, k)))
+        title = (row - 1, first, f"channel {k}", "title") if is_map else (TOP - 1, left, "value", "header")
+        titles.append(Text(*title))
+    texts = (*head(name, about, step), *titles)
+    height, zoom = (24.0, 80) if is_map else (15.0, 100)
+    width = 4.2 if values.dtype == np.uint8 else 8.0
+    return Sheet(name, tuple(blocks), texts, step, values, corners, width=width, height=height, zoom=zoom)
 
 
-def lay_out_conv(step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
+def lay_out_conv(step: StepRecord, name: str, source: Sheet) -> Sheet:
     """Lay out a convolution: a band for each output channel, with its kernels, its bias and its map."""
-    (source,) = sources
     kernels = with_holes(step.weights["weight"], step.settings["dilation"])
     n_maps, n_inputs, kernel_height, kernel_width = kernels.shape
     # A kernel of a later group looks at later inputs.
@@ -284,9 +294,8 @@ def with_holes(kernels: Numbers, dilation: tuple[int, int]) -> Numbers:
     return dilated
 
 
-def lay_out_dense(step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
+def lay_out_dense(step: StepRecord, name: str, source: Sheet) -> Sheet:
     """Lay out a dense layer: the inputs as a row above the matrix of weights, the outputs to the left of it."""
-    (source,) = sources
     n_outputs, n_inputs = step.weights["weight"].shape
     inputs, first = TOP, TOP + 2  # rows of the inputs and of the first output
     numbers = [
@@ -313,11 +322,8 @@ def lay_out_dense(step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
     return Sheet(name, (*numbers, *weights, *values), texts, step, step.output, ((first, 1),), frozen=(first, 3))
 
 
-def lay_out_softmax(trace: TraceRecord, step: StepRecord, name: str, sources: list[Sheet]) -> Sheet:
+def lay_out_softmax(step: StepRecord, name: str, source: Sheet, classes: Numbers) -> Sheet:
     """Lay out the softmax as a table of classes, with the prediction beside it."""
-    (source,) = sources
-    # A softmax in the middle of a network has features instead of classes.
-    classes = trace.classes if step is trace.steps[-1] else np.arange(len(step.output))
     n = len(classes)
     logits, powers, shares = (area(TOP, column, TOP + n, column + 1, fixed=True) for column in (1, 2, 3))
     exponentials = np.exp(step.input.astype(float) - step.input.max())
@@ -331,14 +337,14 @@ def lay_out_softmax(trace: TraceRecord, step: StepRecord, name: str, sources: li
         Block(*SHARE, step.output.max().reshape(1, 1), "percent", lambda *_: f"=MAX({shares})"),
     )
     labels = area(TOP, 0, TOP + n, 1, fixed=True)
-    winner = f"=INDEX({labels},MATCH(MAX({logits}),{logits},0))"
+    predicted = f"=INDEX({labels},MATCH(MAX({logits}),{logits},0))"
     texts = (
         *head(name, ABOUT["softmax"], step),
         *(Text(TOP - 1, at, title, "header") for at, title in enumerate(("class", "logit", "e^…", "probability"))),
         *(Text(TOP + k, 0, str(label), "label") for k, label in enumerate(classes.tolist())),
         Text(TOP, 5, "prediction"),
         Text(TOP + 1, 5, "probability"),
-        Text(*LABEL, str(classes[step.input.argmax()]), "label", winner),
+        Text(*LABEL, str(classes[step.input.argmax()]), "label", predicted),
     )
     widths = {0: 18.0, 2: 12.0, 3: 12.0, 5: 14.0, 6: 18.0}
     return Sheet(name, blocks, texts, step, step.output, ((TOP, 3),), frozen=(TOP, 1), widths=widths)
@@ -346,10 +352,9 @@ def lay_out_softmax(trace: TraceRecord, step: StepRecord, name: str, sources: li
 
 def head(name: str, about: str, step: StepRecord | None) -> tuple[Text, ...]:
     """Return the heading, the sentence and the link at the top of a sheet."""
-    heading = (
-        name if step is None else f"{step.name}: {step.description}, {shape_of(step.input)} → {shape_of(step.output)}"
-    )
-    return (Text(0, 0, heading, "heading"), Text(1, 0, about), Text(2, 0, f"← {COVER}", "link", link=COVER))
+    if step is not None:
+        name = f"{step.name}: {step.description}, {shape_of(step.input)} → {shape_of(step.output)}"
+    return (Text(0, 0, name, "heading"), Text(1, 0, about), Text(2, 0, f"← {COVER}", "link", link=COVER))
 
 
 def decimals_apart(share: str) -> str:
@@ -365,10 +370,7 @@ def quote(sheet: str) -> str:
 
 def cell(row: int, column: int, *, fixed: bool = False) -> str:
     """Return the reference to a cell; a fixed one stays as it is when a formula is copied."""
-    from xlsxwriter.utility import xl_rowcol_to_cell  # an extra, which write() asks for
-
-    reference: str = xl_rowcol_to_cell(row, column, row_abs=fixed, col_abs=fixed)
-    return reference
+    return area(row, column, row + 1, column + 1, fixed=fixed)
 
 
 def area(top: int, left: int, bottom: int, right: int, *, fixed: bool = False) -> str:
@@ -379,7 +381,7 @@ def area(top: int, left: int, bottom: int, right: int, *, fixed: bool = False) -
     >>> area(4, 2, 9, 7), area(4, 2, 5, 3, fixed=True)
     ('C5:G9', '$C$5')
     """
-    from xlsxwriter.utility import xl_range, xl_range_abs
+    from xlsxwriter.utility import xl_range, xl_range_abs  # an extra, which write() asks for
 
     reference: str = (xl_range_abs if fixed else xl_range)(top, left, bottom - 1, right - 1)
     return reference

@@ -77,16 +77,16 @@ def test_the_page_shows_how_the_network_reads_a_5(report: Path, browser: webdriv
     browser.get((report / "index.html").as_uri())
     assert browser.find_element(By.ID, "walkthrough").text.endswith("How the network reads a 5")
     story = browser.find_element(By.ID, "story")
-    assert f"The network takes this image for 5 and is {percent(trace.share)} sure" in story.text
+    assert f"The network predicts 5 with a probability of {percent(trace.share)}" in story.text
     rows = story.find_elements(By.CSS_SELECTOR, ".pixels tbody tr")
     pixels = [[cell.text.replace("·", "0") for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows]
     assert np.array_equal(np.array(pixels, dtype=int), trace.image[0])
     layers = story.find_elements(By.TAG_NAME, "details")
     assert len(layers) == len(trace.steps)
     folded = next(layer for layer in layers if not layer.get_attribute("open"))
-    assert "worked out:" not in folded.text
+    assert "The arithmetic of the largest number" not in folded.text
     folded.find_element(By.TAG_NAME, "summary").click()
-    assert "worked out:" in folded.text
+    assert "The arithmetic of the largest number" in folded.text
 
 
 def test_the_link_leads_to_the_page_to_explore(report: Path, browser: webdriver.Chrome) -> None:

@@ -305,7 +305,7 @@ def test_it_plays_pauses_and_stops(motion: str, five: Site, browser: webdriver.C
     wait_until(lambda: text_of(browser, "playing") == "2 of 15: standardise")
     assert "ahead" in browser.execute_script("return document.querySelector('.layer:nth-child(3)').className")
     play.click()
-    assert play.text == "Go on"
+    assert play.text == "Resume"
     time.sleep(2.5)  # longer than it stays at one layer
     assert text_of(browser, "playing") == "2 of 15: standardise"
     play.click()

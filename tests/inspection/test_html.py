@@ -258,14 +258,14 @@ def test_a_missing_folder_is_an_error(trace, tmp_path):
 def test_a_layer_that_cannot_be_worked_out_is_named_at_the_top(trace, few_digits):
     html = render(trace)
     assert html.index('id="caveat"') < html.index("<main>")
-    assert "layer block.gelu (GELU) is not known here" in Page(html).text["caveat"]
+    assert "cannot recompute 'block.gelu (GELU)', so only" in Page(html).text["caveat"]
     X, y, *_ = few_digits
     assert 'id="caveat"' not in render(CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y).trace(X[0]))
 
 
 def test_the_page_counts_what_is_inside_blocks_as_verify_does(trace):
     n_layers = len(trace.verify().layers)
-    sentence = f"The network has {n_layers} layers, the softmax and what is inside blocks included, and "
+    sentence = f"The network has {n_layers} layers, including the softmax and the layers inside blocks, and "
     assert sentence in Page(render(trace)).text["p"]
 
 
@@ -276,6 +276,6 @@ def test_the_page_counts_the_layers_of_the_network_as_its_summary_does(few_digit
     trace = clf.trace(X[0])
     page = Page(render(trace))
     n_layers = len(rows) + 1  # the softmax, which the summary leaves out
-    assert f"The network has {n_layers} layers, the softmax included, and " in page.text["p"]
+    assert f"The network has {n_layers} layers, including the softmax, and " in page.text["p"]
     assert str(trace.verify()).startswith(f"{n_layers} of {n_layers} layers verified")
-    assert f"cost it {sum(row.n_multiply_adds for row in rows):,} multiplications" in page.text["p"]
+    assert f"needs {sum(row.n_multiply_adds for row in rows):,} multiplications" in page.text["p"]

@@ -13,9 +13,10 @@ from torch import nn
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
+from cnnclf.inspection._arithmetic import sum_up
 from cnnclf.inspection._items import Arithmetic, Matrix
 from cnnclf.inspection._latex import latex_equation, to_latex
-from cnnclf.inspection._narrative import narrate, sum_up
+from cnnclf.inspection._narrative import narrate
 from cnnclf.inspection._text import shade, text_item, text_matrix, to_markdown, to_text
 from cnnclf.inspection._trace import Trace
 from helpers import sequential
@@ -255,7 +256,7 @@ def test_a_group_of_channels_is_called_by_its_own_numbers():
     )
     text = to_text(record(net, ramp(4, 2, 2).astype(np.float32), range(8)))
     assert (
-        "The largest of all, channel 1, row 1, column 1, worked out:\n"
+        "The arithmetic of the largest number, channel 1, row 1, column 1:\n"
         "patch of channel 3   kernel 1 for channel 3\n"
         "          1                   0\n"
         "1 │ 15.0000          0 │ 2.0000\n"
@@ -284,10 +285,10 @@ def test_the_reader_of_equations_tells_true_from_false():
 
 def test_a_sum_that_rounding_would_break_is_closed():
     # 0.33335 + 0.33335 = 0.6667 is printed 0.3333 + 0.3333 (both are below the tie in binary).
-    assert sum_up([(0.33335, "bias"), (0.33335, "bias")], 0.6667) == (
+    assert sum_up([(0.33335, "bias"), (0.33335, "bias")], 0.6667, 4) == (
         "0.3333 (bias) + 0.3333 (bias) + 0.0001 (rounding) = 0.6667"
     )
-    assert sum_up([(-0.5, "bias"), (-0.25, "bias")], -0.75) == "-0.5000 (bias) + (-0.2500) (bias) = -0.7500"
+    assert sum_up([(-0.5, "bias"), (-0.25, "bias")], -0.75, 4) == "-0.5000 (bias) + (-0.2500) (bias) = -0.7500"
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -342,7 +343,7 @@ def test_what_is_left_out_is_said(traces):
     assert "; 32 of 66 rows and " in large  # of the image
     assert "; 12 of 60 rows and 12 of 74 columns are shown:" in large  # of the first map
     assert "; 6 of 30 rows and 10 of 10 columns are shown:" in large  # of 300 logits, in rows of ten
-    assert "Of the 24 channels that come in, channel " in large
+    assert "Of the 24 input channels, channel " in large
     assert "(the other 18)" in large  # channels, besides the 6 that count most
     assert "\nthe other 280 " in large  # classes, besides the 20 likeliest
     flat = to_text(traces["flat"])
@@ -354,8 +355,8 @@ def test_inner_layers_are_indented_and_unknown_ones_marked(traces):
     assert "\n3. res1.conv" not in text
     assert "\n  3. res1.conv – Conv2d 3×3, padding 2, 3×4×8 → 3×4×8\n  ---" in text
     assert "\n2. res1 – Residual, 3×4×8 → 3×4×8\n" in text
-    assert "is added to what came in, sent through the shortcut." in text  # res2
-    assert "is added to what came in." in text  # res1
+    assert "the output of the residual branch plus the output of the shortcut." in text  # res2
+    assert "the output of the residual branch plus the input." in text  # res1
     (unknown,) = (section for section in narrate(traces["colour"]) if "Hardtanh" in section.heading)
     assert unknown.items[0].text.startswith("Not recomputed:")
     assert not any(isinstance(item, Arithmetic) for item in unknown.items)

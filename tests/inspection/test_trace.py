@@ -199,7 +199,7 @@ def test_max_pooling():
     corner, inner = trace["pool1"].explain(0, 0, 0), trace["pool1"].explain(0, 1, 1)
     assert (corner.shape, corner.terms) == ((1, 1), (Term(1.0, 0.0, 0.0, (0, 0, 0)),))
     assert inner.shape == (2, 2)
-    assert inner.terms[inner.parts["winner"]].source == (0, 1, 1)
+    assert inner.terms[inner.parts["argmax"]].source == (0, 1, 1)
     assert inner.lines(0) == ("max(-4, -5, -7, -8) = -4",)
 
 
@@ -293,7 +293,7 @@ def test_relu_flatten_dense_and_softmax():
 
 
 def test_residual_blocks():
-    # x = 0 1 2 3; the long way doubles and takes 3 off: −3 −1 1 3, ReLU 0 0 1 3; the short way is x, or 10·x.
+    # x = 0 1 2 3; the residual branch doubles and takes 3 off: −3 −1 1 3, ReLU 0 0 1 3; the shortcut is x, or 10·x.
     conv = hand_set(nn.Conv2d(1, 1, 1), weight=2.0, bias=-3.0)
     body = sequential(conv1=conv, relu1=nn.ReLU())
     tenfold = hand_set(nn.Conv2d(1, 1, 1, bias=False), weight=10.0)
@@ -516,7 +516,7 @@ def test_names_inside_a_residual_block_are_unique():
 
 
 def test_a_residual_block_whose_layers_write_over_its_input():
-    # −1 becomes 0 on the long way, in place, and so does what comes by the short way: 0 + 0, not 0 + (−1).
+    # −1 becomes 0 in the residual branch, in place, and so does the shortcut's: 0 + 0, not 0 + (−1).
     image = np.array([[[-1.0, 2.0]]], dtype=np.float32)
     block = Residual(sequential(relu1=nn.ReLU(inplace=True)))
     trace = record(image, block1=block)
@@ -848,12 +848,9 @@ def test_a_layer_that_numpy_does_not_know_is_not_called_verified():
 def test_a_network_of_ones_own_class_is_said_to_be_unknown_at_the_top():
     trace = record(arange(1, 2, 4), n_classes=8, standardise=Standardise(torch.zeros(1), torch.ones(1)), net=Own())
     assert str(trace.verify()).splitlines()[0] == "2 of 3 layers verified, 1 only run again"
-    sentence = (
-        "Not all arithmetic is worked out: layer net (Own) is not known here, and its numbers are shown as they were "
-        "recorded."
-    )
+    sentence = "cnnclf cannot recompute 'net (Own)', so only the recorded numbers are shown."
     for text in (trace.to_text(), trace.to_markdown(), trace.to_latex()):
-        above, below = " ".join(text.split()).split("This is how it gets there", 1)
+        above, below = " ".join(text.split()).split("These are its layers", 1)
         assert sentence in above
         assert sentence not in below
 
@@ -862,9 +859,9 @@ def test_unknown_layers_inside_blocks_are_named_at_the_top_and_of_many_the_first
     strangers = sequential(**{f"gelu{k}": nn.GELU() for k in range(1, 8)})
     trace = record(arange(1, 2, 4), n_classes=8, block=strangers, flat=nn.Flatten())
     assert [step.name for step in trace.unknown] == [f"block.gelu{k}" for k in range(1, 8)]
-    assert "layers block.gelu1 (GELU), block.gelu2 (GELU), block.gelu3 (GELU), block.gelu4 (GELU)," in trace.to_latex()
-    assert "block.gelu5 (GELU) and 2 more are not known here" in " ".join(trace.to_text().split())
-    assert "Not all arithmetic" not in record(arange(1, 2, 4), n_classes=8, flat=nn.Flatten()).to_text()
+    assert "recompute 'block.gelu1 (GELU)', 'block.gelu2 (GELU)', 'block.gelu3 (GELU)', " in trace.to_latex()
+    assert "'block.gelu5 (GELU)' and 2 more, so only" in " ".join(trace.to_text().split())
+    assert "cannot recompute" not in record(arange(1, 2, 4), n_classes=8, flat=nn.Flatten()).to_text()
 
 
 class Own(nn.Module):
@@ -1058,8 +1055,8 @@ def test_folded_kernels_give_the_norms_output(digit):
     for cell in random_cells(digit["norm1"], 10):
         parts = digit["norm1"].explain(*cell).parts
         pooled = digit["pool1"].explain(*cell)
-        winner = pooled.terms[pooled.parts["winner"]].source
-        patch = np.array([term.value for term in digit["conv1"].explain(*winner).terms])
+        largest = pooled.terms[pooled.parts["argmax"]].source
+        patch = np.array([term.value for term in digit["conv1"].explain(*largest).terms])
         value = patch @ parts["kernel"].ravel() + parts["kernel_bias"]
         assert value == pytest.approx(digit["norm1"].output[cell], abs=1e-5)
 
@@ -1106,7 +1103,7 @@ def test_a_unit_that_sees_nothing_but_padding():
     trace = record(arange(1, 2, 2), **convs)
     assert trace.receptive_field("conv2", 0, 0) == ReceptiveField(top=0, left=0, bottom=0, right=0)
     assert trace.receptive_field("conv2", 2, 3, within="conv1") == ReceptiveField(top=0, left=1, bottom=1, right=2)
-    # With a border of one, every third unit of the long way sees padding alone; the short way sees its own place.
+    # With a border of one, every third unit of the residual branch sees padding alone; the shortcut sees its own place.
     body = sequential(conv1=nn.Conv2d(1, 1, 1), conv2=nn.Conv2d(1, 1, 1, stride=3, padding=1))
     trace = record(arange(1, 2, 2), block1=Residual(body))
     assert trace.receptive_field("block1", 1, 1) == ReceptiveField(top=1, left=1, bottom=2, right=2)

@@ -636,7 +636,7 @@ def test_the_walkthrough_tells_every_layer_in_order(report, page):
     story = page.text_of["story"]
     places = [story.index(f"{i}. {name}") for i, name in enumerate(STEPS, start=1)]
     assert places == sorted(places)
-    assert "Not recomputed: the arithmetic of this layer is not known here." in words(story)
+    assert "Not recomputed: cnnclf does not know the arithmetic of this layer." in words(story)
     first, second = report.trace.ranking[:2]
     assert story.index("The image: raw pixels") < places[0] < places[-1] < story.index(f"Why {first} and not {second}")
 

@@ -52,7 +52,7 @@ for (const [index, layer] of layers.entries()) {
     if (v > high) { high = v; strongest = i; }
   });
   Object.assign(layer, { low, high, largest: Math.max(Math.abs(low), Math.abs(high)) || 1 });
-  // Where a reader who comes to this layer for the first time is led: to its largest value.
+  // The cell shown on the first visit to this layer: its largest value.
   const inMap = strongest % layer.size;
   layer.strongest = {
     layer,
@@ -68,7 +68,7 @@ for (const layer of layers) layer.parent = layers.find((other) => other.name ===
 function valuesOf(layer) {
   const { kind, source, values, channels, size } = layer;
   if (values !== null) return numbers.subarray(values, values + channels.length * size);
-  // What follows is exact: the page makes it as torch does.
+  // The following kinds are exact: the page computes the same bits as torch.
   if (kind === "relu") return source.values.map((v) => (v < 0 ? 0 : v));
   if (kind !== "max_pool") return source.values;
   const result = new Float32Array(channels.length * size);
@@ -102,7 +102,7 @@ function at(layer, channel, row = 0, column = 0) {
 const valueOf = ({ layer, channel, row, column }) => at(layer, channel, row, column);
 const weightOf = (cell, name, missing) => cell.layer.w[name]?.[cell.layer.place.get(cell.channel)] ?? missing;
 
-// What lies under a window: {value, row, column} of each tap, null where it sticks out.
+// The cells under a window: {value, row, column} of each tap, null in the padding.
 function windowTaps(cell, channel, [kh, kw], { stride: [sh, sw], padding: [ph, pw], dilation: [dh, dw] = [1, 1] }) {
   const { source } = cell.layer;
   const taps = [];
@@ -189,7 +189,7 @@ function fieldBefore(layer, source, box) {
   return box;
 }
 
-// From the first to the last tap that does not stick out.
+// From the first to the last tap that is not in the padding.
 function reachAlong(start, stop, kernel, stride, padding, dilation, size) {
   let first = size, last = -1;
   for (let place = start; place < stop; place++) {
@@ -736,7 +736,7 @@ const windowText = ({ y0, y1, x0, x1 }) => `${lines("row", y0, y1)} and ${lines(
 
 const explanations = {
   image(cell) {
-    return [p("A pixel as it came. The walk through the network begins here.")];
+    return [p("A raw pixel, the input of the network.")];
   },
 
   standardise(cell) {
@@ -744,7 +744,7 @@ const explanations = {
     const mean = weightOf(cell, "mean"), std = weightOf(cell, "std");
     return [
       p("The pixel, minus the mean of all training pixels, divided by their standard deviation."),
-      ...(std ? [] : [p("This channel never varied in the training images, so it becomes 0 whatever comes.")]),
+      ...(std ? [] : [p("This channel never varied in the training images, so it becomes 0 for any pixel.")]),
       formula(std ? ["(", i("x"), " − mean) / std"] : ["0 × (", i("x"), " − mean)"]),
       ledger([
         [["pixel ", i("x")], jump({ ...cell, layer: cell.layer.source }, text(x, 6))],
@@ -774,7 +774,7 @@ const explanations = {
           operation("=", matrix(own, kw, { className: "product", largest: largestProduct, decimals }))))));
     const longest = [...parts.querySelectorAll("td")].reduce((most, td) => Math.max(most, td.textContent.length), 0);
     return [
-      p(`The ${kh} × ${kw} window over ${windowText(fields[source.index])} of `, jumpTo(source), `, number by number times the kernel of channel ${cell.channel}`,
+      p(`The ${kh} × ${kw} window over ${windowText(fields[source.index])} of `, jumpTo(source), `, multiplied number by number by the kernel of channel ${cell.channel}`,
         weightOf(cell, "bias", null) === null ? "; then all products are added up." : "; then all products and the bias are added up.",
         sticksOut ? " Where the window sticks out over the edge, it finds zeros." : ""),
       sumUp(cell, products, nLeftOut),
@@ -797,9 +797,9 @@ const explanations = {
     const others = rows.slice(listed.length);
     const origin = originOf(source);
     return [
-      p(`All ${plural(source.n, "feature")} of `, jumpTo(source), `, each times its weight; then all products`, weightOf(cell, "bias", null) === null ? "" : " and the bias", " are added up."),
+      p(`All ${plural(source.n, "feature")} of `, jumpTo(source), `, each multiplied by its weight; then all products`, weightOf(cell, "bias", null) === null ? "" : " and the bias", " are added up."),
       sumUp(cell, products, stop - first - shown.length),
-      make("h3", {}, "Feature by feature, the largest part first"),
+      make("h3", {}, "The features, the largest product first"),
       make("div", { className: "list" }, make("table", { className: "contributions" },
         make("thead", {}, make("tr", {}, ["feature", "value", "weight", "product", ""].map((name, j) => make("th", { scope: "col", className: j && j < 4 ? "n" : "" }, name)))),
         make("tbody", {}, listed.map(({ feature, value, weight, product }) => {
@@ -837,7 +837,7 @@ const explanations = {
   relu(cell) {
     const x = at(cell.layer.source, cell.channel, cell.row, cell.column);
     return [
-      p(x < 0 ? "The value is negative, so nothing of it gets through." : "The value is not negative, so it passes as it is."),
+      p(x < 0 ? "The value is negative, so it becomes 0." : "The value is not negative, so it does not change."),
       formula(["max(0, ", i("x"), ")"]),
       ledger([[i("x"), jump({ ...cell, layer: cell.layer.source }, text(x, 6))], ...result(cell, x < 0 ? 0 : x)]),
     ];
@@ -846,13 +846,13 @@ const explanations = {
   max_pool(cell) {
     const { source } = cell.layer;
     const { taps, shape } = poolWindow(cell);
-    const winner = taps.reduce((best, tap) => (tap && !(tap.value <= best?.value) ? tap : best), null);
+    const most = taps.reduce((best, tap) => (tap && !(tap.value <= best?.value) ? tap : best), null);
     const element = matrix(taps.map((tap) => tap?.value ?? null), shape[1], { className: "patch", largest: source.largest, cells: taps, decimals: inMatrix() });
-    element.querySelectorAll("td")[taps.indexOf(winner)].classList.add("winner");
+    element.querySelectorAll("td")[taps.indexOf(most)].classList.add("largest");
     return [
       p(`The largest of the ${shape[0]} × ${shape[1]} values over ${windowText(fields[source.index])} of `, jumpTo(source), "."),
       make("div", { className: "equation" }, element),
-      ledger([["winner", `row ${winner.row}, column ${winner.column}`], ...result(cell, winner.value)]),
+      ledger([["largest value", `row ${most.row}, column ${most.column}`], ...result(cell, most.value)]),
     ];
   },
 
@@ -870,7 +870,7 @@ const explanations = {
   flatten(cell) {
     const source = unflatten(cell.layer, cell.channel);
     return [
-      p("Nothing is worked out here: the maps are laid out as one row, channel after channel, row after row."),
+      p("The maps become one row, channel after channel and row after row; the numbers do not change."),
       ledger([[`feature ${cell.channel} is ${nameOf(source)} of ${source.layer.name}`, jump(source, text(valueOf(source), 6))], ...result(cell, valueOf(source))]),
     ];
   },
@@ -878,7 +878,7 @@ const explanations = {
   dropout(cell) {
     const source = { ...cell, layer: cell.layer.source };
     return [
-      p(cell.layer.description.startsWith("Dropout") ? "Passed on as it is: what is left out at random in training stays in when the network is used." : "Passed on as it is."),
+      p(cell.layer.description.startsWith("Dropout") ? "The value does not change: dropout is active in training only." : "The value does not change."),
       ledger([[source.layer.name, jump(source, text(valueOf(source), 6))], ...result(cell, valueOf(source))]),
     ];
   },
@@ -886,7 +886,7 @@ const explanations = {
   block(cell) {
     const source = { ...cell, layer: cell.layer.source };
     return [
-      p("What leaves the block is what its last layer gave. Open the block to walk through it."),
+      p("The output of the block is that of its last layer. Open the block to see its layers."),
       ledger([[source.layer.name, jump(source, text(valueOf(source), 6))], ...result(cell, valueOf(source))]),
     ];
   },
@@ -894,10 +894,10 @@ const explanations = {
   residual(cell) {
     const [body, shortcut] = cell.layer.sources.map((layer) => ({ ...cell, layer }));
     return [
-      p("The long way through the block plus the short one past it. Open the block to walk through it."),
+      p("The output of the residual branch plus that of the shortcut. Open the block to see its layers."),
       ledger([
-        [`long way, ${body.layer.name}`, jump(body, text(valueOf(body), 6))],
-        [`+ short way, ${shortcut.layer.name}`, jump(shortcut, text(valueOf(shortcut), 6))],
+        [`residual branch, ${body.layer.name}`, jump(body, text(valueOf(body), 6))],
+        [`+ shortcut, ${shortcut.layer.name}`, jump(shortcut, text(valueOf(shortcut), 6))],
         ...result(cell, valueOf(body) + valueOf(shortcut)),
       ]),
     ];
@@ -910,7 +910,7 @@ const explanations = {
     const total = sum(rows.map((row) => row.power));
     const own = rows[cell.channel].power;
     return [
-      p("Every logit ", i("z"), " becomes a positive number, e to the power of ", i("z"), "; its share of their sum is the probability. Subtracting the largest logit from all changes no share, and keeps the powers small."),
+      p("Every logit ", i("z"), " becomes a positive number, e to the power of ", i("z"), "; its share of their sum is the probability. Subtracting the largest logit from all of them changes no share and keeps the powers small."),
       ledger([
         [["e", make("sup", {}, "z − max"), ` of class ${classes[cell.channel]}`], text(own, 6)],
         ["divided by the sum", text(total, 6)],
@@ -928,7 +928,7 @@ const explanations = {
   },
 
   unknown(cell) {
-    return [p(make("b", {}, "Not recomputed. "), `This page does not know how ${cell.layer.description} works. Its values are shown as they were recorded; any number of the layer before may have taken part.`)];
+    return [p(make("b", {}, "Not recomputed. "), `This page does not know how ${cell.layer.description} works. Its recorded values are shown; they may depend on every number of the layer before.`)];
   },
 };
 
@@ -1062,7 +1062,7 @@ function play() {
 function pause() {
   cancelAnimationFrame(playing.frame);
   playing.frame = 0;
-  byId("play").textContent = "Go on";
+  byId("play").textContent = "Resume";
 }
 
 function stop() {
@@ -1105,7 +1105,7 @@ function tick(time) {
   playing.frame = requestAnimationFrame(tick);
 }
 
-// The cell that is being worked out, after so much of a layer.
+// The cell that is computed after a share of a layer.
 function scanned(layer, progress) {
   if (layer.is_row) {
     return { layer, channel: layer.channels[Math.floor(progress * layer.channels.length)], row: 0, column: 0 };
