@@ -332,11 +332,8 @@ def closed_pipe():
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"],
         ["trace", "--help"],
-        ["--version"],
         ["doctor"],
-        ["evaluate", "model.onnx"],
         ["evaluate", "model.onnx", "--json"],
         ["trace", "model.cnn", "--digit", "5"],
     ],

@@ -66,14 +66,10 @@ def path(clf, tmp_path_factory):
 @pytest.mark.parametrize(
     ("reshape", "dtype", "image_shape"),
     [
-        ((8, 8), np.uint8, None),
         ((1, 8, 8), np.uint8, None),
         ((8, 8, 1), np.float32, None),
-        ((64,), np.uint8, None),
         ((64,), np.float64, None),
         ((64,), np.float32, (4, 4, 4)),
-        ((4, 16), np.uint8, None),
-        ((64,), np.float32, (1, 1, 64)),
     ],
 )
 def test_the_input_is_what_fit_saw(few_digits, tmp_path, reshape, dtype, image_shape):
@@ -108,14 +104,11 @@ def test_colour_with_channels_last(tmp_path):
 @pytest.mark.parametrize(
     ("classes", "tensor_type"),
     [
-        (["null", "eins"], "tensor(string)"),
-        (["ä", "日本", "</b>"], "tensor(string)"),
-        (np.array(["a", "b"], dtype=object), "tensor(string)"),
-        ([-3, 7, 10**12], "tensor(int64)"),
-        (np.array([1, 5, 9], dtype=np.int32), "tensor(int64)"),
+        (np.array(["ä", "日本", "</b>"], dtype=object), "tensor(string)"),
+        (np.array([-3, 7, 10**12]), "tensor(int64)"),
         ([0.0, 2.0], "tensor(double)"),
         ([False, True], "tensor(bool)"),
-        ([4], "tensor(int64)"),
+        (np.array([4], dtype=np.int32), "tensor(int64)"),
     ],
 )
 def test_labels_of_every_type(few_digits, tmp_path, classes, tensor_type):
@@ -575,10 +568,8 @@ def test_no_int8_weight_can_saturate_a_processor_without_vnni(few_digits, tmp_pa
 @pytest.mark.parametrize(
     ("shape", "kernel", "channels_last"),
     [
-        ((1, 8, 8), 3, False),
         ((1, 28, 28), 5, False),
         ((1, 10, 6), 1, False),
-        ((1, 12, 14), 2, False),
         ((3, 14, 10), 4, False),
         ((3, 8, 12), 3, True),
     ],
@@ -700,17 +691,33 @@ LABELS = {
 }
 
 
+PIPELINE = make_pipeline(StandardScaler(), clfs())
+VOTING = VotingClassifier([("a", clfs()), ("b", clfs(lr=0.01))], voting="soft", flatten_transform=False)
+CALIBRATED = CalibratedClassifierCV(clfs(), cv=2)
+CALIBRATED_IN_A_PIPELINE = make_pipeline(MinMaxScaler(), CalibratedClassifierCV(clfs(), cv=2, ensemble=False))
+
+
+# Two classes are calibrated in another way than many; otherwise a composition does not look at the labels.
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "model",
+    ("model", "labels"),
     [
-        make_pipeline(StandardScaler(), clfs()),
-        VotingClassifier([("a", clfs()), ("b", clfs(lr=0.01))], voting="soft", flatten_transform=False),
-        CalibratedClassifierCV(clfs(), cv=2),
-        make_pipeline(MinMaxScaler(), CalibratedClassifierCV(clfs(), cv=2, ensemble=False)),
+        (PIPELINE, LABELS["words"]),
+        (VOTING, LABELS["two"]),
+        (CALIBRATED, LABELS["words"]),
+        (CALIBRATED, LABELS["two"]),
+        (CALIBRATED_IN_A_PIPELINE, LABELS["numbers"]),
+        (CALIBRATED_IN_A_PIPELINE, LABELS["two"]),
     ],
-    ids=["pipeline", "voting", "calibrated", "calibrated in a pipeline"],
+    ids=[
+        "pipeline, words",
+        "voting, two classes",
+        "calibrated, words",
+        "calibrated, two classes",
+        "calibrated in a pipeline, numbers",
+        "calibrated in a pipeline, two classes",
+    ],
 )
-@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 def test_a_composition_converts_as_a_whole(few_digits, model, labels):
     X, y, X_test, _ = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
@@ -721,6 +728,7 @@ def test_a_composition_converts_as_a_whole(few_digits, model, labels):
     np.testing.assert_allclose(probabilities, model.predict_proba(X_test), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [LABELS["numbers"], LABELS["two"]], ids=["numbers", "two"])
 @pytest.mark.parametrize(
     ("around", "within"),
