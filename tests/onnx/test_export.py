@@ -729,13 +729,14 @@ def test_a_composition_converts_as_a_whole(few_digits, model, labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("labels", [LABELS["numbers"], LABELS["two"]], ids=["numbers", "two"])
 @pytest.mark.parametrize(
-    ("around", "within"),
+    ("around", "labels", "within"),
     [
-        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf)), 1e-5),
+        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf)), LABELS["numbers"], 1e-5),
+        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf)), LABELS["two"], 1e-5),
         pytest.param(
             lambda clf: CalibratedClassifierCV(FrozenEstimator(clf), method="temperature"),
+            LABELS["two"],
             1e-5,
             marks=pytest.mark.skipif(
                 parse_version(sklearn.__version__) < parse_version("1.8"),
@@ -743,13 +744,13 @@ def test_a_composition_converts_as_a_whole(few_digits, model, labels):
             ),
         ),
         # an isotonic step makes more of a score's last bit
-        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf), method="isotonic"), 1e-3),
-        (lambda clf: TestTimeAugmentation(FrozenEstimator(clf)), 1e-5),
-        (lambda clf: CalibratedClassifierCV(TestTimeAugmentation(FrozenEstimator(clf)), cv=2), 1e-5),
+        (lambda clf: CalibratedClassifierCV(FrozenEstimator(clf), method="isotonic"), LABELS["numbers"], 1e-3),
+        (lambda clf: TestTimeAugmentation(FrozenEstimator(clf)), LABELS["words"], 1e-5),
+        (lambda clf: CalibratedClassifierCV(TestTimeAugmentation(FrozenEstimator(clf)), cv=2), LABELS["two"], 1e-5),
     ],
-    ids=["sigmoid", "temperature", "isotonic", "views", "calibrated views"],
+    ids=["sigmoid", "sigmoid, two classes", "temperature", "isotonic", "views", "calibrated views"],
 )
-def test_what_stands_around_a_frozen_classifier_converts(few_digits, around, within, labels):
+def test_what_stands_around_a_frozen_classifier_converts(few_digits, around, labels, within):
     X, y, X_test, y_test = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
     model = around(clfs().fit(X, labels(y))).fit(X_test[:300], labels(y_test[:300]))
