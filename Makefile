@@ -5,6 +5,7 @@ READY := .venv/.ready
 # Over all cores, the tests of a module on one of them as long as others have work: its fixtures are made once.
 SPREAD := -n auto --dist worksteal
 PYTEST := $(BIN)/pytest $(SPREAD)
+QUICK := -m 'not slow and not acceptance'
 READY_TO_SERVE := .venv/.ready-to-serve
 READY_TO_FUZZ := .venv/.ready-to-fuzz
 READY_TO_BENCH := .venv/.ready-to-bench
@@ -35,13 +36,13 @@ report: $(READY)
 
 # What one waits for; test-all has also the tests that are marked slow.
 test: $(READY)
-	$(PYTEST) -m 'not slow and not acceptance'
+	$(PYTEST) $(QUICK)
 
 test-all: $(READY)
 	$(PYTEST)
 
 test-avx2: $(READY)
-	$(AVX2) $(PYTEST) $(TESTS_THAT_TRAIN:%=tests/%.py)
+	$(AVX2) $(PYTEST) $(QUICK) $(TESTS_THAT_TRAIN:%=tests/%.py)
 
 test-lowest: $(READY_AT_LOWEST)
 	$(LOWEST)/pytest $(SPREAD) $(TESTS_AT_LOWEST:%=tests/%.py)
@@ -52,7 +53,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 acceptance: $(READY_TO_SERVE)
-	$(BIN)/pytest -m acceptance -n 2 --dist loadfile
+	$(BIN)/pytest -m acceptance -n 2 --dist worksteal
 
 fuzz: $(READY_TO_FUZZ)
 	for target in load onnx idx images predictions; do \

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cnnclf import CNNClassifier, load_digits
+from helpers import CHILDREN
 
 pytestmark = pytest.mark.acceptance
 
@@ -42,7 +43,6 @@ def test_thirty_of_thirty_kills_at_random_moments_are_gone_on_from_to_the_bit(tm
     X, y = load_digits()
     whole = make(None).fit(X[:400], y[:400])
     expected = whole.module_.state_dict()
-    spawn = multiprocessing.get_context("spawn")
 
     start = time.monotonic()
     make(tmp_path / "timed").fit(X[:400], y[:400])
@@ -52,8 +52,8 @@ def test_thirty_of_thirty_kills_at_random_moments_are_gone_on_from_to_the_bit(tm
     found = []
     for number in range(4 * N_KILLS):  # a fit that was faster than its killer does not count
         folder = tmp_path / str(number)
-        is_ready = spawn.Event()
-        process = spawn.Process(target=fit, args=(folder, is_ready))
+        is_ready = CHILDREN.Event()
+        process = CHILDREN.Process(target=fit, args=(folder, is_ready))
         process.start()
         assert is_ready.wait(LONGEST)
         time.sleep(rng.uniform(0, duration))
