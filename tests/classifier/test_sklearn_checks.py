@@ -34,7 +34,6 @@ def test_check(estimator, check):
     check(estimator)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS_OF_TRAINING)
 @pytest.mark.parametrize("configuration", IN_TRAINING, ids=str)
 def test_check_of_training(configuration, name):
