@@ -35,8 +35,8 @@ class Architecture:
         return build_sequential(self.layers, image_shape, n_classes)
 
 
-# The convolutions of two course nets
-THREE_POOLED = (*(Conv(32), ReLU(), Pool()), *(Conv(64), ReLU(), Pool()), *(Conv(128), ReLU(), Pool()))
+# The first two blocks of four networks
+TWO_BLOCKS = (*(Conv(32), ReLU(), Pool()), *(Conv(64), ReLU(), Pool()))
 
 # The order inside our own blocks is convolution, pool, norm, ReLU: pooling first quarters the work of
 # the other two, and a maximum commutes with ReLU.
@@ -82,7 +82,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         n_parameters=61_706,
     ),
     "keras_mnist": Architecture(
-        layers=(*(Conv(32), ReLU(), Pool()), *(Conv(64), ReLU(), Pool()), Flatten(), Dropout(0.5)),
+        layers=(*TWO_BLOCKS, Flatten(), Dropout(0.5)),
         source="Keras code example “Simple MNIST convnet”",
         n_parameters=34_826,
     ),
@@ -96,14 +96,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         n_parameters=1_199_882,
     ),
     "pool3_head1": Architecture(
-        layers=(*THREE_POOLED, Flatten(), Dense(128), ReLU(), Dropout(0.3)),
+        layers=(*TWO_BLOCKS, *(Conv(128), ReLU(), Pool()), *(Flatten(), Dense(128), ReLU(), Dropout(0.3))),
         source="course net: three convolution–pool blocks, one hidden dense layer",
         n_parameters=110_474,
     ),
     "pool3_head3": Architecture(
         layers=(
-            *(*THREE_POOLED, Flatten()),
-            *(Dense(128), ReLU(), Dropout(0.3)),
+            *TWO_BLOCKS,
+            *(Conv(128), ReLU(), Pool()),
+            *(Flatten(), Dense(128), ReLU(), Dropout(0.3)),
             *(Dense(64), ReLU(), Dropout(0.3)),
             *(Dense(32), ReLU(), Dropout(0.3)),
         ),
@@ -111,12 +112,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         n_parameters=119_850,
     ),
     "pool2_conv3": Architecture(
-        layers=(
-            *(Conv(32), ReLU(), Pool()),
-            *(Conv(64), ReLU(), Pool()),
-            *(Conv(64), ReLU()),
-            *(Flatten(), Dense(64), ReLU()),
-        ),
+        layers=(*TWO_BLOCKS, *(Conv(64), ReLU()), *(Flatten(), Dense(64), ReLU())),
         source="course net: two convolution–pool blocks, a third convolution, one hidden dense layer",
         n_parameters=93_322,
     ),

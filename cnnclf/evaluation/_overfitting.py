@@ -14,18 +14,17 @@ GAP = 0.05  # between training and validation accuracy
 LOW = 0.9  # training accuracy
 
 RULE = (
-    f"The validation loss has turned when, over the second half of the epochs since its lowest (two or more), it stays "
-    f"at least {100 * RISE:g} % and at least {RISE_LOSS:g} above that lowest, and further than it had risen before and "
-    "come back from. "
-    f"Overfitting: it has turned while the training loss went on falling (or is below {RISE_LOSS:g}); or the "
-    f"training accuracy is more than {100 * GAP:g} points above the validation accuracy (with a few dozen images that "
-    "can be chance). "
-    f"Underfitting: the network is right on fewer than {100 * LOW:g} % of the training images; or in the last epoch "
-    f"both losses still fell by at least {100 * FALL:g} % and at least {FALL_LOSS:g} to a new lowest; or the "
-    "validation loss has turned and the training loss rose with it. "
-    "Where a gap meets a sign of underfitting, it counts as overfitting if it is at least as large as the share of "
-    "training images that the network gets wrong. "
-    "Healthy: none of these. Without validation images: unknown."
+    "The validation loss has turned if, over the second half of the epochs since its lowest (two or more), it stays at "
+    f"least {100 * RISE:g} % and at least {RISE_LOSS:g} above that lowest, and higher than any rise from which it "
+    "recovered before. "
+    f"Overfitting: it has turned while the training loss kept falling (or is below {RISE_LOSS:g}); or the training "
+    f"accuracy is more than {100 * GAP:g} points above the validation accuracy (possibly by chance with a few dozen "
+    "images). "
+    f"Underfitting: the training accuracy is below {100 * LOW:g} %; or both losses still fell in the last epoch by at "
+    f"least {100 * FALL:g} % and at least {FALL_LOSS:g} to a new lowest; or the validation loss has turned and the "
+    "training loss rose with it. "
+    "A gap with a sign of underfitting is overfitting if it is at least as large as the share of misclassified "
+    "training images. Healthy: none of these. Without validation images: unknown."
 )
 
 

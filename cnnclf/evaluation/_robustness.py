@@ -80,9 +80,10 @@ def probe(clf: Any, X: Images, y: NDArray[Any], pixel_range: tuple[float, float]
     low, high = pixel_range
     random = np.random.default_rng(0)
     pixels = max(1, round(0.1 * X.shape[2]))
+    offsets = (0, 0, pixels, 0)[: X.ndim]
     changes: dict[str, Callable[[Images], Images]] = {
         "as they are": lambda X: X,
-        f"shifted right by a tenth ({pixels} px)": lambda X: shift(X, pixels, low),
+        f"shifted right by a tenth ({pixels} px)": lambda X: ndimage.shift(X, offsets, order=0, cval=low),
         "turned by 15°": lambda X: ndimage.rotate(X, 15, axes=(1, 2), reshape=False, order=1, cval=low),
         "turned by 45°": lambda X: ndimage.rotate(X, 45, axes=(1, 2), reshape=False, order=1, cval=low),
         "at half the contrast": lambda X: low + (X - low) / 2,
@@ -91,20 +92,13 @@ def probe(clf: Any, X: Images, y: NDArray[Any], pixel_range: tuple[float, float]
     }
     probes: list[Probe] = []
     for change, apply in changes.items():
-        # The first in its own type, as it is
+        # Unchanged images are not clipped.
         changed = fit(apply(X.astype(np.float64)), X.dtype, low, high) if probes else X
         proba = clf.predict_proba(changed)
         accuracy = (clf.classes_[proba.argmax(axis=1)] == y).mean()
         probes.append(Probe(change, float(accuracy), float(proba.max(axis=1).mean(dtype=np.float64))))
     noise = fit(random.uniform(low, high, (min(1000, max(100, len(X))), *X.shape[1:])), X.dtype, low, high)
     return Robustness(tuple(probes), float(clf.predict_proba(noise).max(axis=1).mean(dtype=np.float64)))
-
-
-def shift(X: Images, pixels: int, fill: float) -> Images:
-    """Move images to the right; the columns on the left become empty."""
-    moved = np.full_like(X, fill)
-    moved[:, :, pixels:] = X[:, :, :-pixels]
-    return moved
 
 
 def fit(X: Images, dtype: np.dtype[Any], low: float, high: float) -> Images:

@@ -69,20 +69,13 @@ class Evidence(Summarised):
 
     def _summary(self) -> Summary:
         against = "" if self.against is None else f" less that of {self.against}"
-        return Summary(
-            f"the logit of {self.label}{against} is {self.logit:.4f}: all products and a bias of {self.bias:.4f}",
-            "rlrrr",
-            ("feature", "cell", "value", "weight", "product"),
-            tuple(
-                (
-                    str(part.feature),
-                    "" if part.cell is None else ", ".join(map(str, part.cell)),
-                    *(f"{number:.4f}" for number in (part.value, part.weight, part.product)),
-                )
-                for part in self.top
-            ),
-            (f"the other {self.n_rest:,}: {self.rest:.4f}",) if self.n_rest else (),
+        title = f"the logit of {self.label}{against} is {self.logit:.4f}: all products and a bias of {self.bias:.4f}"
+        rows = tuple(
+            (str(p.feature), ", ".join(map(str, p.cell or ())), *(f"{x:.4f}" for x in (p.value, p.weight, p.product)))
+            for p in self.top
         )
+        notes = (f"the other {self.n_rest:,}: {self.rest:.4f}",) if self.n_rest else ()
+        return Summary(title, "rlrrr", ("feature", "cell", "value", "weight", "product"), rows, notes)
 
 
 def collect_evidence(trace: TraceRecord, label: Any = None, against: Any = None, k: int = 10) -> Evidence:

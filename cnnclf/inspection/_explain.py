@@ -94,17 +94,11 @@ def explain_flatten(step: StepRecord, cell: Cell) -> Facts:
 
 
 def explain_pool(step: StepRecord, cell: Cell) -> Facts:
-    """Return the window without padding, and for max pooling the position of the largest number."""
+    """Return the window without padding, perhaps a whole map; for max pooling also the position of the largest."""
     places = [range(*interval) for interval in look_back(step, unit_region(cell[1:]))]
     terms = [pick(step.input, (cell[0], *place)) for place in itertools.product(*places)]
     parts = {"argmax": int(np.argmax([term.value for term in terms]))} if step.kind == "max_pool" else {}
     return terms, tuple(map(len, places)), parts
-
-
-def explain_global_avg_pool(step: StepRecord, cell: Cell) -> Facts:
-    """Return the whole map."""
-    shape = step.input.shape[1:]
-    return [pick(step.input, (cell[0], *place)) for place in np.ndindex(shape)], shape, {}
 
 
 def explain_residual(step: StepRecord, cell: Cell) -> Facts:
@@ -127,7 +121,7 @@ EXPLAIN: dict[str, Callable[[StepRecord, Cell], Facts]] = {
     "relu": explain_one,
     "max_pool": explain_pool,
     "avg_pool": explain_pool,
-    "global_avg_pool": explain_global_avg_pool,
+    "global_avg_pool": explain_pool,
     "dropout": explain_one,
     "flatten": explain_flatten,
     "dense": explain_dense,

@@ -77,7 +77,7 @@ def describe_network(trace: TraceRecord) -> Section:
 
 def caveat(trace: TraceRecord) -> str:
     """Return a sentence that names the layers without arithmetic, with a space after it; empty if there are none."""
-    names = [f"{plain(step.name)} ({plain(step.description)})" for step in walk(trace.steps) if step.kind == "unknown"]
+    names = [f"{step.name} ({step.description})" for step in walk(trace.steps) if step.kind == "unknown"]
     return f"cnnclf cannot recompute {quote_all(names)}, so only the recorded numbers are shown. " if names else ""
 
 

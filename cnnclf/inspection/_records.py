@@ -15,11 +15,6 @@ from cnnclf._utils.text import quote, quote_all, share_of
 Array = NDArray[np.float32]
 Cell = tuple[int, ...]
 
-KINDS = (
-    *("standardise", "conv", "norm", "relu", "max_pool", "avg_pool", "global_avg_pool"),
-    *("dropout", "flatten", "dense", "softmax", "block", "residual", "unknown"),
-)
-
 IMAGE = ""  # the image, where names of layers are expected; no layer has an empty name
 
 

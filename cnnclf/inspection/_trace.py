@@ -31,7 +31,8 @@ class Step(StepRecord):
     name : str
         The layer's name, "conv1"; inside a block with the block's name before it, "block1.conv1".
     kind : str
-        One of ``KINDS``; "unknown" for a layer that is shown but not recomputed.
+        One of "standardise", "conv", "norm", "relu", "max_pool", "avg_pool", "global_avg_pool", "dropout", "flatten",
+        "dense", "softmax", "block" and "residual"; "unknown" for a layer that is shown but not recomputed.
     description : str
         The layer in words, "Conv2d 5×5, padding 2".
     input, output : ndarray, float32 (the first input may be uint8)

@@ -101,18 +101,6 @@ class Verification(Summarised):
         n_again = len(self.layers) - len(self.failed) - n_verified
         again = f", {n_again} only run again" if n_again else ""
         failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
-        rows = tuple(
-            (
-                "✗" if not layer.passed else "○" if layer.numpy is None else "✓",
-                layer.name,
-                layer.kind,
-                f"{layer.n_values:,}",
-                "same" if layer.torch else "differs",
-                error_share(layer.numpy),
-                error_share(layer.onnx),
-            )
-            for layer in self.layers
-        )
         notes = (
             "torch: run again, outputs and weights bit for bit.",
             "NumPy: float64 from the recorded inputs; largest error in percent of what rounding to float32 explains.",
@@ -123,7 +111,7 @@ class Verification(Summarised):
             f"{n_verified} of {len(self.layers)} layers verified{again}{failed}",
             "lllrrrr",
             ("", "layer", "kind", "values", "torch", "NumPy", "onnxruntime"),
-            rows,
+            tuple(map(list_cells, self.layers)),
             notes,
         )
 
@@ -214,6 +202,14 @@ def export_every_output(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def list_cells(layer: LayerCheck) -> tuple[str, ...]:
+    """Return the row of a layer in the table of a verification."""
+    mark = "✗" if not layer.passed else "○" if layer.numpy is None else "✓"
+    again = "same" if layer.torch else "differs"
+    errors = error_share(layer.numpy), error_share(layer.onnx)
+    return mark, layer.name, layer.kind, f"{layer.n_values:,}", again, *errors
 
 
 def error_share(value: float | None) -> str:

@@ -162,8 +162,8 @@ def write_block(worksheet: Any, sheet: Sheet, block: Block, look: Any) -> None:
             formula = block.formula(i, j)
             if len(formula) > N_LETTERS:
                 raise ValueError(
-                    f"Expected formulas of at most {N_LETTERS:,} letters, which is what Excel holds; a cell of sheet "
-                    f"{sheet.name!r} needs {len(formula):,}. Choose other layers."
+                    f"Expected formulas of at most {N_LETTERS:,} letters, the limit of Excel; "
+                    f"got {len(formula):,} in sheet {sheet.name!r}. Choose other layers."
                 )
             worksheet.write_formula(*at, formula, look, number)
 
@@ -201,7 +201,7 @@ def colour(worksheet: Any, sheet: Sheet, bright: Any) -> None:
 
 
 def format_percentages(worksheet: Any, block: Block, formats: Mapping[str, Any]) -> None:
-    """Format percentages with the decimals of :func:`cnnclf._utils.text.percent`, whatever the formulas come to."""
+    """Format percentages with the decimals of :func:`cnnclf._utils.text.percent`, for any result of the formulas."""
     share = cell(block.row, block.column)
     rules = {f"=AND({share}>0,{share}<1E-8)": "tiny percent"}
     rules |= {f"={decimals_apart(share)}={n}": f"percent{n}" for n in MORE_DECIMALS}

@@ -57,13 +57,13 @@ def check_formulas(steps: tuple[StepRecord, ...]) -> None:
     for i, step in enumerate(steps):
         if step.kind != "block" and (step.kind not in ABOUT or step.output.ndim not in (1, 3)):
             raise ValueError(
-                f"Expected layers that formulas can compute; {step.name!r} ({step.description}) is not one. "
+                f"Expected layers that formulas can compute; got {step.name!r} ({step.description}). "
                 f"{instead(s for s in steps[:i] if not s.steps)}"
             )
         if not all(np.isfinite(array).all() for array in (step.input, step.output, *step.weights.values())):
             raise ValueError(
-                f"Expected finite numbers, which are all that a spreadsheet knows; layer {step.name!r} has others. "
-                "Fit the network anew, with a lower learning rate."
+                f"Expected finite numbers, as a spreadsheet has no others; got NaN or infinity in layer {step.name!r}. "
+                "Fit the network again with a lower learning rate."
             )
 
 
@@ -82,8 +82,8 @@ def check_size(sheets: list[Sheet]) -> None:
         n_rows, n_columns = sheet.extent
         if n_rows > N_ROWS or n_columns > N_COLUMNS:
             raise ValueError(
-                f"Expected at most {N_ROWS:,} rows and {N_COLUMNS:,} columns, which is what Excel holds; "
-                f"sheet {sheet.name!r} needs {n_rows:,} and {n_columns:,}. {instead(())}"
+                f"Expected at most {N_ROWS:,} rows and {N_COLUMNS:,} columns, the limits of Excel; "
+                f"got {n_rows:,} and {n_columns:,} in sheet {sheet.name!r}. {instead(())}"
             )
 
 
@@ -136,12 +136,8 @@ class Layout:
 
 def lay_out_cover(trace: TraceRecord, sheets: list[Sheet], answer: tuple[str, str] | None) -> Sheet:
     """Return the first sheet: the prediction, how to use the workbook, and a table of the sheets."""
-    texts = [
-        Text(0, 0, "From numbers to a prediction, in live formulas", "heading"),
-        Text(
-            1, 0, "Each layer of a fitted network has a sheet; its cells are computed from those of the layer before."
-        ),
-    ]
+    about = "Each layer of a fitted network has a sheet; its cells are computed from those of the layer before."
+    texts = [Text(0, 0, "From numbers to a prediction, in live formulas", "heading"), Text(1, 0, about)]
     blocks = []
     row = 3
     if answer is not None:
@@ -153,17 +149,15 @@ def lay_out_cover(trace: TraceRecord, sheets: list[Sheet], answer: tuple[str, st
             Text(row + 1, 1, str(trace.label), "answer", f"={label}"),
             Text(row + 1, 2, str(trace.label), "answer"),
         ]
-        blocks += [
-            Block(row + 2, 1, probability, "percent", lambda *_: f"={share}"),
-            Block(row + 2, 2, probability, "percent"),
-        ]
+        blocks.append(Block(row + 2, 1, probability, "percent", lambda *_: f"={share}"))
+        blocks.append(Block(row + 2, 2, probability, "percent"))
         row += 4
     inputs = " or ".join(f"“{sheet.name}”" for sheet in sheets if sheet.step is None)
     texts.append(Text(row, 0, "How to use it", "subheading"))
     texts += [Text(row + 1 + i, 0, line.format(inputs=inputs)) for i, line in enumerate(HOW_TO)]
     row += len(HOW_TO) + 2
     texts.append(Text(row, 0, "Sheets", "subheading"))
-    titles = ("sheet", "what leaves it", "parameters", "multiply-adds", "layer")
+    titles = ("sheet", "output", "parameters", "multiply-adds", "layer")
     texts += [Text(row + 1, at, title, "header") for at, title in enumerate(titles)]
     row += 2
     for i, sheet in enumerate(sheets):
@@ -181,10 +175,10 @@ def lay_out_cover(trace: TraceRecord, sheets: list[Sheet], answer: tuple[str, st
 
 HOW_TO = (
     "1. Go to the sheet {inputs} and type another number into a cell.",
-    "2. All that follows from it is computed anew, to the prediction. If not, allow editing and automatic calculation.",
-    "3. Select a cell of a layer and press F2: its formula, and in colours the cells that it looks at.",
-    "Channels, features, rows and columns are counted from 0, as in Python. Weights are the network's own, to the last",
-    "digit. The network computes with 7 digits and a spreadsheet with 15, so the last digits shown may differ.",
+    "2. All cells that depend on it change, up to the prediction. If not, allow editing and automatic calculation.",
+    "3. Select a cell of a layer and press F2 to see its formula, with the cells that it uses in colours.",
+    "Channels, features, rows and columns are counted from 0, as in Python. The weights are exact. The last digits of",
+    "results may differ, as the network computes with 7 digits and a spreadsheet with 15.",
 )
 
 

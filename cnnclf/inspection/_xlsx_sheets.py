@@ -20,19 +20,16 @@ ABREAST = 64  # columns for maps side by side, unless one map is wider
 
 # The sentence at the top of each sheet; a layer of another kind has no formula.
 ABOUT = {
-    "standardise": (
-        "Each pixel, minus the mean of its channel in the training images, over their standard deviation; 0 in a "
-        "channel that never varied there."
-    ),
-    "conv": "Each cell: the patch of the layer before, times the kernels to the left, all products and the bias added.",
-    "norm": "Each cell, minus the mean, over √(variance + ε), times the weight, plus the bias of its channel.",
-    "relu": "Each cell, or 0 where it is negative.",
+    "standardise": "Each pixel minus the training mean of its channel, over the standard deviation; 0 if that is 0.",
+    "conv": "Each cell: the sum of a patch of the layer before times the kernels on the left, plus the bias.",
+    "norm": "Each cell minus the mean, over √(variance + ε), times the weight, plus the bias of its channel.",
+    "relu": "Each cell, or 0 if it is negative.",
     "max_pool": "The largest number of each window.",
     "avg_pool": "The mean of each window.",
     "global_avg_pool": "The mean of each channel.",
     "dropout": "The numbers do not change when the network predicts.",
     "flatten": "The maps, one number below the other.",
-    "dense": "Each output: the inputs above, times the weights to the right, all products and the bias added.",
+    "dense": "Each output: the sum of the inputs above times the weights on the right, plus the bias.",
     "residual": "The output of the residual branch plus that of the shortcut.",
     "softmax": "e to the power of each logit, as a share of their sum; the largest logit is subtracted first.",
 }
@@ -185,12 +182,10 @@ def cell_formula(
     """Return the formula of one cell, with references to the layer before and to the layer's own weights."""
     (source, *others) = sources
     match step.kind:
-        case "max_pool" | "avg_pool":
+        case "max_pool" | "avg_pool" | "global_avg_pool":
             function = "MAX" if step.kind == "max_pool" else "AVERAGE"
             (top, bottom), (left, right) = look_back(step, unit_region((row, column)))
             return f"={function}({source.within(channel, top, left, bottom, right)})"
-        case "global_avg_pool":
-            return f"=AVERAGE({source.within(channel, 0, 0, *step.input.shape[1:])})"
         case "flatten" if step.input.ndim == 3:
             return f"={source.at(*unravel(row, step.input.shape))}"
     x = source.at(channel, row, column)

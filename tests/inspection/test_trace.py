@@ -25,8 +25,9 @@ from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.inspection._arithmetic import Exact, Term
 from cnnclf.inspection._evidence import Contribution
 from cnnclf.inspection._geometry import ReceptiveField
+from cnnclf.inspection._narrative import SENTENCES
 from cnnclf.inspection._recompute import RECOMPUTE, gamma
-from cnnclf.inspection._records import KINDS, StepDiff
+from cnnclf.inspection._records import StepDiff
 from cnnclf.inspection._trace import Trace
 from cnnclf.inspection._verify import EXPORTS, LayerCheck, Verification
 from cnnclf.training._inference import rows_alike
@@ -484,8 +485,8 @@ class LeakyByHand(nn.ReLU):
 
 def test_kinds(zoo):
     seen = {step.kind for step in zoo.walk()}
-    assert seen == set(KINDS) - {"unknown"}
-    assert set(RECOMPUTE) == set(KINDS) - {"unknown"}
+    assert seen == set(SENTENCES) - {"unknown"}
+    assert set(RECOMPUTE) == set(SENTENCES) - {"unknown"}
     assert zoo.coverage == 1.0
     x = torch.from_numpy(zoo.image[np.newaxis].copy()).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():

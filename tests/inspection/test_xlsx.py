@@ -388,7 +388,7 @@ def test_a_layer_without_a_formula_is_refused_and_those_around_it_are_not(tmp_pa
     net = layers(standardise=standardise(), act=nn.GELU(), flatten1=nn.Flatten(), output=nn.Linear(2, 2))
     trace = Trace.record(net, np.ones((1, 1, 2), np.uint8), np.array([0, 1]))
     sentence = (
-        "Expected layers that formulas can compute; 'act' (GELU) is not one. "
+        "Expected layers that formulas can compute; got 'act' (GELU). "
         "Write .html instead, or in Python to_xlsx(path, layers=('standardise',))."
     )
     with pytest.raises(ValueError, match=say(sentence)):
@@ -433,8 +433,8 @@ def test_more_columns_than_excel_has_are_refused(tmp_path):
     net = layers(relu1=nn.ReLU(), pool1=nn.MaxPool2d((1, 20_000)), flatten1=nn.Flatten(), output=nn.Linear(1, 2))
     trace = Trace.record(net, np.zeros((1, 1, 20_000), np.float32), np.array([0, 1]))
     sentence = (
-        "Expected at most 1,048,576 rows and 16,384 columns, which is what Excel holds; sheet 'image' needs 6 and "
-        "20,000. Write .html instead."
+        "Expected at most 1,048,576 rows and 16,384 columns, the limits of Excel; got 6 and 20,000 in sheet "
+        "'image'. Write .html instead."
     )
     with pytest.raises(ValueError, match=say(sentence)):
         write(trace, tmp_path / "net.xlsx")
@@ -443,7 +443,7 @@ def test_more_columns_than_excel_has_are_refused(tmp_path):
 def test_longer_formulas_than_excel_reads_are_refused(tmp_path):
     net = layers(conv1=nn.Conv2d(300, 1, 2), flatten1=nn.Flatten(), output=nn.Linear(1, 2))
     trace = Trace.record(net, np.zeros((300, 2, 2), np.float32), np.array([0, 1]))
-    with pytest.raises(ValueError, match=r"\AExpected formulas of at most 8,192 letters, .* a cell of sheet 'conv1' "):
+    with pytest.raises(ValueError, match=r"\AExpected formulas of at most 8,192 letters, .* in sheet 'conv1'\. "):
         write(trace, tmp_path / "net.xlsx")
 
 
@@ -452,8 +452,8 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
     trace._module.output.weight.data[0, 0] = float("inf")
     trace = Trace.record(trace._module, trace.image, trace.classes)
     sentence = (
-        "Expected finite numbers, which are all that a spreadsheet knows; layer 'output' has others. "
-        "Fit the network anew, with a lower learning rate."
+        "Expected finite numbers, as a spreadsheet has no others; got NaN or infinity in layer 'output'. "
+        "Fit the network again with a lower learning rate."
     )
     with pytest.raises(ValueError, match=say(sentence)):
         write(trace, tmp_path / "net.xlsx")
