@@ -1,21 +1,21 @@
-"""What cnnclf finds on this machine: versions, devices, how it will train, data, and what else could be installed."""
+"""Checks of this machine: versions, devices, how a fit would run, data, and optional libraries."""
 
 import importlib
 import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from cnnclf import __version__
 from cnnclf._utils.text import quote
 from cnnclf.datasets._mnist import MNIST_FILES, find_candidates, load_mnist
 from cnnclf.training._allocator import can_keep_freed_memory
 
-# Distribution and module: what a first fit and a first export need.
+# What a fit and an export need: module by distribution.
 NEEDED = {
     "torch": "torch",
     "skorch": "skorch",
@@ -25,7 +25,7 @@ NEEDED = {
     "onnxruntime": "onnxruntime",
 }
 
-# Extras for users, and what they are for; the others are for those who work on cnnclf itself.
+# Extras for users, and their purpose; the others are for those who work on cnnclf itself.
 EXTRAS = {
     "cli": "the cnnclf command",
     "data": "MNIST and picture files",
@@ -48,96 +48,97 @@ FEATURES = {  # of the processor, as torch names them
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
-    topic, name : str
-        What it is.
     value : str
         What was found.
     is_broken : bool
         Whether cnnclf does not work with it.
     advice : str
-        What could be done; empty where all is well.
+        What could be done; empty if all is well.
     """
 
-    topic: str
-    name: str
     value: str
     is_broken: bool = False
     advice: str = ""
 
 
-def examine() -> list[Finding]:
-    """Look at all of it.
+Named: TypeAlias = Iterator[tuple[str, Finding]]
+Findings: TypeAlias = dict[str, dict[str, Finding]]
+
+
+def examine() -> Findings:
+    """Check everything.
 
     Returns
     -------
-    list of Finding
-        By topic; nothing is downloaded and nothing changed.
+    dict of str to dict of str to Finding
+        By topic and name; nothing is downloaded and nothing changed.
 
     Examples
     --------
     >>> findings = examine()
-    >>> list(dict.fromkeys(finding.topic for finding in findings))
-    ['versions', 'devices', 'training', 'data', 'extras']
-    >>> any(finding.is_broken for finding in findings)
-    False
+    >>> list(findings), is_broken(findings)
+    (['versions', 'devices', 'training', 'data', 'extras'], False)
     """
-    findings = list(look_at_versions())
-    if not any(finding.is_broken for finding in findings):  # else there is nothing to ask
-        findings += [*look_at_devices(), *look_at_training()]
-    return [*findings, *look_at_data(), *look_at_extras()]
+    findings = {"versions": dict(check_versions())}
+    if not is_broken(findings):  # else nothing can be computed
+        findings |= {"devices": dict(check_devices()), "training": dict(check_training())}
+    return findings | {"data": dict(check_data()), "extras": dict(check_extras())}
 
 
-def look_at_versions() -> Iterator[Finding]:
-    """See whether what cnnclf needs is there and can be imported."""
-    yield Finding("versions", "cnnclf", __version__)
-    yield Finding("versions", "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
+def is_broken(findings: Findings) -> bool:
+    """Return whether cnnclf does not work with one of the findings."""
+    return any(finding.is_broken for of_topic in findings.values() for finding in of_topic.values())
+
+
+def check_versions() -> Named:
+    """Check whether what cnnclf needs can be imported."""
+    yield "cnnclf", Finding(__version__)
+    yield "Python", Finding(f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     for distribution, module in NEEDED.items():
         try:
             importlib.import_module(module)
-            yield Finding("versions", distribution, version(distribution))
-        except (
-            ImportError,
-            OSError,
-            PackageNotFoundError,
-        ) as error:  # an OSError is a shared library that does not load
+            yield distribution, Finding(version(distribution))
+        except (ImportError, OSError, PackageNotFoundError) as error:  # OSError: a shared library that does not load
             advice = f"pip install --force-reinstall {distribution}"
-            yield Finding("versions", distribution, f"cannot be imported ({error})", is_broken=True, advice=advice)
+            yield distribution, Finding(f"cannot be imported ({error})", is_broken=True, advice=advice)
 
 
-def look_at_devices() -> Iterator[Finding]:
-    """See what torch can compute on."""
+def check_devices() -> Named:
+    """Check what torch can compute on."""
     import torch
+
+    from cnnclf.training._runtime import name_processor
 
     able = torch.cpu.get_capabilities()
     features = [name for key, name in FEATURES.items() if able.get(key, False)]
     known = f": {', '.join(features)}" if features else ""
-    yield Finding("devices", "processor", f"{able.get('cpu_name') or platform.machine()}{known}")
+    yield "processor", Finding(f"{name_processor()}{known}")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    yield Finding("devices", "GPU", ", ".join(gpus) or "none that torch can use")
+    yield "GPU", Finding(", ".join(gpus) or "none that torch can use")
 
 
-def look_at_training() -> Iterator[Finding]:
-    """See how a fit with everything on "auto" would run."""
+def check_training() -> Named:
+    """Check how a fit with everything on "auto" would run."""
     from cnnclf.training._runtime import choose_device, choose_precision
 
     device = choose_device("auto")
-    yield Finding("training", "device", device)
-    yield Finding("training", "precision", choose_precision("auto", device))
-    yield look_at_threads(os.environ.get("CNNCLF_NUM_THREADS"))
+    yield "device", Finding(device)
+    yield "precision", Finding(choose_precision("auto", device))
+    yield "threads", check_threads(os.environ.get("CNNCLF_NUM_THREADS"))
     kept = "keeps freed memory during fit, which is faster" if can_keep_freed_memory() else "left as it is"
-    yield Finding("training", "allocator", kept)
+    yield "allocator", Finding(kept)
 
 
-def look_at_threads(asked: str | None) -> Finding:
-    """Describe how many threads a fit has, given the environment variable CNNCLF_NUM_THREADS.
+def check_threads(asked: str | None) -> Finding:
+    """Check how many threads a fit has, given the environment variable CNNCLF_NUM_THREADS.
 
     Examples
     --------
-    >>> look_at_threads("many").advice
+    >>> check_threads("many").advice
     'unset CNNCLF_NUM_THREADS, or set it to a whole number of at least 1'
     """
     import torch
@@ -145,48 +146,46 @@ def look_at_threads(asked: str | None) -> Finding:
     machine = f"{os.cpu_count()} cores, torch's own number is {torch.get_num_threads()}"
     if asked is not None and not (asked.isdecimal() and int(asked) > 0):
         advice = "unset CNNCLF_NUM_THREADS, or set it to a whole number of at least 1"
-        return Finding("training", "threads", f"CNNCLF_NUM_THREADS is {quote(asked)}", is_broken=True, advice=advice)
-    how = "CNNCLF_NUM_THREADS is not set" if asked is None else "as CNNCLF_NUM_THREADS says"
-    return Finding("training", "threads", f"{asked or 1} a fit, {how}; {machine}")
+        return Finding(f"CNNCLF_NUM_THREADS is {quote(asked)}", is_broken=True, advice=advice)
+    how = "CNNCLF_NUM_THREADS is not set" if asked is None else "as set by CNNCLF_NUM_THREADS"
+    return Finding(f"{asked or 1} per fit, {how}; {machine}")
 
 
-def look_at_data() -> Iterator[Finding]:
-    """See whether MNIST is there and whole."""
+def check_data() -> Named:
+    """Check the data that cnnclf loads by name."""
+    yield "MNIST", check_mnist()
+    yield "digits", Finding("come with scikit-learn")
+
+
+def check_mnist() -> Finding:
+    """Check whether MNIST is there and undamaged."""
     try:
         import pooch
     except ImportError:
-        yield Finding("data", "MNIST", "not looked for without pooch", advice="pip install pooch requests pillow")
-        yield Finding("data", "digits", "come with scikit-learn")
-        return
+        return Finding("not looked for without pooch", advice="pip install pooch requests pillow")
     places = [Path(place).expanduser() for place in (os.environ.get("CNNCLF_DATA"), pooch.os_cache("cnnclf")) if place]
     try:
         for split in ("train", "test"):
             load_mnist(split, download=False)
     except FileNotFoundError:
         advice = "it is downloaded at the first use; without a network, set CNNCLF_DATA to a folder that has it"
-        looked_in = " and ".join(map(str, places))
-        yield Finding("data", "MNIST", f"not in {looked_in}", advice=advice)
+        return Finding(f"not in {' and '.join(map(str, places))}", advice=advice)
     except ValueError as error:
-        yield Finding("data", "MNIST", str(error), is_broken=True, advice="delete that file; it is downloaded again")
-    else:
-        found = next(file for file in find_candidates(MNIST_FILES["train"][0].name, places) if file.is_file())
-        yield Finding("data", "MNIST", f"whole, in {found.parent}")
-    yield Finding("data", "digits", "come with scikit-learn")
+        return Finding(str(error), is_broken=True, advice="delete that file; it is downloaded again")
+    found = next(file for file in find_candidates(MNIST_FILES["train"][0].name, places) if file.is_file())
+    return Finding(f"whole, in {found.parent}")
 
 
-def look_at_extras() -> Iterator[Finding]:
-    """See which extras are installed."""
+def check_extras() -> Named:
+    """Check which extras are installed."""
     for extra, purpose in EXTRAS.items():
         missing = [name for name in distributions_of(extra, requires("cnnclf") or []) if not is_installed(name)]
-        if missing:
-            advice = f"pip install {' '.join(missing)}"
-            yield Finding("extras", extra, f"{purpose}: {', '.join(missing)} not installed", advice=advice)
-        else:
-            yield Finding("extras", extra, f"{purpose}: installed")
+        state = f"{', '.join(missing)} not installed" if missing else "installed"
+        yield extra, Finding(f"{purpose}: {state}", advice=f"pip install {' '.join(missing)}" if missing else "")
 
 
 def distributions_of(extra: str, requirements: Sequence[str]) -> list[str]:
-    """Name what an extra needs everywhere; what only some systems can have does not count.
+    """Return the distributions that an extra needs on every system.
 
     Examples
     --------
@@ -206,56 +205,31 @@ def is_installed(distribution: str) -> bool:
     return True
 
 
-def to_text(findings: Sequence[Finding]) -> str:
-    """Write findings down, a topic after the other.
-
-    Parameters
-    ----------
-    findings : sequence of Finding
-        By topic.
-
-    Returns
-    -------
-    str
-        Lines.
+def to_text(findings: Findings) -> str:
+    """Return findings as lines of text.
 
     Examples
     --------
-    >>> print(to_text([Finding("data", "MNIST", "nowhere", advice="get it")]))
+    >>> print(to_text({"data": {"MNIST": Finding("nowhere", advice="get it")}}))
     data
       MNIST         nowhere
                     → get it
     """
     lines = []
-    for topic in dict.fromkeys(finding.topic for finding in findings):
+    for topic, of_topic in findings.items():
         lines += ["", topic]
-        for finding in findings:
-            if finding.topic == topic:
-                lines.append(f"  {finding.name:13} {'BROKEN: ' if finding.is_broken else ''}{finding.value}")
-                lines += [f"{'':16}→ {finding.advice}"] if finding.advice else []
+        for name, finding in of_topic.items():
+            lines.append(f"  {name:13} {'BROKEN: ' if finding.is_broken else ''}{finding.value}")
+            lines += [f"{'':16}→ {finding.advice}"] if finding.advice else []
     return "\n".join(lines[1:])
 
 
-def to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return findings as nested dictionaries, by topic and name.
-
-    Parameters
-    ----------
-    findings : sequence of Finding
-        By topic.
-
-    Returns
-    -------
-    dict
-        Ready for JSON.
+def to_dict(findings: Findings) -> dict[str, Any]:
+    """Return findings as JSON types.
 
     Examples
     --------
-    >>> to_dict([Finding("data", "digits", "there")])
+    >>> to_dict({"data": {"digits": Finding("there")}})
     {'data': {'digits': {'value': 'there', 'is_broken': False, 'advice': ''}}}
     """
-    told: dict[str, Any] = {}
-    for finding in findings:
-        entry = {"value": finding.value, "is_broken": finding.is_broken, "advice": finding.advice}
-        told.setdefault(finding.topic, {})[finding.name] = entry
-    return told
+    return {topic: {name: asdict(finding) for name, finding in found.items()} for topic, found in findings.items()}

@@ -1,7 +1,7 @@
 """The ``cnnclf`` command.
 
 Results go to stdout, progress and errors to stderr. It exits with 0, 1 (failed), 2 (bad usage), 130 (interrupted) or
-141 (nobody reads what it writes).
+141 (nothing reads its output).
 """
 
 import io
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -18,52 +17,19 @@ import typer
 
 from cnnclf import __version__
 from cnnclf._utils.text import quote
+from cnnclf.cli import _models as models
+from cnnclf.cli import _options as options
+from cnnclf.cli import _train as training
 from cnnclf.cli._app import make_server
-from cnnclf.cli._models import (
-    TRACE_FORMATS,
-    classify,
-    export_checked,
-    find_pictures,
-    judge,
-    open_model,
-    show_predictions,
-    write_trace,
-)
-from cnnclf.cli._options import (
-    ARCHITECTURE,
-    COMPARED,
-    DATASET,
-    EITHER_MODEL,
-    EPOCHS,
-    FOLDS,
-    FROM_PREDICTIONS,
-    JOBS,
-    JSON,
-    LABELLED,
-    MODEL,
-    PROFILE,
-    RECIPE,
-    SEED,
-    TO_COMPARE,
-    BadUsageError,
-    Profile,
-    check_dataset_name,
-    check_jobs,
-    check_names,
-    clear_errors,
-    complete_architectures,
-    complete_labelled,
-    prepare_folder,
-)
-from cnnclf.cli._train import compare_and_draw, judge_predictions, make_classifier, study
+from cnnclf.cli._options import BadUsageError, Profile, check_dataset_name, clear_errors, to_json
 
-PIPE_CLOSED = 141  # as the shell tells of a program that SIGPIPE (13) ended: 128 + 13
+PIPE_CLOSED = 141  # 128 + 13, the code of the shell for a program that SIGPIPE (13) ended
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and leave, if that is wanted."""
+    """Print the version and exit, if that is wanted."""
     if wanted:
         typer.echo(f"cnnclf {__version__}")
         raise typer.Exit
@@ -72,125 +38,127 @@ def print_version(wanted: bool) -> None:
 @app.callback()
 def cnnclf(
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train, judge, look into and ship convolutional classifiers of small images."""
+    """Train, evaluate, inspect and export convolutional classifiers of small images."""
 
 
 @app.command()
 def report(
-    dataset: Annotated[str, DATASET] = "auto",
-    profile: Annotated[Profile, PROFILE] = Profile.quick,
-    architecture: Annotated[str | None, ARCHITECTURE] = None,
-    recipe: Annotated[str | None, RECIPE] = None,
-    architectures: Annotated[str | None, TO_COMPARE] = None,
-    folds: Annotated[int | None, FOLDS] = None,
-    epochs: Annotated[int | None, EPOCHS] = None,
-    seed: Annotated[int, SEED] = 0,
-    jobs: Annotated[int, JOBS] = -1,
-    from_predictions: Annotated[Path | None, FROM_PREDICTIONS] = None,
+    dataset: Annotated[str, options.DATASET] = "auto",
+    profile: Annotated[Profile, options.PROFILE] = Profile.quick,
+    architecture: Annotated[str | None, options.ARCHITECTURE] = None,
+    recipe: Annotated[str | None, options.RECIPE] = None,
+    architectures: Annotated[str | None, options.TO_COMPARE] = None,
+    folds: Annotated[int | None, options.FOLDS] = None,
+    epochs: Annotated[int | None, options.EPOCHS] = None,
+    seed: Annotated[int, options.SEED] = 0,
+    jobs: Annotated[int, options.JOBS] = -1,
+    from_predictions: Annotated[Path | None, options.FROM_PREDICTIONS] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("report"),
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON document.")] = False,
+    json: Annotated[bool, options.JSON] = False,
 ) -> None:
-    """Train a network, judge it on images it has never seen, and write the report."""
+    """Train a network, evaluate it on images that it has never seen, and write a report."""
     full = profile is Profile.full
-    kept = f"; finished fits are kept in {out / 'folds'}, the same command goes on from there" if full else ""
-    with clear_errors(f"nothing was judged{kept}"):
+    kept = f"; {saved_in(out)}" if full else ""
+    with clear_errors(f"nothing was evaluated{kept}"):
         if recipe is not None and (full or architecture is not None or architectures is not None):
             raise BadUsageError(
-                "--recipe names one network and how it is trained; leave out --architecture, --architectures and "
-                "--profile full, or --recipe"
+                "Expected --recipe without --architecture, --architectures and --profile full, as it sets the network; "
+                "got both. Leave out one."
             )
         if not full and (architectures is not None or folds is not None):
-            raise BadUsageError("--architectures and --folds go with --profile full")
-        check_dataset_name(dataset, "auto", "mnist", "digits")
-        check_jobs(jobs)
+            raise BadUsageError("Expected --profile full with --architectures and --folds; got quick. Add it.")
+        options.check_study(dataset, jobs)
         if from_predictions is not None:
             if full or any(choice is not None for choice in (architecture, recipe, epochs)):
-                raise BadUsageError("--from-predictions trains nothing; leave out the options of training")
-            prepare_folder(out)
-            summary = judge_predictions(from_predictions, dataset, out)
+                raise BadUsageError(
+                    "Expected --from-predictions without options of training; got both. Leave out --profile full, "
+                    "--architecture, --recipe and --epochs."
+                )
+            options.prepare_folder(out)
+            summary = training.report_predictions(from_predictions, dataset, out)
         else:
-            names = check_names(architectures or COMPARED) if full else []
-            clf = make_classifier(architecture, epochs, seed, recipe)
-            prepare_folder(out)
+            names = options.split_names(architectures or options.COMPARED) if full else []
+            clf = training.make_classifier(architecture, epochs, seed, recipe)
+            options.prepare_folder(out)
             choose = full and architecture is None
-            summary = study(clf, dataset, seed, out, names, folds or 3, jobs, choose=choose, recipe=recipe)
+            summary = training.study(clf, dataset, seed, out, names, folds or 3, jobs, choose=choose, recipe=recipe)
         typer.echo((out / "metrics.json").read_text(encoding="utf-8") if json else summary)
+
+
+def saved_in(out: Path) -> str:
+    """Return the sentence on what an interrupted comparison keeps."""
+    return f"finished fits are saved in {out / 'folds'}, and the same command continues from there"
 
 
 @app.command()
 def compare(
     architectures: Annotated[
-        str, typer.Option(autocompletion=complete_architectures, metavar="A,B,…", help="Networks to compare.")
-    ] = COMPARED,
+        str, typer.Option(autocompletion=options.complete_architectures, metavar="A,B,…", help="Networks to compare.")
+    ] = options.COMPARED,
     folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds of the cross-validation.")] = 5,
-    dataset: Annotated[str, DATASET] = "auto",
-    epochs: Annotated[int | None, EPOCHS] = None,
-    seed: Annotated[int, SEED] = 0,
-    jobs: Annotated[int, JOBS] = -1,
+    dataset: Annotated[str, options.DATASET] = "auto",
+    epochs: Annotated[int | None, options.EPOCHS] = None,
+    seed: Annotated[int, options.SEED] = 0,
+    jobs: Annotated[int, options.JOBS] = -1,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for figures, numbers and finished fits.")] = Path(
         "comparison"
     ),
-    json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON document.")] = False,
+    json: Annotated[bool, options.JSON] = False,
 ) -> None:
-    """Compare architectures by k-fold cross-validation over the training images."""
-    kept = f"finished fits are kept in {out / 'folds'}, the same command goes on from there"
-    with clear_errors(kept):
-        check_dataset_name(dataset, "auto", "mnist", "digits")
-        check_jobs(jobs)
-        names = check_names(architectures)
-        clf = make_classifier(None, epochs, seed)
-        prepare_folder(out)
-        comparison, summary = compare_and_draw(clf, dataset, seed, out, names, folds, jobs)
-        typer.echo(dumps(comparison.to_dict(), indent=2, ensure_ascii=False) if json else summary)
+    """Compare architectures by k-fold cross-validation on the training images."""
+    with clear_errors(saved_in(out)):
+        options.check_study(dataset, jobs)
+        names = options.split_names(architectures)
+        clf = training.make_classifier(None, epochs, seed)
+        options.prepare_folder(out)
+        comparison, summary = training.compare_and_draw(clf, dataset, seed, out, names, folds, jobs)
+        typer.echo(to_json(comparison.to_dict()) if json else summary)
 
 
 @app.command()
 def export(
-    model: Annotated[Path, MODEL],
+    model: Annotated[Path, options.MODEL],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.", show_default=False)],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise to int8, which is smaller and faster.")] = False,
     calibration: Annotated[
         str | None,
         typer.Option(
-            autocompletion=complete_labelled,
+            autocompletion=options.complete_labelled,
             metavar="mnist|digits|DIR",
-            help="Training images, of which --int8 measures the range of every layer.",
+            help="Training images on which --int8 measures the range of every layer.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Write a trained network to one ONNX file that takes raw pixels and gives labels."""
+    """Export a trained network as one ONNX file that takes raw pixels and returns labels."""
     with clear_errors("nothing was exported"):
         if int8 != (calibration is not None):
-            raise BadUsageError("--int8 and --calibration go together; give both or neither")
-        if calibration is not None:
-            check_dataset_name(calibration, "mnist", "digits", option="--calibration")
-        typer.echo(export_checked(model, out, calibration))
+            raise BadUsageError("Expected --int8 and --calibration together; got one of them. Pass both or neither.")
+        check_dataset_name(calibration, *options.NAMED, option="--calibration")
+        typer.echo(models.export_checked(model, out, calibration))
 
 
 @app.command()
 def predict(
-    model: Annotated[Path, EITHER_MODEL],
+    model: Annotated[Path, options.EITHER_MODEL],
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURE",
-            help="Image files, folders of them, or - for one on standard input.",
-            show_default=False,
+            metavar="PICTURE", help="Image files, folders of them, or - for one on standard input.", show_default=False
         ),
     ],
-    json: Annotated[bool, JSON] = False,
+    json: Annotated[bool, options.JSON] = False,
 ) -> None:
-    """Say what is in pictures of any size and colour."""
+    """Classify pictures of any size and colour."""
     with clear_errors("nothing was predicted"):
-        predictions, errors = classify(open_model(model), find_pictures(pictures))
+        predictions, errors = models.classify(models.open_model(model), models.find_pictures(pictures))
         if json:
-            typer.echo(dumps([asdict(prediction) for prediction in predictions], indent=2, ensure_ascii=False))
+            typer.echo(to_json([asdict(prediction) for prediction in predictions]))
         elif predictions:
-            show_predictions(predictions)
+            models.show_predictions(predictions)
         for sentence in errors:
             typer.echo(f"error: {sentence}", err=True)
         if errors:
@@ -199,25 +167,24 @@ def predict(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, EITHER_MODEL],
-    dataset: Annotated[str | None, LABELLED] = None,
-    json: Annotated[bool, JSON] = False,
+    model: Annotated[Path, options.EITHER_MODEL],
+    dataset: Annotated[str | None, options.LABELLED] = None,
+    json: Annotated[bool, options.JSON] = False,
 ) -> None:
-    """Judge a trained network on labelled images."""
-    with clear_errors("nothing was judged"):
-        if dataset is not None:
-            check_dataset_name(dataset, "mnist", "digits")
-        judge(open_model(model), dataset, json=json)
+    """Evaluate a trained network on labelled images."""
+    with clear_errors("nothing was evaluated"):
+        check_dataset_name(dataset, *options.NAMED)
+        models.evaluate(models.open_model(model), dataset, json=json)
 
 
 @app.command()
 def trace(
-    model: Annotated[Path, MODEL],
+    model: Annotated[Path, options.MODEL],
     digit: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Trace a test image of this class.", show_default=False)
     ] = None,
-    index: Annotated[int, typer.Option(min=0, metavar="N", help="Which of them, counted from 0.")] = 0,
-    dataset: Annotated[str | None, LABELLED] = None,
+    index: Annotated[int, typer.Option(min=0, metavar="N", help="Which of these images, counted from 0.")] = 0,
+    dataset: Annotated[str | None, options.LABELLED] = None,
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Trace the picture in this file.", show_default=False)
     ] = None,
@@ -225,7 +192,7 @@ def trace(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="What to write: .html is a page to explore, .xlsx a workbook with live formulas, .md, .tex and .txt "
+            help="File to write: .html is a page to explore, .xlsx a workbook with live formulas, .md, .tex and .txt "
             "are for reading.",
             show_default="text on standard output",
         ),
@@ -234,12 +201,11 @@ def trace(
     """Show every step from the pixels of one image to its prediction."""
     with clear_errors("nothing was traced"):
         if (digit is None) == (image is None):
-            raise BadUsageError("give either --digit or --image")
-        if dataset is not None:
-            check_dataset_name(dataset, "mnist", "digits")
-        if out is not None and out.suffix not in TRACE_FORMATS:
-            raise BadUsageError(f"--out must end in {', '.join(TRACE_FORMATS)}; got {quote(out)}")
-        typer.echo(write_trace(model, digit, index, dataset, image, out))
+            raise BadUsageError(f"Expected either --digit or --image; got {'neither' if image is None else 'both'}.")
+        check_dataset_name(dataset, *options.NAMED)
+        if out is not None and out.suffix not in models.TRACE_FORMATS:
+            raise BadUsageError(f"Expected --out to end in {', '.join(models.TRACE_FORMATS)}; got {quote(out)}.")
+        typer.echo(models.write_trace(model, digit, index, dataset, image, out))
 
 
 @app.command("app")
@@ -266,40 +232,40 @@ def serve_page(
             import threading
             import webbrowser
 
-            # Beside the server, as a browser in the terminal keeps its caller until it is closed.
+            # In a thread, as a browser in the terminal blocks its caller until it is closed.
             threading.Thread(target=webbrowser.open, args=[server.url], daemon=True).start()
         server.serve_forever()
 
 
 @app.command()
-def doctor(json: Annotated[bool, JSON] = False) -> None:
-    """Look at this machine: versions, devices, data, and what is missing."""
-    with clear_errors("not all was looked at"):
-        from cnnclf.cli._doctor import examine, to_dict, to_text
+def doctor(json: Annotated[bool, options.JSON] = False) -> None:
+    """Check this machine: versions, devices, data, and what is missing."""
+    with clear_errors("the checks are incomplete"):
+        from cnnclf.cli._doctor import examine, is_broken, to_dict, to_text
 
         findings = examine()
-        typer.echo(dumps(to_dict(findings), indent=2, ensure_ascii=False) if json else to_text(findings))
-        if any(finding.is_broken for finding in findings):
+        typer.echo(to_json(to_dict(findings)) if json else to_text(findings))
+        if is_broken(findings):
             raise typer.Exit(1)
 
 
 class Output(io.TextIOWrapper):
-    """A standard stream that ends the program without a word when nobody reads on, as behind ``| head -1``."""
+    """A standard stream that ends the program silently if its reader has gone, as after ``| head -1``."""
 
     def write(self, text: str) -> int:
-        """Write text, or leave."""
+        """Write text, or exit."""
         with quiet_end(self):
             return super().write(text)
 
     def flush(self) -> None:
-        """Write what is left, or leave."""
+        """Write the buffer, or exit."""
         with quiet_end(self):
             super().flush()
 
 
 @contextmanager
 def quiet_end(stream: io.TextIOWrapper) -> Iterator[None]:
-    """Leave as a program does that SIGPIPE ends; what is still to be written goes nowhere."""
+    """Exit as a program that SIGPIPE ends, and discard the rest of the output."""
     try:
         yield
     except BrokenPipeError:

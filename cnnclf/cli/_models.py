@@ -4,24 +4,29 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import typer
 
-from cnnclf.cli._options import BadUsageError, Classifier, Images, Labels, show_table
+from cnnclf.cli._options import NAMED, BadUsageError, Classifier, Images, Labels, show_table, to_json
 from cnnclf.cli._train import in_short
 
-MODEL_MEMORY = 2**30  # bytes for what an .onnx file computes, which may come from a stranger
-N_CALIBRATION = 500  # images that int8 ranges are measured on
+MODEL_MEMORY = 2**30  # bytes for the computations of an .onnx file, which may come from a stranger
+N_CALIBRATION = 500  # images on which int8 ranges are measured
 N_TOP = 3
-TRACE_FORMATS = (".html", ".md", ".tex", ".txt", ".xlsx")
+TRACE_FORMATS = {  # method of a trace by the suffix of the file
+    ".html": "to_html",
+    ".md": "to_markdown",
+    ".tex": "to_latex",
+    ".txt": "to_text",
+    ".xlsx": "to_xlsx",
+}
 
 
 def open_model(path: Path) -> Classifier:
-    """Load a network; torch is needed for a .cnn file only."""
+    """Load a network; only .cnn files need torch."""
     if path.suffix == ".onnx":
         from cnnclf.onnx._classifier import ONNXClassifier
         from cnnclf.onnx._file import limit_memory
@@ -33,23 +38,22 @@ def open_model(path: Path) -> Classifier:
     return CNNClassifier.load(path)
 
 
-def images_to_judge(dataset: str | None, clf: Classifier) -> tuple[str, Images, Labels]:
-    """Load test images as a network takes them, and their labels."""
+def load_test_images(dataset: str | None, clf: Classifier) -> tuple[str, Images, Labels]:
+    """Load test images in the format of a network, and their labels."""
     if dataset is None:
         dataset = find_dataset(clf)
-    name, X, y = load_for(clf, dataset, training=False)
     if dataset == "digits":
         typer.echo("The test images are the fifth of each class that `cnnclf report` holds out.", err=True)
-    return name, X, y
+    return load_for(clf, dataset, training=False)
 
 
 def load_for(clf: Classifier, dataset: str, *, training: bool) -> tuple[str, Images, Labels]:
-    """Load images as a network takes them, and their labels; the pictures of a folder as `predict` reads them."""
+    """Load images in the format of a network, and their labels; pictures of a folder are read as by `predict`."""
     from cnnclf.datasets._folders import list_image_folder
     from cnnclf.datasets._splits import load_part, name_folder
     from cnnclf.images._pictures import read_pictures, refuse_pictures
 
-    if dataset in ("mnist", "digits"):
+    if dataset in NAMED:
         name, X, y, white = load_part(dataset, training=training)
         return name, as_taken(X, white, clf), y
     files = list_image_folder(dataset)
@@ -59,7 +63,7 @@ def load_for(clf: Classifier, dataset: str, *, training: bool) -> tuple[str, Ima
 
 
 def check_classes_of(folder: str, clf: Classifier) -> None:
-    """Refuse a folder with classes that a network does not know, before its pictures are read."""
+    """Check that a network knows all classes of a folder, before its pictures are read."""
     from cnnclf.datasets._folders import list_image_folder
     from cnnclf.evaluation._labels import check_labels, match_labels
 
@@ -69,7 +73,7 @@ def check_classes_of(folder: str, clf: Classifier) -> None:
 
 
 def find_dataset(clf: Classifier) -> str:
-    """Name the data that a network learnt from, if its file tells."""
+    """Return the name of the dataset that a network was trained on, if its file records that."""
     from cnnclf.datasets._splits import load_part
 
     for dataset, image_shape in (("digits", (1, 8, 8)), ("mnist", (1, 28, 28))):
@@ -78,13 +82,13 @@ def find_dataset(clf: Classifier) -> str:
             if count_learnt(as_taken(X, white, clf), clf)[0]:
                 return dataset
     raise BadUsageError(
-        "give --dataset: this network learnt from no images of MNIST's training set or of scikit-learn's digits, so "
-        "there is nothing it is sure to be judged on"
+        "Expected --dataset, as this network was trained neither on MNIST nor on scikit-learn's digits; got none. Pass "
+        "images to evaluate it on."
     )
 
 
 def count_learnt(X: Images, clf: Classifier) -> tuple[int, int]:
-    """Count the images, as a network takes them, that it learnt from; and of how many that can be told."""
+    """Count the images that a network was trained on, and those that its file can identify."""
     from cnnclf.images._arrays import check_images
     from cnnclf.training import _recognition as recognition
 
@@ -92,19 +96,19 @@ def count_learnt(X: Images, clf: Classifier) -> tuple[int, int]:
 
 
 def warn_of_learnt(X: Images, clf: Classifier) -> None:
-    """Warn that a network learnt from images that it is evaluated on."""
+    """Warn if a network was trained on some of the images that it is evaluated on."""
     n_learnt, n_looked_up = count_learnt(X, clf)
     if n_learnt:
-        of = "these" if n_looked_up == len(X) else f"{n_looked_up:,} that its file can tell of, out of"
+        of = "these" if n_looked_up == len(X) else f"the {n_looked_up:,} that its file can identify among these"
         typer.echo(
-            f"warning: the network learnt from {n_learnt:,} of {of} {len(X):,} images, so it looks better here than it "
-            "is; judge it on images that it has not seen.",
+            f"warning: the network was trained on {n_learnt:,} of {of} {len(X):,} images, which makes the accuracy too "
+            "high. Evaluate it on images that it has not seen.",
             err=True,
         )
 
 
 def as_taken(X: Images, white: int, clf: Classifier) -> Images:
-    """Bring images (n, height, width, …) to the shape and the unit that a network takes."""
+    """Convert images (n, height, width, …) to the shape and the unit that a network takes."""
     shape = clf.input_spec_.input_shape
     if X[0].size == math.prod(shape) and len(shape) != X.ndim - 1:  # flat rows, or grey with an axis of one channel
         X = X.reshape(len(X), *shape)
@@ -115,7 +119,7 @@ def as_taken(X: Images, white: int, clf: Classifier) -> Images:
 
 
 def export_checked(model: Path, out: Path, calibration: str | None) -> str:
-    """Export a network, load what was written, and say what it takes and gives."""
+    """Export a network, load the file, and describe its input and output."""
     from cnnclf.classifier._classifier import CNNClassifier
     from cnnclf.onnx._classifier import ONNXClassifier
 
@@ -141,31 +145,27 @@ class Guess:
 
 @dataclass(frozen=True)
 class Prediction(Guess):
-    """What a network says about one picture, and the likeliest labels, that one the first."""
+    """The label of one picture, and the most probable labels, the first of which it is."""
 
     picture: str
     top: tuple[Guess, ...]
 
 
 def find_pictures(arguments: Sequence[str]) -> list[str]:
-    """List the pictures that are meant: a folder stands for all in it and in its sub-folders, by name."""
+    """List the pictures; a folder stands for all pictures in it and in its sub-folders, by name."""
     from cnnclf.images._pictures import list_pictures
 
     found: list[str] = []
     for argument in arguments:
-        folder = Path(argument)
-        if not folder.is_dir():
-            found.append(argument)
-            continue
-        inside = list_pictures(folder)
+        inside = [*map(str, list_pictures(Path(argument)))] if Path(argument).is_dir() else [argument]
         if not inside:
-            raise ValueError(f"{folder}: expected pictures in this folder; there are none.")
-        found += map(str, inside)
+            raise ValueError(f"{Path(argument)}: expected pictures in this folder; there are none.")
+        found += inside
     return found
 
 
 def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction], list[str]]:
-    """Predict the class of each picture, and collect why the others cannot be read."""
+    """Predict the class of each picture, and return the errors of those that cannot be read."""
     from cnnclf.images._pictures import read_pictures
 
     sources = [(picture, sys.stdin.buffer.read() if picture == "-" else picture) for picture in pictures]
@@ -180,7 +180,7 @@ def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction]
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
-    """Print a table of what pictures are and what else they could be; on a terminal the eye sees probabilities."""
+    """Print a table of the most probable labels of each picture; on a terminal with a bar of the probability."""
     from cnnclf._utils.text import percent, share_of
 
     rows = []
@@ -193,34 +193,31 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     show_table(("picture", "label", "probability", "else"), rows)
 
 
-def judge(clf: Classifier, dataset: str | None, *, json: bool) -> None:
+def evaluate(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     """Evaluate a network on test images and print the figures."""
     from cnnclf._utils.text import percent
     from cnnclf.evaluation._evaluation import Evaluation
 
-    if dataset is not None and dataset not in ("mnist", "digits"):
+    if dataset is not None and dataset not in NAMED:
         check_classes_of(dataset, clf)
-    name, X, y = images_to_judge(dataset, clf)
+    name, X, y = load_test_images(dataset, clf)
     warn_of_learnt(X, clf)
     evaluation = Evaluation.from_estimator(clf, X, y)
-    labels = evaluation.classes.tolist()
     if json:
-        typer.echo(dumps({"dataset": name} | evaluation.to_dict(), indent=2, ensure_ascii=False))
+        typer.echo(to_json({"dataset": name} | evaluation.to_dict()))
         return
     typer.echo(in_short(evaluation, name))
+    scores = [*zip(evaluation.classes.tolist(), evaluation.per_class, strict=True), ("mean", evaluation.macro_mean)]
     show_table(
         ("class", "precision", "recall", "F1", "images"),
-        [
-            (str(label), percent(s.precision), percent(s.recall), percent(s.f1), f"{s.support:,}")
-            for label, s in zip([*labels, "mean"], [*evaluation.per_class, evaluation.macro_mean], strict=True)
-        ],
+        [(str(label), *map(percent, (s.precision, s.recall, s.f1)), f"{s.support:,}") for label, s in scores],
     )
 
 
 def write_trace(
     model: Path, digit: str | None, index: int, dataset: str | None, image: Path | None, out: Path | None
 ) -> str:
-    """Trace one image; give the text to print, which is the trace itself where there is no file to write."""
+    """Trace one image; return the text to print, which is the trace itself if there is no file to write."""
     from cnnclf._utils.files import write_atomically
     from cnnclf._utils.text import percent
     from cnnclf.classifier._classifier import CNNClassifier
@@ -230,20 +227,19 @@ def write_trace(
     if image is not None:
         row, what = read_picture(image, clf.input_spec_), str(image)
     else:
-        name, X, y = images_to_judge(dataset, clf)
+        name, X, y = load_test_images(dataset, clf)
         found = np.flatnonzero([str(label) == digit for label in y.tolist()])
         if index >= len(found):
-            raise BadUsageError(f"--digit {digit} --index {index}: {name} has {len(found)} such test images")
+            raise BadUsageError(
+                f"Expected --index below {len(found)}, the test images of class {digit} in {name}; got {index}."
+            )
         row, what = X[found[index]], f"test image {found[index]} of {name}, a {digit}"
     trace = clf.trace(row)
     if out is None:
         return trace.to_text().rstrip("\n")
-    match out.suffix:
-        case ".html":
-            trace.to_html(out)
-        case ".xlsx":
-            trace.to_xlsx(out)
-        case suffix:
-            text = {".md": trace.to_markdown, ".tex": trace.to_latex, ".txt": trace.to_text}[suffix]()
-            write_atomically(out, text.encode())
-    return f"{out}\n{what}: the network says {trace.label} with probability {percent(trace.share)}"
+    render = getattr(trace, TRACE_FORMATS[out.suffix])
+    if out.suffix in (".html", ".xlsx"):
+        render(out)
+    else:
+        write_atomically(out, render().encode())
+    return f"{out}\n{what}: predicted {trace.label} with probability {percent(trace.share)}"

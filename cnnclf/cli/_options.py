@@ -1,4 +1,4 @@
-"""What several commands share: options, completion, and failing with one sentence."""
+"""What several commands share: options, completion, output, and errors of one sentence."""
 
 import shlex
 import sys
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from glob import escape, glob
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -24,69 +25,70 @@ if TYPE_CHECKING:
     from cnnclf.onnx._classifier import ONNXClassifier
 
 COMPARED = "compact,lenet5,keras_mnist"  # by --profile full
+NAMED = ("mnist", "digits")  # datasets; all others are folders
 Images = NDArray[Any]
 Labels = NDArray[Any]
 Classifier: TypeAlias = "CNNClassifier | ONNXClassifier"
 
 
 def complete_architecture(typed: str) -> list[str]:
-    """Offer the architectures that begin so."""
+    """Return the architectures that begin with what is typed."""
     return [name for name in list_architectures() if name.startswith(typed)]
 
 
 def complete_architectures(typed: str) -> list[str]:
-    """Offer those that are not yet in a comma-separated list, for its last place."""
+    """Return the completions of the last name in a comma-separated list, without those before it."""
     *before, last = typed.split(",")
     return [",".join([*before, name]) for name in complete_architecture(last) if name not in before]
 
 
 def complete_recipe(typed: str) -> list[str]:
-    """Offer the recipes that begin so."""
+    """Return the recipes that begin with what is typed."""
     return [name for name in RECIPES if name.startswith(typed)]
 
 
-def complete_dataset(typed: str) -> list[str]:
-    """Offer the datasets that have a name, and folders."""
-    names = [name for name in ("auto", "mnist", "digits") if name.startswith(typed)]
-    found = sorted(glob(f"{escape(typed)}*"))  # noqa: PTH207 - Path.glob changes how the beginning is written
-    return names + [f"{path}/" for path in found if Path(path).is_dir()]
-
-
 def complete_labelled(typed: str) -> list[str]:
-    """Offer the datasets that are asked for by name."""
-    return [name for name in complete_dataset(typed) if name != "auto"]
+    """Return the named datasets and the folders that begin with what is typed."""
+    found = sorted(glob(f"{escape(typed)}*"))  # noqa: PTH207 - Path.glob changes how the beginning is written
+    return [name for name in NAMED if name.startswith(typed)] + [f"{path}/" for path in found if Path(path).is_dir()]
+
+
+def complete_dataset(typed: str) -> list[str]:
+    """Return the datasets that begin with what is typed, auto among them."""
+    automatic = ["auto"] if "auto".startswith(typed) else []
+    return automatic + complete_labelled(typed)
 
 
 class Profile(StrEnum):
-    """How much of a report is made."""
+    """How much a report compares."""
 
     quick = "quick"
     full = "full"
 
 
 class BadUsageError(Exception):
-    """The command line asks for something that there is not."""
+    """The command line asks for something impossible."""
 
 
 DATASET = typer.Option(
     autocompletion=complete_dataset,
     metavar="auto|mnist|digits|PATH",
     help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images per class. auto is MNIST "
-    "where it can be had, else the digits.",
+    "if it is available, else the digits.",
 )
 EPOCHS = typer.Option(min=1, metavar="N", help="Passes over the training images.", show_default="the estimator's own")
 SEED = typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of every random choice.")
-PROFILE = typer.Option(help="quick trains one network; full compares several by k-fold first, and trains the best.")
+PROFILE = typer.Option(help="quick trains one network; full first compares several by k-fold and trains the best.")
 ARCHITECTURE = typer.Option(
     autocompletion=complete_architecture,
     metavar="NAME",
-    help="Which network is trained.",
+    help="The network to train.",
     show_default="the estimator's own; full: the best of them",
 )
 RECIPE = typer.Option(
     autocompletion=complete_recipe,
     metavar="NAME",
-    help=f"Network and training that go well together, in place of --architecture: {', '.join(RECIPES)}. "
+    help=f"A network with the settings of its training, in place of --architecture: {', '.join(RECIPES)}. "
     "--epochs overrides its own.",
     show_default=False,
 )
@@ -101,12 +103,10 @@ FROM_PREDICTIONS = typer.Option(
     metavar="FILE",
     help="Evaluate saved predictions of any classifier instead: a .csv file with a column true and a column predicted "
     "or one of probabilities per class, or an .npz file with y_true and y_pred, or y_proba and classes. With "
-    "--dataset, which names the test images, they are shown.",
+    "--dataset, the report shows the test images.",
     show_default=False,
 )
 JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one per core.")
-
-
 MODEL = typer.Argument(metavar="MODEL", help="File of CNNClassifier.save (.cnn).", show_default=False)
 EITHER_MODEL = typer.Argument(metavar="MODEL", help="File of to_onnx (.onnx) or of save (.cnn).", show_default=False)
 JSON = typer.Option("--json", help="Print JSON.")
@@ -121,7 +121,7 @@ LABELLED = typer.Option(
 
 @contextmanager
 def clear_errors(nothing: str) -> Iterator[None]:
-    """Turn what a user can cause into one sentence on stderr and an exit code, and warnings into one each."""
+    """Report each error that a user can cause as one sentence on stderr with an exit code, and each warning as one."""
     try:
         with warnings.catch_warnings(), needed_by("this command"):
             warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
@@ -130,7 +130,7 @@ def clear_errors(nothing: str) -> Iterator[None]:
         fail(str(error), 2)
     except typer.Exit:  # which is a RuntimeError
         raise
-    except OSError as error:  # the system's own have the path apart, of any length
+    except OSError as error:  # those of the system hold the path apart, of any length
         fail(str(error) if error.filename is None else f"{cut(str(error.filename), 200)}: {error.strerror}", 1)
     except (ImportError, ValueError, RuntimeError) as error:
         fail(str(error), 1)
@@ -139,7 +139,7 @@ def clear_errors(nothing: str) -> Iterator[None]:
 
 
 def fail(sentence: str, code: int) -> NoReturn:
-    """Print what went wrong and exit."""
+    """Print the error and exit."""
     typer.echo(f"error: {sentence}", err=True)
     raise typer.Exit(code)
 
@@ -151,27 +151,28 @@ def prepare_folder(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise BadUsageError(
-            f"--out must be a folder that can be written to; {folder} is not ({error.strerror})"
+            f"Expected --out to be a folder that can be written to; got {folder} ({error.strerror}). Pass another one."
         ) from error
 
 
-def check_dataset_name(dataset: str, *names: str, option: str = "--dataset") -> None:
-    """Refuse what is neither a known dataset nor a folder."""
-    if dataset not in names and not Path(dataset).is_dir():
+def check_dataset_name(dataset: str | None, *names: str, option: str = "--dataset") -> None:
+    """Raise BadUsageError for a name that is neither a known dataset nor a folder."""
+    if dataset is not None and dataset not in names and not Path(dataset).is_dir():
         raise BadUsageError(
-            f"{option} must be {', '.join(names)} or a folder with one sub-folder of images per class; "
-            f"{quote(dataset)} is none of these"
+            f"Expected {option} to be {', '.join(names)} or a folder with one sub-folder of images per class; "
+            f"got {quote(dataset)}."
         )
 
 
-def check_jobs(jobs: int) -> None:
-    """Refuse to do nothing at the same time."""
+def check_study(dataset: str, jobs: int) -> None:
+    """Raise BadUsageError for a dataset or a number of jobs that cannot be used."""
+    check_dataset_name(dataset, "auto", *NAMED)
     if jobs == 0:
-        raise BadUsageError("--jobs must be 1 or more, or -1 for one per core; got 0")
+        raise BadUsageError("Expected --jobs to be 1 or more, or -1 for one per core; got 0.")
 
 
-def check_names(architectures: str) -> list[str]:
-    """Take a comma-separated list of architectures apart, and refuse unknown ones."""
+def split_names(architectures: str) -> list[str]:
+    """Return the names in a comma-separated list of architectures; raise BadUsageError for unknown ones."""
     from cnnclf.architectures._table import find_architecture
 
     names = [name.strip() for name in architectures.split(",") if name.strip()]
@@ -182,20 +183,26 @@ def check_names(architectures: str) -> list[str]:
         raise BadUsageError(str(error)) from error
     if len(names) < 2 or len(set(names)) < len(names):
         raise BadUsageError(
-            f"--architectures needs two or more different names, such as {COMPARED}; got {quote(architectures)}"
+            f"Expected --architectures to be two or more different names, such as {COMPARED}; "
+            f"got {quote(architectures)}."
         )
     return names
 
 
 def command_line(command: str, options: Mapping[str, Any]) -> str:
-    """Write the command that does the same again, whatever the defaults will then be."""
+    """Return the command that does the same again, even if the defaults have changed."""
     return shlex.join(
         ["cnnclf", command, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
     )
 
 
+def to_json(value: Any) -> str:
+    """Return JSON as the commands print and save it."""
+    return dumps(value, indent=2, ensure_ascii=False)
+
+
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: aligned on a terminal, elsewhere with tabs, for other programs."""
+    """Print a table: aligned on a terminal, else with tabs, for other programs."""
     if not sys.stdout.isatty():
         for row in (head, *rows):
             typer.echo("\t".join(row))

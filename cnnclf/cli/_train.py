@@ -1,6 +1,5 @@
 """The commands `report` and `compare`."""
 
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import typer
 
 from cnnclf.classifier._recipes import find_recipe
-from cnnclf.cli._options import BadUsageError, command_line
+from cnnclf.cli._options import BadUsageError, command_line, to_json
 
 if TYPE_CHECKING:
     from cnnclf.classifier._classifier import CNNClassifier
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 def make_classifier(
     architecture: str | None, epochs: int | None, seed: int, recipe: str | None = None
 ) -> "CNNClassifier":
-    """Build the classifier, with its own defaults for what neither the recipe says nor was asked for."""
+    """Return the classifier, with its own defaults for what neither the recipe nor the command line sets."""
     from cnnclf.architectures._table import find_architecture
     from cnnclf.classifier._classifier import CNNClassifier
 
@@ -49,7 +48,7 @@ def study(
     choose: bool,
     recipe: str | None,
 ) -> str:
-    """Do all that the report tells of, write it, and sum it up."""
+    """Carry out a study, write its report, and return a summary."""
     from cnnclf.datasets._splits import load
     from cnnclf.report._records import Reproduction
     from cnnclf.report._study import carry_out
@@ -81,8 +80,8 @@ def study(
     return "\n".join(lines)
 
 
-def judge_predictions(file: Path, dataset: str, out: Path) -> str:
-    """Write the judging part of a report on saved predictions, and sum it up."""
+def report_predictions(file: Path, dataset: str, out: Path) -> str:
+    """Evaluate saved predictions, write the report, and return a summary."""
     from cnnclf.datasets._splits import load_part
     from cnnclf.evaluation._predictions import read_predictions
     from cnnclf.report._records import Report, Reproduction
@@ -101,7 +100,7 @@ def judge_predictions(file: Path, dataset: str, out: Path) -> str:
 def compare_and_draw(
     clf: "CNNClassifier", dataset: str, seed: int, out: Path, names: list[str], folds: int, jobs: int
 ) -> "tuple[Comparison, str]":
-    """Compare architectures, write figures and numbers, and make a table of it."""
+    """Compare architectures, write figures and numbers, and return the comparison with its table."""
     from cnnclf._utils.files import write_atomically
     from cnnclf.datasets._splits import load
     from cnnclf.model_selection._compare import compare_architectures
@@ -111,7 +110,7 @@ def compare_and_draw(
     data = load(dataset, seed)
     X, y = (np.concatenate([getattr(part, name) for part in (data.training, data.validation)]) for name in "Xy")
     typer.echo(f"{data.name}: {len(y):,} training images, {folds} folds", err=True)
-    clf.set_params(verbose=0)  # each fit says one line; bars of several would mix
+    clf.set_params(verbose=0)  # each fit prints one line; several progress bars would mix
     comparison = compare_architectures(
         X, y, names, cv=folds, estimator=clf, n_jobs=jobs, checkpoint=out / "folds", verbose=1
     )
@@ -123,13 +122,12 @@ def compare_and_draw(
     }
     for name, figure in drawn.items():
         write_atomically(out / f"{name}.svg", standalone(to_svg(figure, name)).encode())
-    record = dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
-    write_atomically(out / "comparison.json", record.encode())
+    write_atomically(out / "comparison.json", to_json(comparison.to_dict()).encode())
     return comparison, f"{comparison.to_text().rstrip()}\n\nnumbers and figures: {out}"
 
 
 def in_short(evaluation: "Evaluation", name: str) -> str:
-    """Sum up a judgement in one line."""
+    """Return the accuracy of an evaluation in one line."""
     from cnnclf._utils.text import percent
 
     low, high = (percent(bound) for bound in evaluation.accuracy_interval)

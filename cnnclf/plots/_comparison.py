@@ -13,23 +13,8 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from cnnclf._utils.text import cut, mean_and_deviation, percent, quote, short
-from cnnclf.plots._style import (
-    INK,
-    LETTERING,
-    LETTERS,
-    LONGEST_LABEL,
-    PAGE,
-    Display,
-    Drawn,
-    Style,
-    caption,
-    figure_of,
-    in_percent,
-    new_figure,
-    one_row_each,
-    share_limits,
-    tidy,
-)
+from cnnclf.plots import _style as style
+from cnnclf.plots._style import INK, LETTERING, LETTERS, LONGEST_LABEL, PAGE
 
 if TYPE_CHECKING:
     from cnnclf.model_selection._comparison import Comparison
@@ -42,7 +27,7 @@ COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds per image"}
 
 
 @dataclass
-class FoldCurvesDisplay(Drawn):
+class FoldCurvesDisplay(style.Drawn):
     """Held-out accuracy against the epoch: a thin line per fold, their mean thick, a panel per architecture.
 
     All panels share one accuracy axis. It leaves out low accuracies of early epochs, which would flatten the rest; its
@@ -108,23 +93,23 @@ class FoldCurvesDisplay(Drawn):
         self.axes_ = new_panels(n) if ax is None else (ax,) if isinstance(ax, Axes) else tuple(ax)
         if len(self.axes_) != n:
             raise ValueError(f"Expected one axes for each of {n} architectures; got {len(self.axes_)}.")
-        self.figure_ = figure_of(self.axes_[0])
+        self.figure_ = style.figure_of(self.axes_[0])
         folds = [accuracies for of_one in self.curves.values() for accuracies in of_one]
         low, high = curve_limits(folds)
         is_cut = low > min(map(min, folds))
         label = "held-out accuracy" + (f"\n(cut below {percent(low, 1)})" if is_cut else "")
         for k, (panel, (name, of_one)) in enumerate(zip(self.axes_, self.curves.items(), strict=True)):
-            draw_folds(panel, of_one, Style.of(k))
-            caption(panel, cut(name, int(panel_width(n) * LETTERS)))
+            draw_folds(panel, of_one, style.Style.of(k))
+            style.caption(panel, cut(name, int(panel_width(n) * LETTERS)))
             panel.set(xlabel="epoch", ylim=(low, high))
-            in_percent(panel.yaxis)
+            style.in_percent(panel.yaxis)
             if ax is not None or k % panel_shape(n)[1] == 0:
                 panel.set_ylabel(label)
         return self
 
 
 @dataclass
-class FoldBoxDisplay(Display):
+class FoldBoxDisplay(style.Display):
     """The accuracy of every fold as a dot, one row per architecture, with mean ± standard deviation.
 
     For five folds or more, a box spans the quartiles, with the median in it and whiskers to the lowest and the highest.
@@ -159,27 +144,27 @@ class FoldBoxDisplay(Display):
         return PAGE, 0.6 + 0.42 * len(self.accuracies)
 
     def _draw(self, ax: Axes) -> None:
-        tidy(ax, grid="x")
-        one_row_each(ax, list(self.accuracies))
+        style.tidy(ax, grid="x")
+        style.one_row_each(ax, list(self.accuracies))
         for row, accuracies in enumerate(self.accuracies.values()):
-            values, style = np.asarray(accuracies, dtype=float), Style.of(row)
+            values, series = np.asarray(accuracies, dtype=float), style.Style.of(row)
             if len(values) >= FEWEST_FOR_A_BOX:
-                draw_box(ax, values, row, style)
+                draw_box(ax, values, row, series)
             else:
-                ax.vlines(values.mean(), row - 0.3, row + 0.3, color=style.colour, linewidth=2.2)
+                ax.vlines(values.mean(), row - 0.3, row + 0.3, color=series.colour, linewidth=2.2)
             # Each fold is a little below the one before, so that equal ones do not hide each other.
             heights = row + 0.2 * np.linspace(-1, 1, len(values)) if len(values) > 1 else [row]
-            ax.plot(values, heights, style.marker, color=style.colour, markersize=4)
+            ax.plot(values, heights, series.marker, color=series.colour, markersize=4)
             ax.text(1.02, row, accuracy_label(values), transform=ax.get_yaxis_transform(), va="center", **LETTERING)
         every = np.concatenate([*self.accuracies.values()])
-        ax.set_xlim(share_limits(every.min(), every.max()))
-        in_percent(ax.xaxis)
+        ax.set_xlim(style.share_limits(every.min(), every.max()))
+        style.in_percent(ax.xaxis)
         ax.xaxis.set_major_locator(MaxNLocator(6))
         ax.set_xlabel("accuracy of a fold")
 
 
 @dataclass
-class AccuracyCostDisplay(Display):
+class AccuracyCostDisplay(style.Display):
     """Mean accuracy ± standard deviation over the folds against the cost of a network, on a logarithmic axis.
 
     Parameters
@@ -234,22 +219,22 @@ class AccuracyCostDisplay(Display):
         return 6.4, 3.8
 
     def _draw(self, ax: Axes) -> None:
-        tidy(ax, grid="both")
+        style.tidy(ax, grid="both")
         names = list(self.costs)
         costs = np.array([self.costs[name] for name in names], dtype=float)
         means = np.array([np.mean(self.accuracies[name]) for name in names])
         spreads = np.array([deviation(self.accuracies[name]) for name in names])
         for k, (cost, mean, spread) in enumerate(zip(costs, means, spreads, strict=True)):
-            style = Style.of(k)
-            ax.errorbar(cost, mean, spread, color=style.colour, marker=style.marker, markersize=6.5, capsize=2.5)
+            series = style.Style.of(k)
+            ax.errorbar(cost, mean, spread, color=series.colour, marker=series.marker, markersize=6.5, capsize=2.5)
         ax.set_xscale("log")
         # Factors leave room for names beside the cheapest and the dearest, also if all cost the same.
         ax.set_xlim(costs.min() / 1.6, costs.max() * 1.6)
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(lambda number, _: short(number))
-        ax.set_ylim(share_limits((means - spreads).min(), (means + spreads).max()))
-        in_percent(ax.yaxis)
+        ax.set_ylim(style.share_limits((means - spreads).min(), (means + spreads).max()))
+        style.in_percent(ax.yaxis)
         ax.set(xlabel=COSTS[self.cost], ylabel="accuracy, mean ± standard deviation")
         name_points(ax, [cut(name, LONGEST_LABEL) for name in names], costs, means, spreads)
 
@@ -257,7 +242,7 @@ class AccuracyCostDisplay(Display):
 def new_panels(n: int) -> tuple[Axes, ...]:
     """Return the panels of a new figure, which share one vertical axis."""
     rows, columns = panel_shape(n)
-    figure = new_figure(0.7 + columns * panel_width(n), 2.6 * rows)
+    figure = style.new_figure(0.7 + columns * panel_width(n), 2.6 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for unused in panels[n:]:
         unused.remove()
@@ -294,29 +279,29 @@ def curve_limits(folds: Sequence[Sequence[float]]) -> tuple[float, float]:
     last, high = min(accuracies[-1] for accuracies in folds), max(map(max, folds))
     late = min(min(accuracies[len(accuracies) // 2 :]) for accuracies in folds)
     low = min(late, last - 2 * max(high - last, 0.005))
-    return share_limits(max(low, min(map(min, folds))), high)
+    return style.share_limits(max(low, min(map(min, folds))), high)
 
 
-def draw_folds(ax: Axes, folds: Sequence[Sequence[float]], style: Style) -> None:
+def draw_folds(ax: Axes, folds: Sequence[Sequence[float]], series: style.Style) -> None:
     """Draw a thin line per fold, and their mean."""
-    marker = style.marker if max(map(len, folds)) <= MOST_MARKED else ""
+    marker = series.marker if max(map(len, folds)) <= MOST_MARKED else ""
     for accuracies in folds:
         single = "." if len(accuracies) == 1 else ""  # which has no line
-        ax.plot(range(1, len(accuracies) + 1), accuracies, color=style.colour, linewidth=0.8, marker=single)
+        ax.plot(range(1, len(accuracies) + 1), accuracies, color=series.colour, linewidth=0.8, marker=single)
     shortest = min(map(len, folds))
     mean = np.mean([accuracies[:shortest] for accuracies in folds], axis=0)
-    (thick,) = ax.plot(range(1, shortest + 1), mean, color=style.colour, linestyle=style.line, marker=marker)
+    (thick,) = ax.plot(range(1, shortest + 1), mean, color=series.colour, linestyle=series.line, marker=marker)
     thick.set(linewidth=2.2, markersize=4.5)
-    tidy(ax, grid="y")
+    style.tidy(ax, grid="y")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
-def draw_box(ax: Axes, values: NDArray[np.float64], row: int, style: Style) -> None:
+def draw_box(ax: Axes, values: NDArray[np.float64], row: int, series: style.Style) -> None:
     """Draw the quartiles as a box, the median as a line in it, and the range as whiskers."""
     low, first, median, third, high = np.percentile(values, (0, 25, 50, 75, 100))
-    ax.hlines([row, row], [low, third], [first, high], color=style.colour, linewidth=1)
-    ax.barh(row, third - first, left=first, height=0.6, facecolor="none", edgecolor=style.colour, linewidth=1.2)
-    ax.vlines(median, row - 0.3, row + 0.3, color=style.colour, linewidth=2.2)
+    ax.hlines([row, row], [low, third], [first, high], color=series.colour, linewidth=1)
+    ax.barh(row, third - first, left=first, height=0.6, facecolor="none", edgecolor=series.colour, linewidth=1.2)
+    ax.vlines(median, row - 0.3, row + 0.3, color=series.colour, linewidth=2.2)
 
 
 def deviation(values: Sequence[float] | NDArray[np.float64]) -> float:
@@ -334,8 +319,8 @@ def name_points(
     ax: Axes, names: Sequence[str], x: NDArray[np.float64], y: NDArray[np.float64], spreads: NDArray[np.float64]
 ) -> None:
     """Write each name beside its point, without overlap with names, points or bars; farther away with a thin line."""
-    figure_of(ax).draw_without_rendering()  # which computes the positions
-    point = figure_of(ax).dpi / 72  # pixels
+    style.figure_of(ax).draw_without_rendering()  # which computes the positions
+    point = style.figure_of(ax).dpi / 72  # pixels
     ends = [ax.transData.transform(np.column_stack([x, y + sign * spreads])) for sign in (-1, 1)]
     taken = [Bbox([low - 5 * point, high + 5 * point]) for low, high in zip(*ends, strict=True)]
     for name, *place in zip(names, x, y, strict=True):

@@ -13,31 +13,12 @@ from numpy.typing import ArrayLike
 
 from cnnclf._utils.text import percent
 from cnnclf.evaluation._records import Mistake
-from cnnclf.plots._style import (
-    BLUE,
-    INK,
-    LETTERING,
-    ORANGE,
-    PAGE,
-    Display,
-    Drawn,
-    Picture,
-    caption,
-    cell_size,
-    draw_grid,
-    figure_of,
-    grid_shape,
-    in_percent,
-    legend_above,
-    new_figure,
-    one_row_each,
-    share_limits,
-    tidy,
-)
+from cnnclf.plots import _style as style
+from cnnclf.plots._style import BLUE, INK, LETTERING, ORANGE, PAGE
 
 
 @dataclass
-class ClassDistributionDisplay(Display):
+class ClassDistributionDisplay(style.Display):
     """The number of images of each class and split, as one stacked bar per class.
 
     Parameters
@@ -83,16 +64,16 @@ class ClassDistributionDisplay(Display):
             look: dict[str, Any] = {"facecolor": to_rgba(colour, alpha), "edgecolor": colour, "linewidth": 0.8}
             ax.barh(range(n), counts, left=left, height=0.64, label=f"{split} {sum(counts):,}", **look)
             left += counts
-        tidy(ax, grid="x")
-        one_row_each(ax, self.classes)
+        style.tidy(ax, grid="x")
+        style.one_row_each(ax, self.classes)
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_xlabel("images")
-        legend_above(ax)
+        style.legend_above(ax)
 
 
 @dataclass
-class ImageGridDisplay(Display):
+class ImageGridDisplay(style.Display):
     """Pictures side by side, each with a caption.
 
     Parameters
@@ -118,18 +99,18 @@ class ImageGridDisplay(Display):
     (2, 2)
     """
 
-    images: Picture
+    images: style.Picture
     captions: Sequence[str]
     n_columns: int = 10
 
     @classmethod
-    def from_labels(cls, images: Picture, y: ArrayLike, *, ax: Axes | None = None) -> "ImageGridDisplay":
+    def from_labels(cls, images: style.Picture, y: ArrayLike, *, ax: Axes | None = None) -> "ImageGridDisplay":
         """Draw pictures with their labels."""
         return cls(images, [str(label) for label in np.asarray(y).tolist()]).plot(ax)
 
     @classmethod
     def from_mistakes(
-        cls, images: Picture, mistakes: Sequence[Mistake], *, ax: Axes | None = None
+        cls, images: style.Picture, mistakes: Sequence[Mistake], *, ax: Axes | None = None
     ) -> "ImageGridDisplay":
         """Draw the picture of each mistake with its true class → predicted class and, if known, the confidence.
 
@@ -155,17 +136,17 @@ class ImageGridDisplay(Display):
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the grid."""
-        return grid_shape(len(self.images), self.n_columns)
+        return style.grid_shape(len(self.images), self.n_columns)
 
     def _inches(self) -> tuple[float, float]:
-        return PAGE, max(self.shape[0], 1) * cell_size(self.images, self.captions, self.n_columns)[1]
+        return PAGE, max(self.shape[0], 1) * style.cell_size(self.images, self.captions, self.n_columns)[1]
 
     def _draw(self, ax: Axes) -> None:
-        draw_grid(ax, self.images, self.captions, self.n_columns)
+        style.draw_grid(ax, self.images, self.captions, self.n_columns)
 
 
 @dataclass
-class TrainingCurvesDisplay(Drawn):
+class TrainingCurvesDisplay(style.Drawn):
     """Loss and accuracy against the epoch, for training and validation images.
 
     A dotted line marks the epoch of the lowest validation loss, unless it is the last one.
@@ -213,12 +194,12 @@ class TrainingCurvesDisplay(Drawn):
         TrainingCurvesDisplay
             This display.
         """
-        loss, accuracy = new_figure(8.4, 3.2).subplots(1, 2) if ax is None else ax
-        self.figure_, self.axes_ = figure_of(loss), (loss, accuracy)
+        loss, accuracy = style.new_figure(8.4, 3.2).subplots(1, 2) if ax is None else ax
+        self.figure_, self.axes_ = style.figure_of(loss), (loss, accuracy)
         for axes, quantity in zip(self.axes_, ("loss", "accuracy"), strict=True):
             draw_curves(axes, self.history, quantity)
             mark_lowest(axes, self.history)
-        in_percent(accuracy.yaxis)
+        style.in_percent(accuracy.yaxis)
         return self
 
 
@@ -226,20 +207,20 @@ def draw_curves(ax: Axes, history: Sequence[Mapping[str, Any]], quantity: str) -
     """Draw one quantity of the history: training dashed, validation solid, each with its name at its end."""
     marker = "o" if len(history) <= 30 else ""
     ends = []
-    for key, name, colour, style in (("train", "training", BLUE, (0, (4, 2))), ("valid", "validation", ORANGE, "-")):
+    for key, name, colour, line in (("train", "training", BLUE, (0, (4, 2))), ("valid", "validation", ORANGE, "-")):
         points = [(epoch["epoch"], epoch[f"{key}_{quantity}"]) for epoch in history if f"{key}_{quantity}" in epoch]
         if points:
             epochs, values = zip(*points, strict=True)
-            ax.plot(epochs, values, color=colour, linestyle=style, linewidth=1.6, marker=marker, markersize=3.5)
+            ax.plot(epochs, values, color=colour, linestyle=line, linewidth=1.6, marker=marker, markersize=3.5)
             ends.append((values[-1], epochs[-1], name))
-    tidy(ax, grid="y")
+    style.tidy(ax, grid="y")
     ax.set_xlabel("epoch")
     ax.set_ylabel(quantity)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.margins(y=0.12)
     if quantity == "accuracy":
         shares = np.concatenate([line.get_ydata() for line in ax.lines])
-        ax.set_ylim(share_limits(np.nanmin(shares), np.nanmax(shares)))
+        ax.set_ylim(style.share_limits(np.nanmin(shares), np.nanmax(shares)))
     # The name of the higher line is above its end and that of the lower one below, so that they never overlap.
     for (value, epoch, name), offset in zip(sorted(ends, reverse=True), (7, -7), strict=False):
         ax.annotate(name, (epoch, value), xytext=(5, offset), textcoords="offset points", va="center", **LETTERING)
@@ -252,4 +233,4 @@ def mark_lowest(ax: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     if best in (None, history[-1]["epoch"]):
         return
     ax.axvline(best, color=INK, linestyle=(0, (1, 2)), linewidth=1)
-    caption(ax, f"dotted: lowest validation loss, epoch {best}")
+    style.caption(ax, f"dotted: lowest validation loss, epoch {best}")

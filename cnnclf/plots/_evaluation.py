@@ -18,21 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from cnnclf._utils.text import cut, percent, quote, short
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._records import ReliabilityBin, Scores, wilson_interval
-from cnnclf.plots._style import (
-    BLUE,
-    INK,
-    LETTERS,
-    LONGEST_LABEL,
-    ORANGE,
-    RED,
-    SMALL,
-    Display,
-    caption,
-    in_percent,
-    legend_above,
-    one_row_each,
-    tidy,
-)
+from cnnclf.plots import _style as style
+from cnnclf.plots._style import BLUE, INK, LETTERS, LONGEST_LABEL, ORANGE, RED, SMALL
 
 MOST_NUMBERED = 30  # classes of a confusion matrix with a number in each cell
 MOST_SCORED = 30  # classes with a row of scores
@@ -69,7 +56,7 @@ def with_options(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @dataclass
-class ConfusionMatrixDisplay(Display):
+class ConfusionMatrixDisplay(style.Display):
     """How many images of each true class (row) were predicted as each class (column).
 
     Correct predictions are pale blue whatever their number; mistakes are orange, stronger with the logarithm of their
@@ -198,7 +185,7 @@ class ConfusionMatrixDisplay(Display):
             number = self.confusion_matrix[row, column] if self.normalize is None else shares[row, column]
             text = in_cell(number) if self.values_format is None else format(number, self.values_format)
             ax.text(column, row, text, fontweight="bold" if row != column else "normal", **look)
-        tidy(ax)
+        style.tidy(ax)
         ax.spines[:].set_visible(False)
         ax.set_xticks(range(n), names, rotation=90 if long else 0, parse_math=False)
         ax.set_yticks(range(n), names, parse_math=False)
@@ -209,11 +196,11 @@ class ConfusionMatrixDisplay(Display):
         ax.grid(which="minor", color=INK, alpha=0.25, linewidth=0.5)
         ax.tick_params(which="minor", length=0)
         if self.normalize is not None:
-            caption(ax, NORMALISED[self.normalize][0])
+            style.caption(ax, NORMALISED[self.normalize][0])
 
 
 @dataclass
-class PerClassDisplay(Display):
+class PerClassDisplay(style.Display):
     """Precision, recall and F1 of each class as three marks in a row, with F1 as a number beside them.
 
     The axis starts where differences between good scores are visible; its label states the start. Of more than 30
@@ -269,8 +256,8 @@ class PerClassDisplay(Display):
         rows = [row for row, k in enumerate(order) if self.scores[k].support > 0]
         drawn = [self.scores[order[row]] for row in rows]
         table = np.array([(scores.precision, scores.recall, scores.f1) for scores in drawn])
-        tidy(ax, grid="x")
-        one_row_each(ax, [self.classes[k] for k in order])
+        style.tidy(ax, grid="x")
+        style.one_row_each(ax, [self.classes[k] for k in order])
         ax.hlines(rows, table.min(axis=1), table.max(axis=1), color=INK, linewidth=0.8)
         # A little above and below the row, so that equal scores do not hide each other.
         for values, name, marker, colour, up in zip(
@@ -283,14 +270,14 @@ class PerClassDisplay(Display):
         start = max(start for start in STARTS if start <= table.min())
         ax.set_xlim(start - 0.02 * (1 - start), 1 + 0.02 * (1 - start))
         ax.xaxis.set_major_locator(MaxNLocator(5))
-        in_percent(ax.xaxis)
+        style.in_percent(ax.xaxis)
         chosen = f"; {MOST_SCORED} classes of {n}, lowest F1 first" if n > MOST_SCORED else ""
         ax.set_xlabel(f"score, axis from {100 * start:g} %{chosen}")
-        legend_above(ax)
+        style.legend_above(ax)
 
 
 @dataclass
-class ReliabilityDisplay(Display):
+class ReliabilityDisplay(style.Display):
     """Accuracy against confidence, in bins; on the diagonal the classifier is calibrated.
 
     The accuracy of each bin has its Wilson 95 % interval; a strip below shows the number of images in each bin (Guo et
@@ -356,15 +343,15 @@ class ReliabilityDisplay(Display):
         ax.plot([0, 1], [0, 1], color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
         ax.vlines(confidence, *zip(*intervals, strict=True), color=BLUE, linewidth=1.2, clip_on=False)
         ax.plot(confidence, accuracy, "o-", color=BLUE, markersize=5, linewidth=1.6, clip_on=False)
-        tidy(ax, grid="both")
+        style.tidy(ax, grid="both")
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", ylabel="share that is right")
         # Along the diagonal, where a classifier of several classes has hardly any images.
         for x, y, text in ((0.17, 0.23, "not sure enough"), (0.23, 0.17, "too sure")):
             ax.text(x, y, text, ha="center", va="center", rotation=45, fontsize=SMALL, color=INK)
-        in_percent(ax.yaxis)
+        style.in_percent(ax.yaxis)
         ax.tick_params(axis="x", labelbottom=False)
         if self.calibration_error is not None:
-            caption(ax, f"expected calibration error {percent(self.calibration_error)}")
+            style.caption(ax, f"expected calibration error {percent(self.calibration_error)}")
         draw_sizes(ax.inset_axes((0, -0.27, 1, 0.2)), self.bins)
 
 
@@ -374,10 +361,10 @@ def draw_sizes(ax: Axes, bins: Sequence[ReliabilityBin]) -> None:
     ax.bar(edges, sizes, widths, align="edge", facecolor=to_rgba(INK, 0.55), edgecolor=INK, linewidth=0.7)
     for edge, size, width in zip(edges, sizes, widths, strict=True):
         ax.text(edge + width / 2, size, short(size), ha="center", va="bottom", fontsize=SMALL - 1, color=INK)
-    tidy(ax)
+    style.tidy(ax)
     ax.set(xlim=(0, 1), ylim=(0, 1.35 * max(sizes)), yticks=[], xlabel="confidence", ylabel="images")
     ax.spines["left"].set_visible(False)
-    in_percent(ax.xaxis)
+    style.in_percent(ax.xaxis)
 
 
 def sums_for(matrix: NDArray[np.integer[Any]], normalize: Normalize | None) -> NDArray[np.int64]:

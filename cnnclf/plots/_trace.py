@@ -12,23 +12,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cnnclf._utils.text import cut, of_all, percent, quote, share_of
-from cnnclf.plots._style import (
-    BLUE,
-    INK,
-    LETTERING,
-    LETTERS,
-    LONGEST_LABEL,
-    PAGE,
-    SMALL,
-    Display,
-    as_maps,
-    caption,
-    draw_grid,
-    grid_shape,
-    one_row_each,
-    signed_colours,
-    tidy,
-)
+from cnnclf.plots import _style as style
+from cnnclf.plots._style import BLUE, INK, LETTERING, LETTERS, LONGEST_LABEL, PAGE, SMALL
 
 if TYPE_CHECKING:
     from cnnclf.inspection._trace import Trace
@@ -38,7 +23,7 @@ LABELS, GAP = 1.4, 0.06  # inches: width of the names in a trace, and between tw
 
 
 @dataclass
-class FeatureMapsDisplay(Display):
+class FeatureMapsDisplay(style.Display):
     """The feature maps of one layer: positive numbers orange, negative ones blue, zero transparent.
 
     All maps share one scale. Features without height and width are drawn as rows of at most 64.
@@ -73,23 +58,23 @@ class FeatureMapsDisplay(Display):
         return cls(trace[layer].output, layer).plot(ax)
 
     def _inches(self) -> tuple[float, float]:
-        n, height, width = as_maps(self.values).shape
-        rows, columns = grid_shape(n, most_columns(n))
+        n, height, width = style.as_maps(self.values).shape
+        rows, columns = style.grid_shape(n, most_columns(n))
         # Few maps need not fill the page, unless they are long.
         inches = PAGE if width > 4 * height else PAGE * min(1.0, max(columns, 4) / 8)
         return inches, 0.4 + rows * (0.2 + inches / columns * height / width)
 
     def _draw(self, ax: Axes) -> None:
-        maps = as_maps(self.values)
+        maps = style.as_maps(self.values)
         numbers = [""] if len(maps) == 1 else [str(k) for k in range(len(maps))]
-        draw_grid(ax, signed_colours(maps), numbers, most_columns(len(maps)))
+        style.draw_grid(ax, style.signed_colours(maps), numbers, most_columns(len(maps)))
         for image in ax.images:
             frame(ax, image.get_extent())
-        caption(ax, f"{self.name}: {in_words(maps)}")
+        style.caption(ax, f"{self.name}: {in_words(maps)}")
 
 
 @dataclass
-class KernelsDisplay(Display):
+class KernelsDisplay(style.Display):
     """The kernels of a convolution: one column per output channel, one row per input channel.
 
     Positive weights are orange, negative ones blue, zero is transparent. Of more than 16 channels, 16 are drawn, evenly
@@ -142,13 +127,13 @@ class KernelsDisplay(Display):
     def _draw(self, ax: Axes) -> None:
         n_outputs, n_inputs, height, width = self.weight.shape
         outputs, inputs = spread(n_outputs, 16), spread(n_inputs, 16)
-        colours = signed_colours(self.weight)
+        colours = style.signed_colours(self.weight)
         for x, output in enumerate(outputs):
             for y, channel in enumerate(inputs):
                 extent = (x - 0.43, x + 0.43, (y + 0.43) * height / width, (y - 0.43) * height / width)
                 ax.imshow(colours[output, channel], extent=extent, interpolation="none")
                 frame(ax, extent)
-        tidy(ax)
+        style.tidy(ax)
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
         ax.set(xlim=(-0.5, len(outputs) - 0.5), ylim=((len(inputs) - 0.5) * height / width, -0.5 * height / width))
@@ -157,11 +142,11 @@ class KernelsDisplay(Display):
         ax.set_yticks([y * height / width for y in range(len(inputs))], [str(k) for k in inputs])
         ax.set_xlabel("output channel" + of_all(len(outputs), n_outputs))
         ax.set_ylabel("input channel" + of_all(len(inputs), n_inputs))
-        caption(ax, f"{self.name}: {in_words(self.weight)}")
+        style.caption(ax, f"{self.name}: {in_words(self.weight)}")
 
 
 @dataclass
-class ClassScoresDisplay(Display):
+class ClassScoresDisplay(style.Display):
     """The probability of each class as a bar; the prediction is bold and blue.
 
     Parameters
@@ -207,8 +192,8 @@ class ClassScoresDisplay(Display):
             weight = "bold" if k == best else "normal"
             text = percent(share_of(values.tolist(), int(k)))
             ax.text(values[k] + 0.01, y, text, va="center", fontsize=SMALL, color=INK, fontweight=weight)
-        tidy(ax)
-        one_row_each(ax, [self.classes[k] for k in order])
+        style.tidy(ax)
+        style.one_row_each(ax, [self.classes[k] for k in order])
         ax.get_yticklabels()[int(np.flatnonzero(order == best)[0])].set_fontweight("bold")
         ax.spines["bottom"].set_visible(False)
         ax.set_xticks([])
@@ -217,7 +202,7 @@ class ClassScoresDisplay(Display):
 
 
 @dataclass
-class TraceDisplay(Display):
+class TraceDisplay(style.Display):
     r"""One image on its way through a network: pixels, the maps of each layer, class scores.
 
     One row per layer, in the order in which the image passes them; layers that change nothing are left out. If a layer
@@ -258,7 +243,10 @@ class TraceDisplay(Display):
     def _rows(self) -> list["Row"]:
         layers = [step for step in self.trace.steps if step.kind != "dropout"][:-1]
         image = Row.of("image", self.trace.image, as_pictures(self.trace.image))
-        return [image, *(Row.of(step.name, step.output, signed_colours(as_maps(step.output))) for step in layers)]
+        return [
+            image,
+            *(Row.of(step.name, step.output, style.signed_colours(style.as_maps(step.output))) for step in layers),
+        ]
 
     @cached_property
     def _tops(self) -> list[float]:
@@ -292,7 +280,7 @@ def as_pictures(image: NDArray[Any]) -> NDArray[np.float64]:
     low, high = 0.0 if image.dtype == np.uint8 else float(image.min()), float(image.max())
     scaled = (image - low) / max(high - low, 1e-30)
     in_colour = len(image) == 3 and min(image.shape[1:]) > 1
-    maps = scaled.transpose(1, 2, 0)[np.newaxis] if in_colour else as_maps(scaled)[..., np.newaxis]
+    maps = scaled.transpose(1, 2, 0)[np.newaxis] if in_colour else style.as_maps(scaled)[..., np.newaxis]
     pictures = np.ones((*maps.shape[:3], 4))
     pictures[..., :3] = np.nan_to_num(maps)
     pictures[..., 3] = ~np.isnan(maps[..., 0])

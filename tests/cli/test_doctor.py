@@ -77,10 +77,10 @@ def test_gpus_by_name(monkeypatch):
 def test_threads(monkeypatch):
     machine = f"cores, torch's own number is {torch.get_num_threads()}"
     value = examined()[1]["training"]["threads"]["value"]
-    assert value.startswith("1 a fit, CNNCLF_NUM_THREADS is not set; ")
+    assert value.startswith("1 per fit, CNNCLF_NUM_THREADS is not set; ")
     assert value.endswith(machine)
     monkeypatch.setenv("CNNCLF_NUM_THREADS", "4")
-    assert examined()[1]["training"]["threads"]["value"].startswith("4 a fit, as CNNCLF_NUM_THREADS says; ")
+    assert examined()[1]["training"]["threads"]["value"].startswith("4 per fit, as set by CNNCLF_NUM_THREADS; ")
 
 
 @pytest.mark.parametrize("asked", ["0", "-1", "two", ""])

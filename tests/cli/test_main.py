@@ -278,7 +278,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
     [
         (
             ("--dataset", "nmist"),
-            "or a folder with one sub-folder of images per class; 'nmist' is none of these\n",
+            "or a folder with one sub-folder of images per class; got 'nmist'.\n",
         ),
         (("--architecture", "lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
@@ -286,8 +286,11 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
         (("--seed", "-1"), "Invalid value for '--seed'"),
         (("--colour", "red"), "No such option: --colour"),
         (("--profile", "slow"), "Invalid value for '--profile'"),
-        (("--architectures", "tiny,lenet5"), "error: --architectures and --folds go with --profile full\n"),
-        (("--folds", "2"), "error: --architectures and --folds go with --profile full\n"),
+        (
+            ("--architectures", "tiny,lenet5"),
+            "error: Expected --profile full with --architectures and --folds; got quick. Add it.\n",
+        ),
+        (("--folds", "2"), "error: Expected --profile full with --architectures and --folds; got quick. Add it.\n"),
         (
             ("--recipe", "tinny"),
             f"error: Expected recipe to be one of {', '.join(RECIPES)}; got 'tinny'. Did you mean 'tiny'?\n",
@@ -296,8 +299,8 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
             (
                 ("--recipe", "tiny", *beside),
                 (
-                    "error: --recipe names one network and how it is trained; leave out --architecture, "
-                    "--architectures and --profile full, or --recipe\n"
+                    "error: Expected --recipe without --architecture, --architectures and --profile full, as it sets "
+                    "the network; got both. Leave out one.\n"
                 ),
             )
             for beside in (("--architecture", "tiny"), ("--architectures", "tiny,lenet5"), ("--profile", "full"))
@@ -309,24 +312,27 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
             (
                 ("--profile", "full", "--architectures", names),
                 (
-                    "error: --architectures needs two or more different names, such as compact,lenet5,keras_mnist; "
-                    f"got {names!r}\n"
+                    "error: Expected --architectures to be two or more different names, such as "
+                    f"compact,lenet5,keras_mnist; got {names!r}.\n"
                 ),
             )
             for names in ("tiny", "tiny, tiny", ",")
         ),
         (("--jobs", "many"), "Invalid value for '--jobs'"),
-        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one per core; got 0\n"),
+        (("--jobs", "0"), "error: Expected --jobs to be 1 or more, or -1 for one per core; got 0.\n"),
         *(
             (
                 ("--from-predictions", "said.csv", *how),
-                "error: --from-predictions trains nothing; leave out the options of training\n",
+                (
+                    "error: Expected --from-predictions without options of training; got both. Leave out --profile "
+                    "full, --architecture, --recipe and --epochs.\n"
+                ),
             )
             for how in (("--profile", "full"), ("--architecture", "tiny"), ("--recipe", "tiny"), ("--epochs", "2"))
         ),
         (
             ("--from-predictions", "said.csv", "--dataset", "nmist"),
-            "or a folder with one sub-folder of images per class; 'nmist' is none of these\n",
+            "or a folder with one sub-folder of images per class; got 'nmist'.\n",
         ),
     ],
 )
@@ -340,13 +346,13 @@ def test_bad_usage_is_found_before_training(arguments, sentence, untrained, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--dataset", "nmist"), "or a folder with one sub-folder of images per class; 'nmist' is none of these\n"),
-        (("--architectures", "tiny"), "error: --architectures needs two or more different names, such as"),
+        (("--dataset", "nmist"), "or a folder with one sub-folder of images per class; got 'nmist'.\n"),
+        (("--architectures", "tiny"), "error: Expected --architectures to be two or more different names, such as"),
         (("--architectures", "tiny,lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
         (("--folds", "1"), "Invalid value for '--folds'"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
         (("--seed", "-1"), "Invalid value for '--seed'"),
-        (("--jobs", "0"), "error: --jobs must be 1 or more, or -1 for one per core; got 0\n"),
+        (("--jobs", "0"), "error: Expected --jobs to be 1 or more, or -1 for one per core; got 0.\n"),
         (("--profile", "full"), "No such option: --profile"),
     ],
 )
@@ -364,7 +370,9 @@ def test_a_folder_that_cannot_be_written_to_is_found_before_training(out, untrai
     assert (result.exit_code, result.stdout) == (2, "")
     reason = "File exists" if out == "file" else "Not a directory"
     assert (
-        result.stderr == f"error: --out must be a folder that can be written to; {tmp_path / out} is not ({reason})\n"
+        result.stderr
+        == f"error: Expected --out to be a folder that can be written to; got {tmp_path / out} ({reason}). "
+        "Pass another one.\n"
     )
 
 
@@ -376,7 +384,10 @@ def test_a_folder_without_permission_is_bad_usage(untrained, tmp_path, monkeypat
     result = cnnclf("report", "--dataset", "digits", "--out", tmp_path)
     assert (result.exit_code, result.stderr) == (
         2,
-        f"error: --out must be a folder that can be written to; {tmp_path} is not (Permission denied)\n",
+        (
+            f"error: Expected --out to be a folder that can be written to; got {tmp_path} (Permission denied). "
+            "Pass another one.\n"
+        ),
     )
 
 
@@ -407,7 +418,7 @@ def test_control_c_while_training_ends_with_one_sentence_and_no_report(tmp_path,
     monkeypatch.setattr("torch.optim.AdamW.step", interrupt)
     result = cnnclf(*DIGITS, "--out", tmp_path)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr.endswith("1 epoch\nerror: interrupted; nothing was judged\n")
+    assert result.stderr.endswith("1 epoch\nerror: interrupted; nothing was evaluated\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -417,7 +428,7 @@ def test_control_c_elsewhere(tmp_path, monkeypatch):
 
     monkeypatch.setattr(splits, "load_digits", interrupt)
     result = cnnclf(*DIGITS, "--out", tmp_path)
-    assert (result.exit_code, result.stderr) == (130, "error: interrupted; nothing was judged\n")
+    assert (result.exit_code, result.stderr) == (130, "error: interrupted; nothing was evaluated\n")
 
 
 @pytest.mark.slow
@@ -437,8 +448,8 @@ def test_control_c_in_a_comparison_keeps_what_is_finished_and_the_same_command_g
     assert (run.returncode, stdout) == (130, "")
     *fits, last = stderr.splitlines()
     assert last == (
-        f"error: interrupted; nothing was judged; finished fits are kept in {tmp_path / 'folds'}, "
-        "the same command goes on from there"
+        f"error: interrupted; nothing was evaluated; finished fits are saved in {tmp_path / 'folds'}, "
+        "and the same command continues from there"
     )
     assert all(re.fullmatch(r"\w+, fold \d of 2: .* CPU s", fit) for fit in fits)
     assert [path.name for path in tmp_path.iterdir()] == ["folds"]
@@ -686,5 +697,8 @@ def test_control_c_in_compare_ends_with_one_sentence(tmp_path, monkeypatch):
     result = cnnclf("compare", *FOLDS, "--jobs", 1, "--out", tmp_path)
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr.splitlines()[1:] == [
-        f"error: interrupted; finished fits are kept in {tmp_path / 'folds'}, the same command goes on from there"
+        (
+            f"error: interrupted; finished fits are saved in {tmp_path / 'folds'}, and the same command continues "
+            "from there"
+        )
     ]

@@ -214,8 +214,8 @@ def test_images_that_the_network_learnt_from_are_said(trained, tmp_path):
         result = cnnclf("evaluate", trained / model, "--dataset", tmp_path / "data")
         assert result.exit_code == 0
         assert result.stderr == (
-            f"warning: the network learnt from {n_seen} of these 50 images, so it looks better here than it is; "
-            "judge it on images that it has not seen.\n"
+            f"warning: the network was trained on {n_seen} of these 50 images, which makes the accuracy too high. "
+            "Evaluate it on images that it has not seen.\n"
         )
 
 
@@ -230,7 +230,7 @@ def test_a_report_and_then_evaluate_on_the_same_folder(tmp_path):
     assert cnnclf("report", *options).exit_code == 0
     # A fifth of 100 is held out for the test, a tenth of the other 80 for validation: 72 are learnt from.
     result = cnnclf("evaluate", tmp_path / "r" / "model.cnn", "--dataset", tmp_path / "small")
-    assert "the network learnt from 72 of these 100 images" in result.stderr
+    assert "the network was trained on 72 of these 100 images" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["trace", "--digit", "5"]], ids=" ".join)
@@ -245,8 +245,8 @@ def test_a_network_of_other_images_is_not_judged_on_digits_unless_asked(command,
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == (
-        "error: give --dataset: this network learnt from no images of MNIST's training set or of scikit-learn's "
-        "digits, so there is nothing it is sure to be judged on\n"
+        "error: Expected --dataset, as this network was trained neither on MNIST nor on scikit-learn's digits; got "
+        "none. Pass images to evaluate it on.\n"
     )
 
 
@@ -383,7 +383,7 @@ def test_trace_writes_what_the_name_asks_for(trained, tmp_path, suffix, start):
     trace = CNNClassifier.load(trained / "model.cnn").trace(X_test[first])
     assert result.stdout == (
         f"{out}\ntest image {first} of scikit-learn’s bundled digits, a 5: "
-        f"the network says {trace.label} with probability {percent(float(trace.probabilities.max()))}\n"
+        f"predicted {trace.label} with probability {percent(float(trace.probabilities.max()))}\n"
     )
 
 
@@ -399,44 +399,47 @@ def test_trace_of_a_picture(trained, drawings, tmp_path):
     (said,) = json.loads(cnnclf("predict", trained / "model.cnn", picture, "--json").stdout)
     result = cnnclf("trace", trained / "model.cnn", "--image", picture, "--out", tmp_path / "one.txt")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[1].startswith(f"{picture}: the network says {said['label']} with probability ")
+    assert result.stdout.splitlines()[1].startswith(f"{picture}: predicted {said['label']} with probability ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("export", "CNN", "--out", "x.onnx", "--int8"), "--int8 and --calibration go together; give both or neither"),
+        (
+            ("export", "CNN", "--out", "x.onnx", "--int8"),
+            "Expected --int8 and --calibration together; got one of them. Pass both or neither.",
+        ),
         (
             ("export", "CNN", "--out", "x.onnx", "--calibration", "digits"),
-            "--int8 and --calibration go together; give both or neither",
+            "Expected --int8 and --calibration together; got one of them. Pass both or neither.",
         ),
         (
             ("export", "CNN", "--out", "x.onnx", "--int8", "--calibration", "nmist"),
             (
-                "--calibration must be mnist, digits or a folder with one sub-folder of images per class; "
-                "'nmist' is none of these"
+                "Expected --calibration to be mnist, digits or a folder with one sub-folder of images per class; "
+                "got 'nmist'."
             ),
         ),
         (
             ("evaluate", "CNN", "--dataset", "auto"),
-            (
-                "--dataset must be mnist, digits or a folder with one sub-folder of images per class; "
-                "'auto' is none of these"
-            ),
+            ("Expected --dataset to be mnist, digits or a folder with one sub-folder of images per class; got 'auto'."),
         ),
-        (("trace", "CNN"), "give either --digit or --image"),
-        (("trace", "CNN", "--digit", "5", "--image", "x.png"), "give either --digit or --image"),
+        (("trace", "CNN"), "Expected either --digit or --image; got neither."),
+        (
+            ("trace", "CNN", "--digit", "5", "--image", "x.png"),
+            "Expected either --digit or --image; got both.",
+        ),
         (
             ("trace", "CNN", "--digit", "5", "--out", "x.pdf"),
-            "--out must end in .html, .md, .tex, .txt, .xlsx; got 'x.pdf'",
+            "Expected --out to end in .html, .md, .tex, .txt, .xlsx; got 'x.pdf'.",
         ),
         (
             ("trace", "CNN", "--digit", "5", "--index", "99"),
-            "--digit 5 --index 99: scikit-learn’s bundled digits has 37 such test images",
+            "Expected --index below 37, the test images of class 5 in scikit-learn’s bundled digits; got 99.",
         ),
         (
             ("trace", "CNN", "--digit", "ten"),
-            "--digit ten --index 0: scikit-learn’s bundled digits has 0 such test images",
+            "Expected --index below 0, the test images of class ten in scikit-learn’s bundled digits; got 0.",
         ),
     ],
 )
