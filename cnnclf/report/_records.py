@@ -376,11 +376,11 @@ class Report(Summarised):
             "training": ("The training", self.model),
             "settings": ("The settings", self.model),
             "test": ("The test", self.evaluation),
-            "confusion": ("What is taken for what", self.evaluation),
+            "confusion": ("The confusion matrix", self.evaluation),
             "walkthrough": (self.example.title if self.example else "", self.trace),
-            "mistakes": ("The mistakes it was surest of", self.mistake_pictures),
+            "mistakes": ("The most confident mistakes", self.mistake_pictures),
             "limits": ("The limits of this model", self.robustness),
-            "again": ("Appendix: how to do it again", self.reproduction),
+            "again": ("Appendix: how to reproduce it", self.reproduction),
         }
         return {name: heading for name, (heading, record) in headings.items() if record is not None}
 

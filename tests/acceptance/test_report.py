@@ -148,7 +148,7 @@ def test_a_pressed_number_shows_its_images_and_no_others(report: Path, browser: 
         pressed = browser.find_elements(By.CSS_SELECTOR, "#matrix button[aria-pressed='true']")
         assert pressed == [button]
         heading = browser.find_element(By.CSS_SELECTOR, "#behind h3").text
-        what = f"{row}, called so" if row == column else f"{row} → {column}"
+        what = f"{row}, predicted correctly" if row == column else f"{row} → {column}"
         assert heading.startswith(f"{what}: {matrix[row][column]}")
         assert heading.endswith(f", {len(shown)} of them") == (len(shown) < matrix[row][column])
 
@@ -184,7 +184,9 @@ def test_the_matrix_turns_into_shares_and_back(report: Path, browser: webdriver.
         assert toggle.get_attribute("aria-pressed") == "true"
         # The heading of the images still tells how many.
         cell(browser, 0, 0).find_element(By.TAG_NAME, "button").click()
-        assert browser.find_element(By.CSS_SELECTOR, "#behind h3").text.startswith(f"0, called so: {matrix[0][0]}")
+        assert browser.find_element(By.CSS_SELECTOR, "#behind h3").text.startswith(
+            f"0, predicted correctly: {matrix[0][0]}"
+        )
         toggle.click()
 
 

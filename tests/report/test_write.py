@@ -331,11 +331,11 @@ SECTIONS = [
     ("training", "The training"),
     ("settings", "The settings"),
     ("test", "The test"),
-    ("confusion", "What is taken for what"),
+    ("confusion", "The confusion matrix"),
     ("walkthrough", "How the network reads one image"),
-    ("mistakes", "The mistakes it was surest of"),
+    ("mistakes", "The most confident mistakes"),
     ("limits", "The limits of this model"),
-    ("again", "Appendix: how to do it again"),
+    ("again", "Appendix: how to reproduce it"),
 ]
 
 
@@ -363,13 +363,14 @@ def test_headline(report, page):
     assert "overfitting? no it has not learnt enough: why" in head
     assert "Two networks were compared by cross-validation. The one trained is called compact" in head
     assert (
-        f"It saw 40 images, twice each. Then it was shown 20 new ones and named {n_correct} of them correctly." in head
+        f"It saw 40 images, twice each. Then it was shown 20 new ones and classified {n_correct} of them correctly."
+        in head
     )
 
 
 def test_what_it_took(page, report):
     assert words(page.text_of["run"]).startswith(
-        "What it took Made 2001-02-03 04:05 UTC on 2 looms. The training took 1 min 23 s, 42 s an epoch."
+        "What it took Made 2001-02-03 04:05 UTC on 2 looms. The training took 1 min 23 s, 42 s per epoch."
     )
     assert page.rows("costs")[1:] == ["tiny 2.5 7", "compact 3.5 5"]
     table = markdown_tables(to_markdown(report))[-1]
@@ -382,7 +383,9 @@ def test_the_three_parts_with_their_origins(page):
         "validation 10 14.3 % validation origin",
         "test 20 28.6 % test origin",
     ]
-    assert "the test images took part in no choice and were judged once, by the finished network." in words(page.text)
+    assert "the test images influenced no choice and were evaluated once, with the finished network." in words(
+        page.text
+    )
 
 
 def test_standardisation_and_one_hot_are_told_with_the_numbers_of_this_network(page, report):
@@ -406,16 +409,16 @@ def test_the_comparison_is_that_of_the_record(page, html, report):
         ["compact", "91.00 ± 1.41 %", "90.00 %, 92.00 %", "1,314", "1,152", ""],
     ]
     assert words(page.text_of["choice"]) == (
-        "The highest mean has compact. So this is the network that was trained on all training images and judged on "
-        "the test images; all that follows is about it."
+        "compact has the highest mean accuracy. It was trained on all training images and evaluated on the test "
+        "images; the following sections are about it."
     )
 
 
 def test_a_network_that_was_asked_for_is_not_called_the_best(report):
     asked = replace(report, model=replace(report.model, architecture="tiny"))
-    sentence = "The network that was trained on all training images is tiny, because that was asked for;"
+    sentence = "As requested, tiny was trained on all training images;"
     assert sentence in words(Page(render(asked)).text_of["choice"])
-    assert "Trained on all training images was tiny, because that was asked for." in to_markdown(asked)
+    assert "As requested, tiny was trained on all training images." in to_markdown(asked)
 
 
 def test_every_network_that_was_compared_has_its_layers(html, report):
@@ -499,9 +502,9 @@ def test_every_epoch_with_its_numbers(page):
         (
             {"train_accuracy": 1.0, "train_loss": 0.47, "valid_loss": 0.58},
             "yes",
-            "Yes: it has begun to learn by heart.",
+            "Yes: it has begun to memorise its training images.",
         ),
-        ({"valid_loss": None}, "–", "That cannot be said."),
+        ({"valid_loss": None}, "–", "Unknown."),
     ],
     ids=["underfitting", "healthy", "overfitting", "unknown"],
 )
@@ -516,7 +519,9 @@ def test_the_verdict_with_its_reason_and_its_rule(change, short, long):
     assert verdict.startswith(f"{long} {report.model.verdict.reason}")
     assert words(RULE) in verdict
     markdown = markdown_text(to_markdown(report))
-    assert f"Is it overfitting? {long.replace('Yes: it has begun to learn by heart.', 'Yes.')}" in markdown
+    assert (
+        f"Is it overfitting? {long.replace('Yes: it has begun to memorise its training images.', 'Yes.')}" in markdown
+    )
     assert report.model.verdict.reason in markdown
 
 
@@ -538,8 +543,8 @@ def test_every_class_with_its_scores_and_the_means(report, page):
 def test_the_test_is_told_with_all_its_figures(report, page):
     evaluation, text = report.evaluation, words(page.text)
     assert f"The loss on the test images is {evaluation.log_loss:.4f}:" in text
-    assert "Blind guessing would give ln 3 = 1.0986." in text
-    assert f"is off by {100 * evaluation.calibration_error:.2f} % (expected" in text
+    assert "Guessing would give ln 3 = 1.0986." in text
+    assert f"are off by {100 * evaluation.calibration_error:.2f} % on average (expected" in text
     assert f"is {evaluation.brier_score:.4f}: 0 is perfect." in text
 
 
@@ -581,7 +586,7 @@ def test_the_most_confused_pairs(report, page):
     assert page.rows("pairs")[1:] == [
         f"{pair.true} {pair.predicted} {pair.count} {100 * pair.share:.2f} %" for pair in pairs
     ]
-    (table,) = [table for table in markdown_tables(to_markdown(report)) if table[0][0] == "it is"]
+    (table,) = [table for table in markdown_tables(to_markdown(report)) if table[0][0] == "true class"]
     assert table[1:] == [[pair.true, pair.predicted, str(pair.count), f"{100 * pair.share:.2f} %"] for pair in pairs]
 
 
@@ -594,7 +599,7 @@ def test_every_mistake_with_its_picture(report, html):
 def test_the_limits_are_told_with_numbers(page, report):
     assert page.rows("robustness")[1:] == ["as they are 50.00 % 75.00 %", "turned by 45° 25.00 % 62.50 %"]
     text = words(page.text)
-    assert "of pictures of nothing but noise it is on average 88 % sure" in text
+    assert "for pure noise with a mean probability of 88 %." in text
     assert "It takes images of 6 × 5 pixels, grey," in text
     rarest = min(scores.support for scores in report.evaluation.per_class)
     assert f"The rarest class has {rarest} test images;" in text
@@ -731,9 +736,9 @@ def test_a_row_of_numbers_has_no_picture_of_itself(report):
 def test_a_perfect_classifier_has_no_gallery():
     report = make_report(perfect=True)
     page = Page(render(report))
-    assert "There are none: every test image was named correctly." in page.text
+    assert "There are none: every test image was classified correctly." in page.text
     assert "pairs" not in page.ids
-    assert "There are none: every test image was named correctly." in to_markdown(report)
+    assert "There are none: every test image was classified correctly." in to_markdown(report)
     assert "mistakes.png" not in to_markdown(report)
     assert set(picture_grids(report)) == {"samples"}
 
@@ -793,7 +798,7 @@ def test_names_are_shown_as_they_are_whatever_they_hold():
 def test_markdown_shows_names_as_they_are_whatever_they_hold(name):
     report = make_report(HOSTILE)
     tables = markdown_tables({"report.md": to_markdown, "model_card.md": model_card}[name](report))
-    scores, pairs = (table[1:] for table in tables if table[0][0] in ("class", "it is", "is"))
+    scores, pairs = (table[1:] for table in tables if table[0][0] in ("class", "true class"))
     assert [row[0] for row in scores][: len(HOSTILE)] == list(HOSTILE)
     assert {len(row) for row in scores} == {5}
     expected = [[pair.true, pair.predicted] for pair in report.evaluation.confused_pairs(10)]
@@ -944,7 +949,7 @@ def test_predictions_alone_are_judged_as_those_of_our_own(judged):
     html = (folder / "index.html").read_text()
     page, evaluation = Page(html), report.evaluation
     assert page.text_of["test-accuracy"] == f"{evaluation.accuracy:.2%}".replace("%", " %")
-    assert f"Of 40 images, {40 - evaluation.n_mistakes} were named correctly." in words(page.text)
+    assert f"Of 40 images, {40 - evaluation.n_mistakes} were classified correctly." in words(page.text)
     assert matrix_cells(html)[0] == evaluation.confusion_matrix.tolist()
     assert ("log loss" in page.text) == ("Brier" in page.text) == (evaluation.y_proba is not None)
     assert set(json.loads((folder / "metrics.json").read_text())) == {"test", "reproduction"}
@@ -957,7 +962,7 @@ def test_predictions_without_probabilities_show_their_images_without_confidence(
     page = Page(render(report))
     assert {shown[1] for cell in json.loads(page.text_of["cells"]).values() for shown in cell} == {None}
     assert "the most confident first" not in page.text
-    assert f"The first 24 of {report.evaluation.n_mistakes} mistakes: what the image is" in words(page.text)
+    assert f"The first 24 of {report.evaluation.n_mistakes} mistakes: true class →" in words(page.text)
     assert set(picture_grids(report)) == {"mistakes"}
 
 

@@ -1,4 +1,4 @@
-// Tables sort, and cells of the confusion matrix open their images. Without scripts the page only loses that.
+// Tables can be sorted, and cells of the confusion matrix show their images. Without scripts, only this is missing.
 
 const number = (cell) => {
   const given = cell.dataset.value ?? cell.textContent.replace(/[,\s%]/g, "").replace("−", "-");
@@ -41,7 +41,7 @@ function show(button, row, column, count, shown) {
   const heading = document.createElement("h3");
   const some = shown.length < count ? `, ${shown.length} of them` : "";
   heading.textContent =
-    row === column ? `${names[row]}, called so: ${count}${some}` : `${names[row]} → ${names[column]}: ${count}${some}`;
+    row === column ? `${names[row]}, predicted correctly: ${count}${some}` : `${names[row]} → ${names[column]}: ${count}${some}`;
   const list = document.createElement("ol");
   list.className = "gallery";
   for (const [index, confidence, uri] of shown) {
