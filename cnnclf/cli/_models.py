@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 import typer
 
+from cnnclf._utils.files import write_atomically
+from cnnclf._utils.text import percent, share_of
 from cnnclf.cli._options import NAMED, BadUsageError, Classifier, Images, Labels, show_table, to_json
 from cnnclf.cli._train import in_short
+from cnnclf.datasets._folders import list_image_folder
 
 MODEL_MEMORY = 2**30  # bytes for the computations of an .onnx file, which may come from a stranger
 N_CALIBRATION = 500  # images on which int8 ranges are measured
 N_TOP = 3
-TRACE_FORMATS = {  # method of a trace by the suffix of the file
-    ".html": "to_html",
-    ".md": "to_markdown",
-    ".tex": "to_latex",
-    ".txt": "to_text",
-    ".xlsx": "to_xlsx",
-}
+# The methods of a trace by the suffix of the file.
+TRACE_FORMATS = {".html": "to_html", ".md": "to_markdown", ".tex": "to_latex", ".txt": "to_text", ".xlsx": "to_xlsx"}
 
 
 def open_model(path: Path) -> Classifier:
@@ -49,7 +47,6 @@ def load_test_images(dataset: str | None, clf: Classifier) -> tuple[str, Images,
 
 def load_for(clf: Classifier, dataset: str, *, training: bool) -> tuple[str, Images, Labels]:
     """Load images in the format of a network, and their labels; pictures of a folder are read as by `predict`."""
-    from cnnclf.datasets._folders import list_image_folder
     from cnnclf.datasets._splits import load_part, name_folder
     from cnnclf.images._pictures import read_pictures, refuse_pictures
 
@@ -64,7 +61,6 @@ def load_for(clf: Classifier, dataset: str, *, training: bool) -> tuple[str, Ima
 
 def check_classes_of(folder: str, clf: Classifier) -> None:
     """Check that a network knows all classes of a folder, before its pictures are read."""
-    from cnnclf.datasets._folders import list_image_folder
     from cnnclf.evaluation._labels import check_labels, match_labels
 
     labels = np.array([file.parent.name for file in list_image_folder(folder)])
@@ -181,8 +177,6 @@ def classify(clf: Classifier, pictures: Sequence[str]) -> tuple[list[Prediction]
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
     """Print a table of the most probable labels of each picture; on a terminal with a bar of the probability."""
-    from cnnclf._utils.text import percent, share_of
-
     rows = []
     for prediction in predictions:
         probability = percent(share_of([guess.probability for guess in prediction.top], 0))
@@ -195,7 +189,6 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
 
 def evaluate(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     """Evaluate a network on test images and print the figures."""
-    from cnnclf._utils.text import percent
     from cnnclf.evaluation._evaluation import Evaluation
 
     if dataset is not None and dataset not in NAMED:
@@ -218,8 +211,6 @@ def write_trace(
     model: Path, digit: str | None, index: int, dataset: str | None, image: Path | None, out: Path | None
 ) -> str:
     """Trace one image; return the text to print, which is the trace itself if there is no file to write."""
-    from cnnclf._utils.files import write_atomically
-    from cnnclf._utils.text import percent
     from cnnclf.classifier._classifier import CNNClassifier
     from cnnclf.images._pictures import read_picture
 

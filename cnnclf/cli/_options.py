@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.extras import needed_by
 from cnnclf._utils.text import cut, quote
-from cnnclf.architectures._table import list_architectures
+from cnnclf.architectures._table import find_architecture, list_architectures
 from cnnclf.classifier._recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -173,8 +173,6 @@ def check_study(dataset: str, jobs: int) -> None:
 
 def split_names(architectures: str) -> list[str]:
     """Return the names in a comma-separated list of architectures; raise BadUsageError for unknown ones."""
-    from cnnclf.architectures._table import find_architecture
-
     names = [name.strip() for name in architectures.split(",") if name.strip()]
     try:
         for name in names:
@@ -191,9 +189,8 @@ def split_names(architectures: str) -> list[str]:
 
 def command_line(command: str, options: Mapping[str, Any]) -> str:
     """Return the command that does the same again, even if the defaults have changed."""
-    return shlex.join(
-        ["cnnclf", command, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-    )
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return shlex.join(["cnnclf", command, *words])
 
 
 def to_json(value: Any) -> str:

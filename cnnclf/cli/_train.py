@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
+from cnnclf._utils.files import write_atomically
+from cnnclf._utils.text import percent
+from cnnclf.architectures._table import find_architecture
 from cnnclf.classifier._recipes import find_recipe
 from cnnclf.cli._options import BadUsageError, command_line, to_json
 
@@ -19,7 +22,6 @@ def make_classifier(
     architecture: str | None, epochs: int | None, seed: int, recipe: str | None = None
 ) -> "CNNClassifier":
     """Return the classifier, with its own defaults for what neither the recipe nor the command line sets."""
-    from cnnclf.architectures._table import find_architecture
     from cnnclf.classifier._classifier import CNNClassifier
 
     clf = CNNClassifier(random_state=seed, verbose=1)
@@ -63,15 +65,9 @@ def study(
     elif not choose:
         options["architecture"] = clf.architecture
     options |= {"epochs": clf.max_epochs, "seed": seed}
+    reproduction = Reproduction.here(command_line("report", options), seed)
     records = carry_out(
-        clf,
-        data,
-        out,
-        reproduction=Reproduction.here(command_line("report", options), seed),
-        architectures=names,
-        n_folds=folds,
-        n_jobs=jobs,
-        choose=choose,
+        clf, data, out, reproduction=reproduction, architectures=names, n_folds=folds, n_jobs=jobs, choose=choose
     )
     page = write(records, out)
     lines = [str(page), f"test {in_short(records.evaluation, data.name)}"]
@@ -101,7 +97,6 @@ def compare_and_draw(
     clf: "CNNClassifier", dataset: str, seed: int, out: Path, names: list[str], folds: int, jobs: int
 ) -> "tuple[Comparison, str]":
     """Compare architectures, write figures and numbers, and return the comparison with its table."""
-    from cnnclf._utils.files import write_atomically
     from cnnclf.datasets._splits import load
     from cnnclf.model_selection._compare import compare_architectures
     from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
@@ -128,10 +123,6 @@ def compare_and_draw(
 
 def in_short(evaluation: "Evaluation", name: str) -> str:
     """Return the accuracy of an evaluation in one line."""
-    from cnnclf._utils.text import percent
-
     low, high = (percent(bound) for bound in evaluation.accuracy_interval)
-    return (
-        f"accuracy {percent(evaluation.accuracy)} (95 % interval {low} to {high}) "
-        f"on {evaluation.n_samples:,} images of {name}"
-    )
+    accuracy = f"accuracy {percent(evaluation.accuracy)} (95 % interval {low} to {high})"
+    return f"{accuracy} on {evaluation.n_samples:,} images of {name}"

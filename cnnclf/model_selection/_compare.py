@@ -195,23 +195,10 @@ def run(job: Job, X: Any, y: Any, verbose: int) -> ArchitectureResult:
         clf.predict_proba(X_test)
         predict_seconds = (time.thread_time() - start) / len(job.test)
         layers = tuple(summarize(clf.module_, clf.image_shape_))
-    fold = Fold(
-        number=job.number,
-        n_train=len(job.train),
-        n_test=len(job.test),
-        accuracy=accuracy,
-        history=tuple(clf.history_),
-        fit_seconds=fit_seconds,
-        predict_seconds=predict_seconds,
-    )
-    result = ArchitectureResult(
-        name=job.name,
-        source=find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else "",
-        layers=layers,
-        n_parameters=clf.n_parameters_,
-        n_multiply_adds=sum(layer.n_multiply_adds for layer in layers),
-        folds=(fold,),
-    )
+    fold = Fold(job.number, len(job.train), len(job.test), accuracy, tuple(clf.history_), fit_seconds, predict_seconds)
+    source = find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else ""
+    n_multiply_adds = sum(layer.n_multiply_adds for layer in layers)
+    result = ArchitectureResult(job.name, source, layers, clf.n_parameters_, n_multiply_adds, (fold,))
     write(job, result)
     if verbose:
         say(f"{job.name}, fold {job.number} of {job.n_folds}: {percent(accuracy, 1)} in {fit_seconds:.1f} CPU s")

@@ -6,7 +6,7 @@ scikit-learn's displays do.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, signature
 from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
@@ -49,9 +49,10 @@ class CellOptions(TypedDict, total=False):
 
 def with_options(function: Callable[P, R]) -> Callable[P, R]:
     """Replace ``**options`` by the names in :class:`CellOptions` in the signature that ``help`` shows."""
-    *given, _ = signature(function).parameters.values()
+    shown = signature(function)
+    *given, _ = shown.parameters.values()
     options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in CellOptions.__annotations__]
-    function.__signature__ = Signature([*given, *options])  # type: ignore[attr-defined]
+    function.__signature__ = shown.replace(parameters=[*given, *options])  # type: ignore[attr-defined]
     return function
 
 

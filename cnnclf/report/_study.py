@@ -74,15 +74,11 @@ def carry_out(
     comparison = None
     if architectures:
         say(f"comparing {', '.join(architectures)} in {n_folds} folds")
+        X, y = data.training.X, data.training.y
+        quiet = clone(clf).set_params(verbose=0)  # each fit prints one line; several progress bars would mix
+        folds = folder / FOLDS_FOLDER
         comparison = compare_architectures(
-            data.training.X,
-            data.training.y,
-            architectures,
-            cv=n_folds,
-            estimator=clone(clf).set_params(verbose=0),  # each fit prints one line; several progress bars would mix
-            n_jobs=n_jobs,
-            checkpoint=folder / FOLDS_FOLDER,
-            verbose=1,
+            X, y, architectures, cv=n_folds, estimator=quiet, n_jobs=n_jobs, checkpoint=folds, verbose=1
         )
         if choose:
             clf.set_params(architecture=comparison.best.name)

@@ -1,5 +1,6 @@
 """What every figure promises: the data it was given, drawn without pyplot, readable on any page."""
 
+import inspect
 import io
 import re
 import subprocess
@@ -345,6 +346,18 @@ def test_a_confusion_matrix_takes_the_arguments_of_scikit_learns():
     sentence = "Expected 3 display_labels, one per row of the confusion matrix; got 2."
     with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
         ConfusionMatrixDisplay(MATRIX, ["ant", "bee"])
+
+
+def test_every_way_to_a_confusion_matrix_shows_the_same_options():
+    options = ["normalize", "display_labels", "include_values", "values_format", "ax"]
+    for name, inputs in {
+        "from_evaluation": ["evaluation"],
+        "from_estimator": ["estimator", "X", "y"],
+        "from_predictions": ["y_true", "y_pred"],
+    }.items():
+        parameters = inspect.signature(getattr(ConfusionMatrixDisplay, name)).parameters
+        assert list(parameters) == inputs + options
+        assert {parameters[option].default for option in options} == {None}
 
 
 def test_scores_of_classes_are_scikit_learns_whichever_way_they_come():

@@ -674,7 +674,7 @@ def test_the_probabilities_are_the_traces(report, page):
     for label, logit, share in zip(("ant", "bee", "cow"), report.trace.logits, report.trace.probabilities, strict=True):
         e = np.exp(np.float64(logit) - np.float64(report.trace.logits.max()))
         assert f"{label} {logit:.4f} {e:.4f} {100 * share:.2f} %" in story
-    assert f"is {100 * report.trace.probabilities.max():.2f} % sure" in story
+    assert f"with a probability of {100 * report.trace.probabilities.max():.2f} %" in story
 
 
 def test_matrices_are_coloured_by_sign_and_size_and_keep_their_numbers(report, html):
