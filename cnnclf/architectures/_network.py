@@ -20,9 +20,7 @@ def build_module(
     if not isinstance(body, nn.Module):
         raise TypeError(f"Expected architecture to return an nn.Module; got {type(body).__name__}.")
     if any(name == "standardise" for name, _ in list_layers(body)):
-        raise ValueError(
-            "Expected architecture not to name a layer 'standardise', the first layer of every network. Rename it."
-        )
+        raise ValueError("Expected no layer of architecture to be named 'standardise'; got one. Rename it.")
     module = nn.Sequential(OrderedDict([("standardise", standardise), *list_layers(body)]))
     with torch.no_grad():  # in evaluation mode: lazy layers take their shape, statistics stay as they are
         logits = module.eval()(torch.zeros(1, *image_shape))

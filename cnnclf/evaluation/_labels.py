@@ -70,9 +70,7 @@ def sort_labels(*rows: NDArray[Any]) -> NDArray[Any]:
 def check_classes(classes: NDArray[Any]) -> None:
     """Check that there are two or more labels in one row, all of them different."""
     if classes.ndim != 1 or len(classes) < 2:
-        raise ValueError(
-            f"Expected classes to be a row of two or more labels; got shape {classes.shape}. Pass clf.classes_."
-        )
+        raise ValueError(f"Expected a row of two or more classes; got shape {classes.shape}. Pass clf.classes_.")
     if len(set(classes.tolist())) < len(classes):
         raise ValueError(f"Expected classes to be different labels; got {quote_all(classes)}. Pass each label once.")
 
@@ -97,9 +95,7 @@ def check_labels(
 def check_probabilities(y_proba: NDArray[np.floating[Any]], shape: tuple[int, int]) -> None:
     """Check that there is one row of probabilities per image."""
     if y_proba.shape != shape:
-        raise ValueError(
-            f"Expected y_proba of shape {shape} (one row per image, one column per class); got {y_proba.shape}."
-        )
+        raise ValueError(f"Expected y_proba of shape {shape}, (images, classes); got {y_proba.shape}.")
     outside = ~((y_proba >= 0) & (y_proba <= 1 + SUM_TOLERANCE))  # NaN, too
     if outside.any():
         raise ValueError(

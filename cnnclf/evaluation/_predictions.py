@@ -244,14 +244,10 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             "Objects could run code when they are loaded, so save words with .astype(str)."
         )
     if dtype.kind == "U" and not 0 < dtype.itemsize <= 4 * LONGEST_LABEL:
-        raise ValueError(
-            f"Expected {name} to hold labels of 1 to {LONGEST_LABEL} letters; got dtype {dtype}. Use shorter ones."
-        )
+        raise ValueError(f"Expected labels of 1 to {LONGEST_LABEL} letters in {name}; got {dtype}. Use shorter ones.")
     size, expected = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
     if size != expected or not all(0 <= n <= LARGEST_FILE for n in shape):
-        raise ValueError(
-            f"Expected {name} to take {expected:,} bytes, by its shape {shape}; got {size:,}. Save it again."
-        )
+        raise ValueError(f"Expected {expected:,} bytes of {name}, by its shape {shape}; got {size:,}. Save it again.")
     if dtype.kind == "U":
         letters = np.frombuffer(content, dtype.str[0] + "u4", offset=stream.tell())
         if ((letters > sys.maxunicode) | ((letters >= 0xD800) & (letters < 0xE000))).any():

@@ -23,8 +23,8 @@ def explain(step: StepRecord, cell: tuple[Any, ...], recomputed: Recomputed | No
     step = last_layer(step)
     if recomputed is None:
         raise ValueError(
-            f"Layer {step.name!r} ({step.description}) is shown but not recomputed, so there is no arithmetic to "
-            "explain. Look at its input and output instead."
+            f"Expected a layer that NumPy can recompute; got {step.name!r} ({step.description}). "
+            "Look at its input and output instead."
         )
     terms, shape, parts = EXPLAIN[step.kind](step, cell)
     bias = step.weights["bias"][cell[0]].item() if step.kind in ("conv", "dense") and "bias" in step.weights else None

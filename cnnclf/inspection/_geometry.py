@@ -138,9 +138,7 @@ def check_cell(name: str, shape: tuple[int, ...], cell: tuple[Any, ...]) -> Cell
 def check_shape(image: Any, shape: tuple[int, ...]) -> None:
     """Check that another image has the shape of the traced one."""
     if np.shape(image) != shape:
-        raise ValueError(
-            f"Expected an image of shape {shape}, (channels, height, width) as this trace's; got {np.shape(image)}."
-        )
+        raise ValueError(f"Expected an image of shape {shape}, as the traced one; got {np.shape(image)}.")
 
 
 def unravel(feature: int, shape: tuple[int, ...]) -> Cell:

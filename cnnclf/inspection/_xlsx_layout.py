@@ -11,18 +11,15 @@ from cnnclf.inspection._records import StepRecord, TraceRecord, follow, shape_of
 from cnnclf.inspection._xlsx_sheets import (
     ABOUT,
     COVER,
-    LABEL,
     N_COLUMNS,
     N_ROWS,
-    SHARE,
     Block,
     Sheet,
     Text,
-    cell,
     decimals_apart,
+    find_answer,
     lay_out_input,
     lay_out_layer,
-    quote,
 )
 
 LARGEST = 100_000  # numbers in a workbook: holds lenet5, and a spreadsheet still recomputes it at once
@@ -180,11 +177,6 @@ HOW_TO = (
     "Channels, features, rows and columns are counted from 0, as in Python. The weights are exact. The last digits of",
     "results may differ, as the network computes with 7 digits and a spreadsheet with 15.",
 )
-
-
-def find_answer(softmax: Sheet) -> tuple[str, str]:
-    """Return references to the predicted label and to its probability."""
-    return f"{quote(softmax.name)}!{cell(*LABEL)}", f"{quote(softmax.name)}!{cell(*SHARE)}"
 
 
 def with_answer(sheet: Sheet, trace: TraceRecord, answer: tuple[str, str] | None) -> Sheet:

@@ -345,6 +345,11 @@ def lay_out_softmax(step: StepRecord, name: str, source: Sheet, classes: Numbers
     return Sheet(name, blocks, texts, step, step.output, ((TOP, 3),), frozen=(TOP, 1), widths=widths)
 
 
+def find_answer(softmax: Sheet) -> tuple[str, str]:
+    """Return references to the predicted label and to its probability."""
+    return f"{quote(softmax.name)}!{cell(*LABEL)}", f"{quote(softmax.name)}!{cell(*SHARE)}"
+
+
 def head(name: str, about: str, step: StepRecord | None) -> tuple[Text, ...]:
     """Return the heading, the sentence and the link at the top of a sheet."""
     if step is not None:

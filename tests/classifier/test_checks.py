@@ -450,7 +450,7 @@ def test_early_stopping_of_a_single_row_is_refused(some):
         (
             layers(standardise=nn.Flatten(), output=nn.Linear(64, 10)),
             ValueError,
-            "Expected architecture not to name a layer 'standardise', the first layer of every network. Rename it.",
+            "Expected no layer of architecture to be named 'standardise'; got one. Rename it.",
         ),
     ],
     ids=["None", "class", "too few logits", "feature maps", "module", "name taken"],

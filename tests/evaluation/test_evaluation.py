@@ -280,7 +280,7 @@ def test_predicted_labels_cannot_change_after_the_fact():
         ),
         (
             ([7, 7], [7, 7]),
-            "Expected classes to be a row of two or more labels; got shape (1,). Pass clf.classes_.",
+            "Expected a row of two or more classes; got shape (1,). Pass clf.classes_.",
         ),
     ],
 )
@@ -546,9 +546,7 @@ def test_names_a_few_of_many_classes():
     ("y_proba", "shape"), [(PROBA[:5], "(5, 3)"), (PROBA[:, :2], "(6, 2)"), (PROBA.argmax(axis=1), "(6,)")]
 )
 def test_refuses_probabilities_of_another_shape(y_proba, shape):
-    assert refused(Y_TRUE, y_proba, CLASSES) == (
-        f"Expected y_proba of shape (6, 3) (one row per image, one column per class); got {shape}."
-    )
+    assert refused(Y_TRUE, y_proba, CLASSES) == (f"Expected y_proba of shape (6, 3), (images, classes); got {shape}.")
 
 
 def test_refuses_nan():
@@ -592,7 +590,7 @@ def test_refuses_anything_but_a_row_of_labels(y_true, shape):
 @pytest.mark.parametrize(("classes", "shape"), [(["ant"], "(1,)"), ([], "(0,)"), (np.eye(3), "(3, 3)")])
 def test_refuses_fewer_than_two_classes(classes, shape):
     assert refused(Y_TRUE, PROBA, classes) == (
-        f"Expected classes to be a row of two or more labels; got shape {shape}. Pass clf.classes_."
+        f"Expected a row of two or more classes; got shape {shape}. Pass clf.classes_."
     )
 
 
