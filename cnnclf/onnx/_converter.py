@@ -248,24 +248,18 @@ def convert_frozen(scope: Any, operator: Any, container: Any) -> None:
 
 
 def convert_views(scope: Any, operator: Any, container: Any) -> None:
-    """Show the classifier the images and their shifts; a shift is an order of the row's numbers."""
+    """Let the classifier see the images and their shifts as one batch; a shift is an order of the row's numbers."""
     graph = Graph(scope, operator, container)
     model, (rows,) = operator.raw_operator, operator.inputs
-    shape = rows.type.shape[1:]
-    order = np.arange(model.n_features_in_).reshape(1, *model.layout_.input_shape)
-    flat = graph.add("Reshape", rows.onnx_name, [-1, model.n_features_in_])
-    parts = [graph.ask(model.estimator_)]
-    for view in shifted(order, model.layout_, int(model.reach)):
-        moved = graph.add("Gather", flat, view.ravel(), axis=1)
-        variable = scope.declare_local_variable("view", type(rows.type)([None, *shape]))
-        container.add_node(
-            "Reshape",
-            [moved, graph.constant(np.array([-1, *shape]))],
-            variable.onnx_name,
-            name=scope.get_unique_operator_name("Reshape"),
-        )
-        parts.append(graph.ask(model.estimator_, [variable]))
-    graph.answer(graph.mean(parts))
+    shape, n_features, n_classes = rows.type.shape[1:], model.n_features_in_, len(model.classes_)
+    order = np.arange(n_features).reshape(1, *model.layout_.input_shape)
+    views = np.stack([view.ravel() for view in (order, *shifted(order, model.layout_, int(model.reach)))])
+    seen = graph.add("Gather", graph.add("Reshape", rows.onnx_name, [-1, n_features]), views, axis=1)
+    batch = scope.declare_local_variable("views", type(rows.type)([None, *shape]))
+    name = scope.get_unique_operator_name("Reshape")
+    container.add_node("Reshape", [seen, graph.constant(np.array([-1, *shape]))], batch.onnx_name, name=name)
+    each = graph.add("Reshape", graph.ask(model.estimator_, [batch]), [-1, len(views), n_classes])
+    graph.answer(graph.add("Div", graph.add("ReduceSum", each, [1], keepdims=0), float(len(views))))
 
 
 def convert_vote(scope: Any, operator: Any, container: Any) -> None:
