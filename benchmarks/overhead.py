@@ -29,8 +29,8 @@ from cnnclf.architectures._table import find_architecture
 from cnnclf.images._arrays import check_images
 from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
 from cnnclf.training._data import Labelled, arrange, fingerprint
+from cnnclf.training._net import OPTIMIZERS, one_cycle
 from cnnclf.training._runtime import choose_precision
-from cnnclf.training._schedules import OPTIMIZERS, one_cycle
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 CALLS = (1, 16, 64, 256, 1024, 10_000)  # images of one call of predict_proba

@@ -27,7 +27,6 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from cnnclf._utils import digest
-from cnnclf._utils.sealed import place_of_digest
 from cnnclf.classifier import _persistence as persistence
 from cnnclf.onnx._digest import DIGEST_KEY, seal
 from cnnclf.onnx._file import FORMAT
@@ -91,7 +90,7 @@ def pack(header: object, data: bytes, length: int | None = None) -> bytes:
 
 
 def seal_cnn(content: bytes) -> bytes:
-    start = digest.find_digest(content, place_of_digest(persistence.KEY))
+    start = digest.find_digest(content, digest.place_of_digest(persistence.KEY))
     return content if start is None else digest.put_digest(content, start)
 
 
@@ -148,7 +147,7 @@ def cut(share: float) -> Callable[[bytes], bytes]:
 
 
 def with_wrong_digest(good: bytes) -> bytes:
-    start = digest.find_digest(good, place_of_digest(persistence.KEY))
+    start = digest.find_digest(good, digest.place_of_digest(persistence.KEY))
     return good[:start] + digest.PLACEHOLDER.encode() + good[start + len(digest.PLACEHOLDER) :]
 
 
@@ -306,8 +305,8 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "written in UTF-8",
     ),
     "fitted missing": (with_state(*FITTED, to=MISSING), PARTS),
-    "fitted more": (with_state(*FITTED, "more", to=1), "has other parts"),
-    "input missing": (with_state(*FITTED, "input", to=MISSING), "has other parts"),
+    "fitted more": (with_state(*FITTED, "more", to=1), "got other parts"),
+    "input missing": (with_state(*FITTED, "input", to=MISSING), "got other parts"),
     "input a list": (with_state(*FITTED, "input", to=[]), "Expected input to be what the network takes"),
     "input less": (with_state(*INPUT, "dtype", to=MISSING), "Expected of its input input_shape, image_shape"),
     "input more": (with_state(*INPUT, "more", to=1), "Expected of its input input_shape, image_shape"),

@@ -15,7 +15,7 @@ LARGEST_RATIO = 100
 
 
 def most_unpacked(packed: int) -> int:
-    """Return how many bytes a file of so many may be unpacked to.
+    """Return how many bytes a file may be unpacked to, by its packed size.
 
     Examples
     --------
@@ -49,13 +49,13 @@ def read_bounded(path: str | os.PathLike[str], expected: str) -> bytes:
     path = Path(path)
     if not path.is_file():  # neither a folder nor a pipe, which would never end
         raise FileNotFoundError(f"{path}: expected {expected}; there is none.")
-    with path.open("rb") as file:
-        content = file.read(LARGEST_FILE + 1) if os.fstat(file.fileno()).st_size <= LARGEST_FILE else None
     try:
-        check_size(LARGEST_FILE + 1 if content is None else len(content))
+        check_size(path.stat().st_size)
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        check_size(len(content))  # a file can grow while it is read
     except ValueError as error:
         raise ValueError(f"{path}: expected {expected}; {error}") from error
-    assert content is not None
     return content
 
 

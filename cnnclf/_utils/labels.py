@@ -50,8 +50,11 @@ def decode_labels(encoded: Any) -> NDArray[Any]:
     >>> decode_labels({"dtype": "<U3", "values": ["cat", "dog"]})
     array(['cat', 'dog'], dtype='<U3')
     """
-    dtype, values = unpack_labels(encoded)
-    check_label_values(values)
+    match encoded:
+        case {"dtype": str(dtype), "values": [_, *_] as values} if LABEL_TYPES.fullmatch(dtype):
+            check_label_values(values)
+        case _:
+            raise ValueError(f"Expected class labels as a type and a list of one or more; got {quote(encoded)}.")
     try:
         labels = np.array(values, dtype=np.dtype(dtype))
     except (OverflowError, TypeError, ValueError) as error:
@@ -60,14 +63,6 @@ def decode_labels(encoded: Any) -> NDArray[Any]:
     if read != values or [*map(type, read)] != [*map(type, values)] or len(set(values)) < len(values):
         raise ValueError(f"Expected different class labels of the type {dtype}; got {quote_all(values)}.")
     return labels
-
-
-def unpack_labels(encoded: Any) -> tuple[str, list[Any]]:
-    """Take the type and the values of encoded labels, if they are such."""
-    match encoded:
-        case {"dtype": str(dtype), "values": [_, *_] as values} if LABEL_TYPES.fullmatch(dtype):
-            return dtype, values
-    raise ValueError(f"Expected class labels as a type and a list of one or more; got {quote(encoded)}.")
 
 
 def check_label_values(values: list[Any]) -> None:

@@ -9,7 +9,7 @@ MOST_ROWS = 40
 
 @dataclass(frozen=True)
 class Summary:
-    """What a record shows of itself.
+    """The printed form of a record.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Summarised:
     """A record that is printed as its summary, also as the last line of a notebook's cell."""
 
     def _summary(self) -> Summary:
-        """Choose what is shown."""
+        """Return the printed form."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -53,21 +53,9 @@ class Summarised:
 
     def _repr_html_(self) -> str:
         summary = self._summary()
-        sides = ["right" if side == "r" else "left" for side in summary.align]
-
-        def row(tag: str, cells: Sequence[str]) -> str:
-            written = (
-                f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
-                for side, cell in zip(sides, cells, strict=True)
-            )
-            return f"<tr>{''.join(written)}</tr>"
-
-        table = (
-            f"<table><thead>{row('th', summary.head)}</thead>"
-            f"<tbody>{''.join(row('td', cells) for cells in summary.rows[:MOST_ROWS])}</tbody></table>"
-        )
-        texts = [f"<p>{html.escape(text)}</p>" for text in (summary.title, *summary.below)]
-        return "".join([texts[0], table * bool(summary.head), *texts[1:]])
+        table = html_table(summary.align, (summary.head, *summary.rows[:MOST_ROWS])) if summary.head else ""
+        title, *below = (f"<p>{html.escape(text)}</p>" for text in (summary.title, *summary.below))
+        return "".join([title, table, *below])
 
 
 def aligned(align: str, rows: Sequence[Sequence[str]]) -> list[str]:
@@ -98,3 +86,39 @@ def aligned(align: str, rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def html_table(align: str, rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as HTML.
+
+    Parameters
+    ----------
+    align : str
+        One of l and r for each column.
+    rows : sequence of sequence of str
+        The cells, the head first.
+
+    Returns
+    -------
+    str
+        One ``<table>``, whose text is escaped.
+
+    Examples
+    --------
+    >>> html_table("r", [["n"], ["<b>"]])[-64:]
+    '<tr><td style="text-align: right">&lt;b&gt;</td></tr></tbody></table>'
+    """
+    sides = ["right" if side == "r" else "left" for side in align]
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        written = (
+            f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
+        return f"<tr>{''.join(written)}</tr>"
+
+    head, *body = rows
+    return (
+        f'<table style="border-spacing: 1em .2em"><thead>{row("th", head)}</thead>'
+        f"<tbody>{''.join(row('td', cells) for cells in body)}</tbody></table>"
+    )

@@ -77,7 +77,7 @@ def share_of(shares: Sequence[float], i: int) -> float:
 
 
 def decimals_apart(share: float | Decimal, decimals: int) -> int:
-    """Find how many digits behind the point tell a share from 0 and from 1.
+    """Return how many decimals distinguish a share from 0 and from 1.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def cut(line: str, length: int) -> str:
 
 
 def quote(value: object) -> str:
-    """Write a value that somebody passed as Python does, shortened, on one line.
+    """Write a value as Python does, shortened to one line.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def quote(value: object) -> str:
 
 
 def quote_all(values: Collection[object]) -> str:
-    """Write the first five of some values that somebody passed, and how many more there are.
+    """Write the first five of some values, and how many more there are.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def quote_all(values: Collection[object]) -> str:
 
 
 def of_all(n_chosen: int, n: int) -> str:
-    """Return in words how many were chosen, where not all were.
+    """Write how many of all were chosen, or nothing where all were.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def of_all(n_chosen: int, n: int) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Offer the known name that is nearest to an unknown one, to be put behind a sentence.
+    """Suggest the known name that is nearest to an unknown one, as the end of a sentence.
 
     Parameters
     ----------

@@ -2,41 +2,25 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_consistent_length
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 
 from cnnclf.architectures._layers import ArchitectureFunction
-from cnnclf.classifier._build import build_net, make_net
+from cnnclf.classifier._checks import check_classes, check_known_images, check_training_data, check_validation_data
 from cnnclf.classifier._exports import ExportMixin
-from cnnclf.classifier._fitted import check_warm_start
-from cnnclf.classifier._labels import check_classes, check_labels, check_sample_weight, encode
+from cnnclf.classifier._fitting import build_net, check_warm_start, make_net, train
 from cnnclf.classifier._parameters import check_callbacks, check_parameters, is_exactly
-from cnnclf.classifier._train import train
-from cnnclf.images._arrays import check_images
-from cnnclf.images._spec import InputSpec
 from cnnclf.training._augmentation import Augmentation
 from cnnclf.training._checkpoint import open_checkpoint
-from cnnclf.training._data import (
-    Labelled,
-    Pixels,
-    arrange,
-    as_tensor,
-    fingerprint,
-    prepare,
-    remember,
-)
-from cnnclf.training._recognition import TrainingData
+from cnnclf.training._data import as_tensor, fingerprint, prepare, remember
 from cnnclf.training._runtime import draw_seed, session
 from cnnclf.training._sklearn_callbacks import CallbackSupportMixin
-
-N_EXAMPLES = 32  # training images that are kept while the program runs, to compare an exported file on
 
 
 class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -282,8 +266,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         goes_on = check_warm_start(self)
         if not goes_on:
             self.__dict__.pop("net_", None)  # should this fit fail, no old network may speak for new classes
-        data = self._check_training_data(X, y, sample_weight, self.classes_ if goes_on else None)
-        validation = self._check_validation_data(X_val, y_val)
+        data = check_training_data(self, X, y, sample_weight, self.classes_ if goes_on else None)
+        validation = check_validation_data(self, X_val, y_val)
         check_callbacks(self.callbacks, self.lr_schedule, validates=self.early_stopping or validation is not None)
         seen = remember(self.training_data_, data)
         if not goes_on:
@@ -301,9 +285,10 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
     def partial_fit(
         self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Train the network there is for one more epoch, at a constant learning rate.
+        """Train the network for one more epoch, at a constant learning rate.
 
-        There is no early stopping and no checkpoint; score held-out data between the calls.
+        The first call makes the network. There is no early stopping and no checkpoint; score held-out data between
+        the calls.
 
         Parameters
         ----------
@@ -331,7 +316,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
             )
         goes_on = hasattr(self, "net_")
         classes = check_classes(classes, self.classes_ if goes_on else None)
-        data = self._check_training_data(X, y, sample_weight, classes)
+        data = check_training_data(self, X, y, sample_weight, classes)
         seen = remember(self.training_data_, data)
         if not goes_on:
             self.seed_ = draw_seed(self.random_state)
@@ -353,8 +338,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         ndarray of shape (n,)
             Members of ``classes_``.
         """
-        positions = self._logits(X).argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[positions]
+        labels: NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -397,41 +381,9 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         tags.input_tags.three_d_array = True
         return tags
 
-    def _check_training_data(self, X: Any, y: Any, sample_weight: Any, classes: NDArray[Any] | None) -> Labelled:
-        # First, as a loader or a dataset may hold y, too.
-        pixels = self._check_images(X) if hasattr(self, "net_") else self._read_images(X)
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        self.input_spec_ = replace(self.input_spec_, preparation=self.preparation)
-        y = check_labels(y)
-        check_consistent_length(pixels, y)
-        self.classes_ = np.unique(y) if classes is None else classes
-        labels = encode(y, self.classes_)
-        order, weight = arrange(pixels, labels, check_sample_weight(sample_weight, len(pixels)))
-        return Labelled(pixels, labels, weight, order)
-
-    def _read_images(self, X: Any) -> Pixels:
-        """Check the images of a new fit, and set what they decide: the input and the examples."""
-        pixels, layout = check_images(X, image_shape=self.image_shape, estimator=type(self).__name__)
-        validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)  # feature names alone
-        self.input_spec_ = InputSpec.of(pixels, layout)
-        self.training_data_ = TrainingData(examples=pixels[:N_EXAMPLES].copy())
-        return pixels
-
-    def _check_validation_data(self, X_val: Any, y_val: Any) -> Labelled | None:
-        if (X_val is None) != (y_val is None):
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"Expected both X_val and y_val; got no {missing}. Pass both, or neither.")
-        if X_val is None:
-            return None
-        pixels = self._check_images(X_val)
-        y_val = check_labels(y_val, "y_val")
-        check_consistent_length(pixels, y_val)
-        return Labelled(pixels, encode(y_val, self.classes_, "y_val"), None, np.arange(len(pixels)))
-
     def _logits(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)
-        pixels = self._check_images(X)
+        pixels = check_known_images(self, X)
         with session(self.net_.device):
             logits: NDArray[np.float32] = self.net_.logits(as_tensor(pixels)).numpy()
         return logits

@@ -1,6 +1,5 @@
 """What a fitted classifier becomes: a file, an ONNX file, a trace, a table of its layers."""
 
-import html
 import math
 import os
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -8,16 +7,15 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import estimator_html_repr
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from cnnclf._utils.tables import html_table
 from cnnclf.architectures._layers import ArchitectureFunction, ImageShape
 from cnnclf.architectures._summary import count_parameters, summarize
-from cnnclf.classifier._fitted import tidy_history
-from cnnclf.images._arrays import check_images
-from cnnclf.images._spec import InputSpec, warn_of_another_unit
-from cnnclf.training._data import Pixels
-from cnnclf.training._net import Net
+from cnnclf.classifier._checks import check_known_images
+from cnnclf.images._spec import InputSpec
+from cnnclf.training._net import Net, tidy_history
 from cnnclf.training._runtime import session
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ class ExportMixin:
     def load(cls, path: str | os.PathLike[str], architecture: ArchitectureFunction | None = None) -> Self:
         """Load a fitted estimator that :meth:`save` wrote; no code is run, and any damage is an error.
 
-        What is promised of files from strangers, and what is not, is in SECURITY.md.
+        SECURITY.md states what is guaranteed for files from untrusted sources.
 
         Parameters
         ----------
@@ -162,7 +160,7 @@ class ExportMixin:
         from cnnclf.onnx._export import export
 
         check_is_fitted(self)
-        pixels = None if calibration is None else self._check_images(calibration)
+        pixels = None if calibration is None else check_known_images(self, calibration)
         with session("cpu"):
             export(self, path, quantize=quantize, calibration=pixels)
 
@@ -201,7 +199,7 @@ class ExportMixin:
         from cnnclf.inspection._trace import Trace
 
         check_is_fitted(self)
-        pixels = self._check_images(np.asarray(image)[np.newaxis])
+        pixels = check_known_images(self, np.asarray(image)[np.newaxis])
         with session("cpu"):
             return Trace.record(self.module_, pixels[0], self.classes_)
 
@@ -238,31 +236,15 @@ class ExportMixin:
         with session("cpu"):
             return page + layers_html(self.module_, self.image_shape_) if hasattr(self, "net_") else page
 
-    def _check_images(self, X: Any) -> Pixels:
-        """Check images to predict as a fitted network takes them."""
-        pixels, _ = check_images(X, layout=self.input_spec_, estimator=type(self).__name__)
-        validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)  # feature names alone
-        warn_of_another_unit(pixels, self.input_spec_)
-        return pixels
-
 
 def layers_html(module: nn.Module, image_shape: ImageShape) -> str:
-    """Return the layers of a network as a table in HTML."""
-    cell = "padding:.15em .8em;text-align:"
-    head = "".join(
-        f'<th style="{cell}{side};border-bottom:1px solid">{name}</th>'
-        for name, side in (("layer", "left"), ("kind", "left"), ("output", "left"), ("parameters", "right"))
-    )
-    rows = "".join(
-        f'<tr><td style="{cell}left">{html.escape(layer.name)}</td>'
-        f'<td style="{cell}left">{html.escape(layer.kind)}</td>'
-        f'<td style="{cell}left">{" × ".join(map(str, layer.output_shape))}</td>'
-        f'<td style="{cell}right">{f"{layer.n_parameters:,}" if layer.n_parameters else "–"}</td></tr>'
-        for layer in summarize(module, image_shape)
-    )
+    """Return the layers of a network as a folded table in HTML."""
+    rows = [("layer", "kind", "output", "parameters")]
+    for layer in summarize(module, image_shape):
+        n_parameters = f"{layer.n_parameters:,}" if layer.n_parameters else "–"
+        rows.append((layer.name, layer.kind, " × ".join(map(str, layer.output_shape)), n_parameters))
     return (
         '<details style="margin:.5em;font-family:monospace">'
         f'<summary style="cursor:pointer">Layers ({count_parameters(module):,} parameters)</summary>'
-        '<table style="border-collapse:collapse;margin:.4em 1em">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
+        f"{html_table('lllr', rows)}</details>"
     )

@@ -16,7 +16,7 @@ from cnnclf._utils.text import quote
 from cnnclf.architectures._table import find_architecture
 from cnnclf.images._spec import PREPARATIONS
 from cnnclf.training._augmentation import AUGMENTATIONS
-from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
+from cnnclf.training._net import OPTIMIZERS, SCHEDULES
 
 # What the history has of validation data, for callbacks that watch it.
 OF_VALIDATION = {f"{name}{best}" for name in ("valid_loss", "valid_accuracy", "valid_acc") for best in ("", "_best")}
@@ -178,55 +178,49 @@ PARAMETERS: dict[str, Parameter] = {
         whole_number(1),
         "",
         usual="5 to 20 is usual",
-        on_mnist="Measured here: 98.97 to 99.07 % after 1 epoch, 99.32 % after 5, 99.38 % after 10. The second five "
-        "bring 0.06 points: more time would bring little.",
+        on_mnist="Measured here: 98.97 to 99.07 % after 1 epoch, 99.32 % after 5, 99.38 % after 10: more bring little.",
     ),
     "batch_size": Parameter(
         "images per step of the optimiser",
         whole_number(1, auto=True),
-        "Small batches generalise best (Masters & Luschi 2018 find 2 to 32), larger ones use the processor better. "
-        "'auto' gives about a hundred steps per epoch within 16 and 128: few images still make enough steps.",
+        "Small batches generalise best (Masters & Luschi 2018: 2 to 32), larger ones use the processor better. 'auto' "
+        "makes about a hundred steps per epoch, within 16 and 128 images each.",
         usual="16 to 256 is usual",
         on_mnist="MNIST's 60,000 get 128.",
     ),
     "lr": Parameter(
         "peak learning rate: how far a step goes",
         Range(lambda v: is_real(v) and v > 0, "a number above 0"),
-        "Adam's usual 0.001 (Kingma & Ba 2015) is meant for a rate that stays. A one-cycle schedule is at its peak "
-        "only briefly and allows a higher one (Smith 2018), the more so with batch normalisation (Ioffe & "
-        "Szegedy 2015).",
+        "Adam's usual 0.001 (Kingma & Ba 2015) is meant for a constant rate. A one-cycle schedule reaches its peak "
+        "only briefly and allows a higher one (Smith 2018), as does batch normalisation (Ioffe & Szegedy 2015).",
         usual="0.0001 to 0.1 is usual",
     ),
     "optimizer": Parameter(
         "how gradients become steps",
         choice(*OPTIMIZERS),
         "Adam scales the step of each weight by its own gradients, so one rate suits all layers (Kingma & Ba 2015). "
-        "AdamW takes weight decay out of that scaling, which generalises better and leaves the two to be chosen "
-        "apart (Loshchilov & Hutter 2019).",
+        "AdamW does not scale weight decay, which generalises better (Loshchilov & Hutter 2019).",
     ),
     "lr_schedule": Parameter(
         "how the learning rate changes from step to step",
         choice(*SCHEDULES),
-        "One cycle (Smith 2018) reaches a good network in few epochs: it starts low while the weights are random, "
-        "rises over the first 30 % of the steps, where large steps regularise, and falls to zero, where the weights "
-        "settle.",
+        "One cycle (Smith 2018) reaches a good network in few epochs: the rate starts low while weights are random, "
+        "rises over the first 30 % of the steps, which regularises, and falls to zero, so that the weights settle.",
     ),
     "weight_decay": Parameter(
         "pull of every weight towards zero",
         Range(lambda v: is_real(v) and v >= 0, "a number, 0 or more"),
-        "torch's own default for AdamW, the decoupled decay of Loshchilov & Hutter 2019. Biases and normalisation are "
-        "exempt, as in He et al. 2019.",
+        "torch's own default for AdamW (Loshchilov & Hutter 2019). Biases and norms are exempt (He et al. 2019).",
         usual="0.0001 to 0.1 is usual",
     ),
     "label_smoothing": Parameter(
         "share of the target spread over the other classes",
         Range(lambda v: is_real(v) and 0 <= v < 1, "a number from 0 to 1, 1 excluded"),
-        "Off, so that the loss is the plain cross-entropy, which is scikit-learn's log loss, and runs compare. With "
-        "0.1, Szegedy et al. 2016 gained 0.2 points on ImageNet. The probabilities then say less than the network "
-        "knows: leave it off where they matter more than the class.",
+        "Off, so that the loss is the plain cross-entropy, scikit-learn's log loss. With 0.1, Szegedy et al. 2016 "
+        "gained 0.2 points on ImageNet. Leave it off where probabilities matter more than the class: it flattens them.",
         usual="0 to 0.1 is usual",
-        on_mnist="Measured here, on handwriting of people who were not trained on: 0.05 brings 99.62 % instead of "
-        "99.51 % after ten epochs with 'affine'.",
+        on_mnist="Measured here, on writers who were not trained on: 99.62 % with 0.05 and 99.51 % without, after ten "
+        "epochs with 'affine'.",
     ),
     "augment": Parameter(
         "random changes to each training image",
@@ -235,15 +229,15 @@ PARAMETERS: dict[str, Parameter] = {
             f"None, {', '.join(map(repr, AUGMENTATIONS))}, several of them in a list, or a function from batch to "
             "batch",
         ),
-        "Off, because which change leaves a class alone depends on the data: a shifted digit is the same digit (Simard "
-        "et al. 2003), a shift of other images may not be harmless.",
-        on_mnist="Measured here: 'shift' brings 99.40 % instead of 99.32 % after five epochs.",
+        "Off, because it depends on the data which changes leave the class as it is: a shifted digit is the same digit "
+        "(Simard et al. 2003), a shift of other images may do harm.",
+        on_mnist="Measured here: 99.40 % with 'shift' and 99.32 % without, after five epochs.",
     ),
     "weight_averaging": Parameter(
         "whether the final weights are a moving average",
         SWITCH,
-        "Averaging takes the noise of the last steps out of the weights (Polyak & Juditsky 1992). A schedule that ends "
-        "at zero leaves little of that noise, so it is off; with lr_schedule='constant' it is worth a try.",
+        "Averaging removes the noise of the last steps from the weights (Polyak & Juditsky 1992). A schedule that ends "
+        "at zero leaves little noise, so it is off; with lr_schedule='constant' it is worth a try.",
     ),
     "early_stopping": Parameter(
         "whether to stop when validation no longer improves",
@@ -255,7 +249,7 @@ PARAMETERS: dict[str, Parameter] = {
     "validation_fraction": Parameter(
         "share of the training images kept for early stopping, when no validation images are given",
         Range(lambda v: is_real(v) and 0 < v < 1, "a number between 0 and 1, both excluded"),
-        "What is held out is missing for learning, and the fewer are held out, the wider the interval (Kohavi 1995).",
+        "The network cannot learn from images held out; with fewer, the estimate is less certain (Kohavi 1995).",
         usual="0.05 to 0.3 is usual",
         on_mnist="A tenth of MNIST, 6,000 images, gives an accuracy of 99 % a standard error of "
         "√(.99 · .01 / 6000) = 0.13 points.",
@@ -263,8 +257,8 @@ PARAMETERS: dict[str, Parameter] = {
     "patience": Parameter(
         "epochs without improvement before stopping early",
         whole_number(1),
-        "A validation loss goes up and down before it is at its best, so the first rise is no reason to stop; waiting "
-        "longer brings little and costs much time (Prechelt 1998). Five is half of the default's ten epochs.",
+        "A validation loss goes up and down before its minimum, so the first rise is no reason to stop; waiting longer "
+        "brings little and costs much time (Prechelt 1998). Five is half of the default's ten epochs.",
         usual="3 to 10 is usual",
     ),
     "class_weight": Parameter(
@@ -280,59 +274,54 @@ PARAMETERS: dict[str, Parameter] = {
     "image_shape": Parameter(
         "(channels, height, width), where the data does not tell",
         Range(lambda v: v is None or isinstance(v, Sequence), "None, or three whole numbers (channels, height, width)"),
-        "The shape of the array tells, and a flat row of 784 numbers is a square grey image of 28 × 28. Only rows that "
-        "are no square grey images, and an ambiguous order of channels, need words.",
+        "The shape of the array is enough; a flat row of 784 numbers is a square grey image of 28 × 28. Only other "
+        "flat rows and an ambiguous order of channels need it.",
     ),
     "preparation": Parameter(
         "how a picture file becomes an image of this network",
         choice(*PREPARATIONS, none=True),
-        "Whether a picture is a page with a digit on it, to be cut out and centred, or a photograph, to be kept whole, "
-        "cannot be seen from the training images. None guesses nothing: a picture of their size is taken as it is.",
+        "The training images do not show whether a picture is a page with a digit on it, to be cut out and centred, or "
+        "a photograph, to be kept whole. None guesses nothing: a picture of their size is taken as it is.",
     ),
     "precision": Parameter(
         "number format of the training arithmetic",
         choice("auto", "float32", "bfloat16"),
-        "bfloat16 has float32's range in half the bits, so training needs no change of its settings (Kalamkar et al. "
-        "2019). 'auto' takes it only where the processor multiplies it natively, and float32 elsewhere; prediction is "
-        "always float32.",
+        "bfloat16 has float32's range in half the bits, so no other setting changes (Kalamkar et al. 2019). 'auto' "
+        "uses it only where the processor multiplies it natively, else float32; prediction is always float32.",
     ),
     "device": Parameter(
         "where the arithmetic is done",
         Range(is_device, "'auto', or the name of a torch device such as 'cpu' or 'cuda'"),
-        "'auto' takes a CUDA GPU where there is one, else the CPU, so that the same program runs everywhere. Such "
-        "small networks do not need more than a CPU.",
+        "'auto' uses a CUDA GPU where there is one, else the CPU, which is enough for such small networks.",
     ),
     "compile": Parameter(
         "whether the network is compiled before training",
         SWITCH,
-        "Compiling needs a C++ compiler and many seconds before the first step, which the short training of a small "
-        "network seldom gives back.",
+        "Compiling needs a C++ compiler and many seconds, which the short training of a small network seldom saves.",
     ),
     "warm_start": Parameter(
-        "whether fit goes on from the weights of the last fit",
+        "whether fit continues from the weights of the last fit",
         SWITCH,
-        "scikit-learn's convention: fit forgets what was before, so that the same data and seed give the same network.",
+        "scikit-learn's convention: fit starts anew, so that the same data and seed give the same network.",
     ),
     "checkpoint": Parameter(
-        "the folder that keeps a fit epoch by epoch, so that a stopped one goes on",
+        "the folder in which a fit is saved after every epoch, so that a stopped one can continue",
         Range(
             lambda v: v is None or is_path(v),
             "None, or the path of a folder, in which '{fit}' gives each fit a folder of its own",
         ),
-        "None, because nobody wants files that nobody asked for. A small network is trained again in less time than "
-        "it takes to look for a folder; give one where training takes hours.",
+        "None, because a small network is trained again in little time. Give a folder where training takes hours.",
     ),
     "callbacks": Parameter(
         "code called after every epoch",
         Range(are_callbacks, "None, or a list of skorch callbacks or of (name, callback) pairs"),
-        "Nothing has to be watched or changed from outside for a network to learn; the history of every epoch is kept "
-        "anyway.",
+        "A network learns without them, and the history of every epoch is kept anyway.",
     ),
     "random_state": Parameter(
         "seed of every random choice",
         Range(is_seed, "None, a whole number from 0 to 4294967295, or a numpy RandomState"),
-        "scikit-learn's convention: None draws a new seed in every fit, so that nobody takes one lucky seed for the "
-        "truth (Bouthillier et al. 2021 show how much it moves results). Give a number to get the same network again.",
+        "scikit-learn's convention: None draws a new seed in every fit, so that no result rests on one lucky seed "
+        "(Bouthillier et al. 2021). Give a number to get the same network again.",
     ),
     "verbose": Parameter(
         "whether progress is shown",

@@ -9,25 +9,31 @@ estimator, the names, shapes and types of the tensors compared with its architec
 
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from cnnclf._utils.digest import is_whole as is_undamaged
+from cnnclf._utils.digest import seal
 from cnnclf._utils.files import check_image_size, check_size, read_bounded, write_atomically
 from cnnclf._utils.labels import decode_labels, encode_labels, plain
-from cnnclf._utils.sealed import is_whole, seal
 from cnnclf._utils.text import quote, quote_all
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import find_architecture
-from cnnclf.classifier._build import make_module
-from cnnclf.classifier._fitted import Fitted, restore
+from cnnclf.classifier._fitting import make_module, make_net
 from cnnclf.classifier._parameters import check_parameters
+from cnnclf.images._spec import InputSpec, is_whole
+from cnnclf.training._net import KEPT_EPOCHS, PLAIN_NAMES, Epochs
+from cnnclf.training._recognition import TrainingData
 
 SCHEMA = 2
 KEY = "cnnclf"
@@ -55,6 +61,29 @@ TYPES = {
 OF_THIS_PLACE = {"checkpoint"}
 
 
+def is_epoch(row: object) -> bool:
+    """Check whether a value from JSON is what the history says of an epoch."""
+    return (
+        isinstance(row, dict)
+        and {"epoch", "seconds"} <= row.keys() <= set(PLAIN_NAMES.values())
+        and is_whole(row["epoch"], 1)
+        and all(type(value) in (int, float) for value in row.values())
+    )
+
+
+# What a file stores of fitting: a check and its words.
+PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "input": (lambda v: isinstance(v, dict), "what the network takes"),
+    "feature_names": (
+        lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str) for name in v)),
+        "null or a list of text",
+    ),
+    "batch_size": (lambda v: is_whole(v, 1), "a whole number of at least 1"),
+    "seed": (is_whole, "a whole number of at least 0"),
+    "history": (lambda v: isinstance(v, list) and all(map(is_epoch, v)), "a list of epochs"),
+}
+
+
 def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted ``CNNClassifier``; see :meth:`cnnclf.CNNClassifier.save`."""
     check_image_size(clf.image_shape_)
@@ -66,7 +95,7 @@ def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
     state = {
         "params": params,
         "classes": encode_labels(clf.classes_),
-        "fitted": Fitted.of(clf).to_json(),
+        "fitted": describe_fitted(clf),
         "versions": {name: version(name) for name in ("cnnclf", "torch", "skorch", "scikit-learn")},
     }
     write_model(path, clf.module_.state_dict(), state)
@@ -77,19 +106,19 @@ def load_estimator(cls: Any, path: str | os.PathLike[str], architecture: Callabl
     content = read_bounded(path, EXPECTED)
     try:
         state, specification = read_header(content)
-        clf, fitted = make_estimator(cls, state, architecture)
-        check_specification(specification, specify(clf, fitted))
+        clf = make_estimator(cls, state, architecture)
+        check_specification(specification, specify(clf))
         tensors = read_tensors(content)
         check_parameters(clf)
-        restore(clf, fitted, tensors)
-    # the last two are of numbers without measure
+        restore_net(clf, state["fitted"], tensors)
+    # the last two come from enormous numbers
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: {error}") from error
     return clf
 
 
-def make_estimator(cls: Any, state: Mapping[str, Any], architecture: Callable[..., Any] | None) -> tuple[Any, Fitted]:
-    """Check the header; return the unfitted estimator and what fitting learnt."""
+def make_estimator(cls: Any, state: Any, architecture: Callable[..., Any] | None) -> Any:
+    """Check the state in a header; return the estimator with all of its fitted attributes but the net."""
     match state:
         case {"params": {"architecture": saved, "class_weight": weights, **rest}, "fitted": dict(fitted)}:
             others = {str(name): value for name, value in rest.items() if name not in OF_THIS_PLACE}
@@ -105,17 +134,60 @@ def make_estimator(cls: Any, state: Mapping[str, Any], architecture: Callable[..
     if saved is not None and (not isinstance(saved, str) or architecture is not None):
         raise ValueError(
             f"Expected no architecture beside that of the file, {quote(saved)}; got {quote(architecture)}. "
-            "Load it without."
+            "Call load without architecture."
         )
     if isinstance(weights, list):
         weights = {label: weight for label, weight in weights}  # noqa: C416 - each a list of two
-    learnt = Fitted.from_json(fitted, decode_labels(state.get("classes")))
-    return cls(architecture=saved if architecture is None else architecture, class_weight=weights, **others), learnt
+    classes = decode_labels(state.get("classes"))
+    clf = cls(architecture=saved if architecture is None else architecture, class_weight=weights, **others)
+    set_fitted(clf, fitted, classes)
+    return clf
 
 
-def specify(clf: Any, fitted: Fitted) -> Specification:
+def describe_fitted(clf: Any) -> dict[str, Any]:
+    """Return all that fitting learnt as JSON types, beside the classes and the tensors."""
+    learnt = {
+        "feature_names": getattr(clf, "feature_names_in_", None),
+        "batch_size": clf.net_.batch_size,
+        "seed": clf.seed_,
+        "history": clf.history_[-KEPT_EPOCHS:],
+    }
+    return {"input": clf.input_spec_.to_json(), **clf.training_data_.to_json(), **plain(learnt)}
+
+
+def set_fitted(clf: Any, told: Mapping[str, Any], classes: NDArray[Any]) -> None:
+    """Check what :func:`describe_fitted` returned, which may come from a stranger, and set the fitted attributes."""
+    names = [*PARTS, *TrainingData().to_json()]
+    if told.keys() != set(names):
+        raise ValueError(f"Expected {', '.join(names)} of fitting; got other parts. Save the model again.")
+    for name, (is_valid, expected) in PARTS.items():
+        if not is_valid(told[name]):
+            raise ValueError(f"Expected {name} to be {expected}; got {quote(told[name])}. Save the model again.")
+    if classes.tolist() != sorted(classes.tolist()):
+        raise ValueError(f"Expected sorted class labels; got {quote_all(classes)}. Save the model again.")
+    spec = InputSpec.from_json(told["input"])
+    check_image_size(spec.image_shape)
+    features, n_features = told["feature_names"], math.prod(spec.input_shape)
+    if features is not None and len(features) != n_features:
+        raise ValueError(f"Expected {n_features:,} feature_names; got {len(features):,}. Save the model again.")
+    clf.classes_, clf.input_spec_, clf.training_data_ = classes, spec, TrainingData.from_json(told)
+    clf.seed_, clf.architecture_ = told["seed"], clf.architecture
+    if features is not None:
+        clf.feature_names_in_ = np.asarray(features, dtype=object)
+
+
+def restore_net(clf: Any, fitted: Mapping[str, Any], tensors: Tensors) -> None:
+    """Set the net of a classifier from what fitting learnt and the tensors of its network."""
+    standardise = Standardise(tensors["standardise.mean"], tensors["standardise.std"])
+    module = make_module(clf, standardise)
+    module.load_state_dict(tensors)
+    history = Epochs({"batches": [], **row, "dur": row["seconds"]} for row in fitted["history"])
+    clf.net_ = make_net(clf, module, fitted["batch_size"], history)
+
+
+def specify(clf: Any) -> Specification:
     """Return which tensors a network has. For a named architecture this takes no memory, whatever the shapes."""
-    image_shape, n_classes = fitted.input.image_shape, len(fitted.classes)
+    image_shape, n_classes = clf.image_shape_, len(clf.classes_)
     n_channels = image_shape[0]
     standardise = Standardise(torch.zeros(n_channels), torch.ones(n_channels))
     if isinstance(clf.architecture, str):
@@ -124,7 +196,7 @@ def specify(clf: Any, fitted: Fitted) -> Specification:
         parts = {f"standardise.{name}": tensor for name, tensor in standardise.state_dict().items()}
         tensors = parts | body.state_dict()
     else:
-        tensors = make_module(clf.architecture, image_shape, n_classes, standardise, fitted.seed).state_dict()
+        tensors = make_module(clf, standardise).state_dict()
     return {name: (TYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
@@ -162,15 +234,15 @@ def write_model(path: str | os.PathLike[str], tensors: Tensors, state: Mapping[s
     OSError
         If the folder is missing or cannot be written to; an older file at ``path`` is left as it was.
     ValueError
-        If :func:`read_model` would refuse the file: it is too large, or a weight is not finite.
+        If :func:`load_estimator` would refuse the file: it is too large, or a weight is not finite.
 
     Examples
     --------
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.cnn"
     >>> write_model(path, {"w": torch.ones(2)}, {"classes": [0, 1]})
-    >>> read_model(path)
-    ({'w': tensor([1., 1.])}, {'classes': [0, 1]})
+    >>> read_header(path.read_bytes())
+    ({'classes': [0, 1]}, {'w': ('F32', (2,))})
     """
     check_finite(tensors)
     content = seal(KEY, tensors, {"schema": SCHEMA, "state": state})
@@ -179,35 +251,7 @@ def write_model(path: str | os.PathLike[str], tensors: Tensors, state: Mapping[s
     write_atomically(path, content)
 
 
-def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Load a file that :func:`write_model` wrote.
-
-    Parameters
-    ----------
-    path : path-like
-        A file written by :func:`write_model`.
-
-    Returns
-    -------
-    tensors : dict of str to Tensor
-    state : dict
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file.
-    ValueError
-        If it is no such file, too large, of an unknown schema, or damaged, or a weight is not finite.
-    """
-    content = read_bounded(path, EXPECTED)
-    try:
-        state, _ = read_header(content)
-        return read_tensors(content), state
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
+def read_header(content: bytes) -> tuple[Any, Specification]:
     """Return the state in a header, and the specification of the tensors."""
     size = int.from_bytes(content[:8], "little")
     try:
@@ -234,15 +278,12 @@ def read_header(content: bytes) -> tuple[dict[str, Any], Specification]:
             f"expected schema {SCHEMA}; got {quote(told.get('schema'))}. "
             "Load it with the version of cnnclf that saved it, or upgrade cnnclf."
         )
-    state = told.get("state")
-    if not isinstance(state, dict):
-        raise ValueError(f"expected {EXPECTED}; its metadata lacks parts. Save the model again.")
-    return state, specification
+    return told.get("state"), specification
 
 
 def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
     """Check the digest and return the tensors."""
-    if not is_whole(KEY, content):
+    if not is_undamaged(KEY, content):
         raise ValueError("the file is damaged: its SHA-256 is not the one stored in it. Save or copy it again.")
     try:
         tensors = load(content)

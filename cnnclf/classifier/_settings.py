@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cnnclf.classifier._parameters import PARAMETERS
+from cnnclf.classifier._parameters import PARAMETERS, Parameter, Range
+
+UNEXPLAINED = Parameter("", Range(lambda _: True, ""), "")  # a parameter of a subclass
 
 
 @dataclass(frozen=True)
@@ -68,35 +70,28 @@ def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None
     """
     parameters = clf.get_params(deep=False)
     arguments = inspect.signature(type(clf).__init__).parameters.values()
-    defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
-    return tuple(
-        explain_parameter(name, parameters[name], resolved(clf, name), defaults, usual or {}, on_mnist=on_mnist)
-        for name in sorted(parameters, key=place_of)
-    )
+    of_the_class = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+    defaults = {**of_the_class, **(usual or {})}
+    settings = []
+    for name in sorted(parameters, key=place_of):
+        row, value = PARAMETERS.get(name, UNEXPLAINED), parameters[name]
+        reason = f"{row.reason} {row.on_mnist if on_mnist else ''}".strip()
+        setting = Setting(
+            name=name,
+            value=resolved(clf, name),
+            default=readable(defaults[name]) if name in defaults else "",
+            is_default=is_default(value, name, defaults),
+            meaning=row.meaning,
+            range=row.range,
+            reason=reason if is_default(value, name, of_the_class) else "",
+        )
+        settings.append(setting)
+    return tuple(settings)
 
 
-def explain_parameter(
-    name: str, given: Any, value: str, defaults: Mapping[str, Any], usual: Mapping[str, Any], *, on_mnist: bool
-) -> Setting:
-    """Return one parameter with its default and its row of the table."""
-    row = PARAMETERS.get(name)
-    is_as_in_the_table = row is not None and name in defaults and is_same(given, defaults[name])
-    reason = f"{row.reason} {row.on_mnist if on_mnist else ''}".strip() if row and is_as_in_the_table else ""
-    defaults = {**defaults, **usual}
-    is_default = name in defaults and is_same(given, defaults[name])
-    return Setting(
-        name=name,
-        value=value,
-        default=readable(defaults[name]) if name in defaults else "",
-        is_default=is_default,
-        meaning=row.meaning if row else "",
-        range=row.range if row else "",
-        reason=reason,
-    )
-
-
-def is_same(value: Any, default: Any) -> bool:
+def is_default(value: Any, name: str, defaults: Mapping[str, Any]) -> bool:
     """Check whether a value is written like the default and is text if that is: a function may have the same name."""
+    default = defaults.get(name, inspect.Parameter.empty)
     return readable(value) == readable(default) and isinstance(value, str) == isinstance(default, str)
 
 

@@ -166,15 +166,13 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
         ndarray of shape (n,)
             Members of ``classes_`` with the largest mean probability.
         """
-        positions = self.predict_proba(X).argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[positions]
+        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
 
     @property
     def classes_(self) -> NDArray[Any]:
         """The labels, sorted."""
-        classes: NDArray[Any] = self.estimator_.classes_
-        return classes
+        return np.asarray(self.estimator_.classes_)
 
     @property
     def n_features_in_(self) -> int:
@@ -184,8 +182,7 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
     @property
     def feature_names_in_(self) -> NDArray[Any]:
         """Column names."""
-        names: NDArray[Any] = self.estimator_.feature_names_in_
-        return names
+        return np.asarray(self.estimator_.feature_names_in_)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return the routing of metadata, as scikit-learn asks for it.
@@ -240,11 +237,9 @@ def shifted(array: NDArray[Any], layout: ImageLayout, reach: int) -> Iterator[ND
     channels, height, width = layout.image_shape
     if min(height, width) < SMALLEST_SIDE:
         return
-    if layout.channels_last:
-        images, rows, columns = array.reshape(-1, height, width, channels), 1, 2
-    else:
-        images, rows, columns = array.reshape(-1, channels, height, width), 2, 3
-    for axis, size in ((rows, height), (columns, width)):
+    shape = (height, width, channels) if layout.channels_last else (channels, height, width)
+    images, rows = array.reshape(-1, *shape), 1 if layout.channels_last else 2
+    for axis, size in ((rows, height), (rows + 1, width)):
         for offset in (reach, -reach):
             taken_from = (np.arange(size) + offset).clip(0, size - 1)
             yield images.take(taken_from, axis=axis).reshape(array.shape)

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 from cnnclf import __version__
 from cnnclf._utils.text import quote
 from cnnclf.datasets._mnist import MNIST_FILES, find_candidates, load_mnist
-from cnnclf.training._allocator import can_keep_freed_memory
 
 # What a fit and an export need: module by distribution.
 NEEDED = {
@@ -123,7 +122,7 @@ def check_devices() -> Named:
 
 def check_training() -> Named:
     """Check how a fit with everything on "auto" would run."""
-    from cnnclf.training._runtime import choose_device, choose_precision
+    from cnnclf.training._runtime import can_keep_freed_memory, choose_device, choose_precision
 
     device = choose_device("auto")
     yield "device", Finding(device)

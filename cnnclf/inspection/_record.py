@@ -15,7 +15,7 @@ from torch import nn
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._summary import MultiplyAdds, along, count_parameters, describe, list_layers
 from cnnclf.inspection._records import Array, S
-from cnnclf.training._inference import rows_alike
+from cnnclf.training._network import rows_alike
 from cnnclf.training._runtime import session
 
 

@@ -1,24 +1,20 @@
-"""skorch callbacks of the training: progress, early stopping, weight averaging, remembered epochs."""
+"""What watches a training: progress, early stopping, scikit-learn's callbacks, weight averaging."""
 
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from skorch.callbacks import Callback, EarlyStopping
-from skorch.history import History
 from skorch.utils import noop
 from torch import nn
 from tqdm import tqdm
 
 from cnnclf._utils.text import percent
 
-# Epochs that are remembered when training goes on and that are saved, so that partial fits can go on for ever.
-KEPT_EPOCHS = 10_000
-
 
 def is_followed(stream: Any) -> bool:
-    """Check whether a stream is shown at once, in a terminal or below a notebook's cell, and not kept in a log."""
+    """Check whether a stream is shown at once, in a terminal or a notebook, rather than kept in a log."""
     below_a_cell = type(stream).__module__.partition(".")[0] == "ipykernel"
     return below_a_cell or (stream is not None and stream.isatty())
 
@@ -81,13 +77,6 @@ class StopEarly(EarlyStopping):  # type: ignore[misc]
         """Restore the best weights, unless training was interrupted before its first epoch."""
         if net.history:
             super().on_train_end(net, **kwargs)
-
-
-class Epochs(History):  # type: ignore[misc]
-    """skorch's history, with one epoch read in constant time, however many there are."""
-
-    def __getitem__(self, i: Any) -> Any:
-        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
 
 
 class ReportEpochs(Callback):  # type: ignore[misc]
@@ -179,21 +168,3 @@ class WeightAverage:
             shown.copy_(other)
             other.copy_(kept)
         self.average_is_shown = average
-
-
-class Keeper(Protocol):
-    """What saves the state of training, such as :class:`cnnclf.training._checkpoint.Checkpoint`."""
-
-    @property
-    def n_epochs(self) -> int:
-        """Number of finished epochs."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to train."""
-
-    def restore(self, net: Any) -> None:
-        """Set a new net to the saved state."""
-
-    def write(self, net: Any) -> None:
-        """Save the state of a net between two epochs."""

@@ -7,28 +7,70 @@ the one before it is used.
 
 import contextlib
 import json
+import math
 import os
 import re
 import time
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from cnnclf._utils.digest import is_whole, seal
 from cnnclf._utils.files import write_atomically
-from cnnclf._utils.sealed import is_whole, seal
+from cnnclf._utils.labels import plain
 from cnnclf.training._identity import describe_training, differences, digest
-from cnnclf.training._net import Net
-from cnnclf.training._snapshot import Generation, describe_progress, live_tensors, random_numbers, restore
 
 SCHEMA = 1
 KEY = "cnnclf-checkpoint"
 FILE_NAME = re.compile(r"epoch-(\d{4,})\.checkpoint")
 ANY_FIT = "{fit}"  # what a path has in it when each fit is to have a place of its own
 LEFTOVER_SECONDS = 60  # no write takes so long: what is older was left by a process that was killed
+
+# What each optimiser keeps of a parameter, "step" as one number, all else in the parameter's shape.
+OPTIMIZER_STATE = {
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+    "sgd": ("momentum_buffer",),
+}
+
+# What a file calls the counters of weight averaging and of early stopping, and their attributes.
+OF_AVERAGE = {"n_updates": "n_updates", "is_shown": "average_is_shown"}
+OF_STOPPING = {"misses": "misses_", "threshold": "dynamic_threshold_", "best_epoch": "best_epoch_"}
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """The state of a training after some epoch, as a file holds it.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    tensors : mapping of str to Tensor
+        What :func:`live_tensors` and :func:`random_numbers` named.
+    decides : mapping of str to JSON-able values
+        What :func:`describe_training` gave.
+    seed : int
+        Of the fit.
+    finished : bool
+        Whether there is nothing left to train.
+    progress : mapping of str to JSON-able values
+        What :func:`describe_progress` gave.
+    """
+
+    path: Path
+    tensors: Mapping[str, torch.Tensor]
+    decides: Mapping[str, Any]
+    seed: int
+    finished: bool
+    progress: Mapping[str, Any]
 
 
 class Checkpoint:
@@ -43,7 +85,7 @@ class Checkpoint:
     seed : int
         Of a fit that is new.
     newest : Generation or None
-        What the fit goes on from.
+        The state to continue from.
 
     Attributes
     ----------
@@ -69,7 +111,7 @@ class Checkpoint:
         """Whether there is nothing left to train."""
         return self.newest is not None and self.newest.finished
 
-    def restore(self, net: Net) -> None:
+    def restore(self, net: Any) -> None:
         """Set a new net to the saved state; ValueError if the file is of another net."""
         if self.newest is None:
             return
@@ -78,7 +120,7 @@ class Checkpoint:
         except ValueError as error:
             raise ValueError(f"{self.newest.path}: {error} Delete {self.folder} to start anew.") from error
 
-    def write(self, net: Net, *, finished: bool = False) -> None:
+    def write(self, net: Any, *, finished: bool = False) -> None:
         """Write the state of a net, and keep only one of the earlier files.
 
         Raises
@@ -109,7 +151,7 @@ class Checkpoint:
                 ) from error
         self.has_written = True
 
-    def close(self, net: Net) -> None:
+    def close(self, net: Any) -> None:
         """Mark a fit that came to its end as finished.
 
         Raises
@@ -197,18 +239,18 @@ def find_newest(folder: Path, decides: Mapping[str, Any]) -> Generation | None:
     if newest is None:
         if paths:
             raise ValueError(
-                f"Expected a whole checkpoint in {folder}; got damaged ones alone. Delete it to start anew."
+                f"Expected a whole checkpoint in {folder}; got only damaged ones. Delete it to start anew."
             )
         return None
     different = differences(newest.decides, decides)
     if different:
         raise ValueError(
-            f"Expected a checkpoint of this fit; {folder} has another: {different}. Go on as it was begun, delete it "
-            f"to start anew, or pass another one; {ANY_FIT} in its name gives each fit a folder of its own."
+            f"Expected a checkpoint of this fit; {folder} has another: {different}. Continue it as it was begun, "
+            f"delete it to start anew, or pass another one; {ANY_FIT} in its name gives each fit a folder of its own."
         )
     if newest.path != paths[0]:
         # This function, open_checkpoint, fit, and who called that.
-        warnings.warn(f"{paths[0]} is damaged; going on from {newest.path.name}.", UserWarning, stacklevel=4)
+        warnings.warn(f"{paths[0]} is damaged; continuing from {newest.path.name}.", UserWarning, stacklevel=4)
     return newest
 
 
@@ -234,5 +276,149 @@ def read_generation(path: Path) -> Generation | None:
             return Generation(path, tensors, decides, seed, finished, progress)
     raise ValueError(
         f"{path}: expected a checkpoint of schema {SCHEMA}; got another. "
-        f"Go on with the version of cnnclf that wrote it, or delete {path.parent} to start anew."
+        f"Continue with the version of cnnclf that wrote it, or delete {path.parent} to start anew."
+    )
+
+
+# A net in the middle of its training
+
+
+def live_tensors(net: Any) -> dict[str, torch.Tensor]:
+    """Return every tensor that training changes, by name."""
+    network = net.network.state_dict()
+    named = {f"module.{name}": tensor for name, tensor in network.items()}
+    if net.average_ is not None:
+        averaged = [name for name, tensor in network.items() if tensor.is_floating_point()]
+        named |= {f"average.{name}": tensor for name, tensor in zip(averaged, net.average_.other, strict=True)}
+    for name, parameter in net.network.named_parameters():
+        state = net.optimizer_.state.get(parameter, {})
+        named |= {f"{kind}.{name}": state[kind] for kind in OPTIMIZER_STATE[net.optimizer] if kind in state}
+    best = getattr(net.early_stopping_, "best_model_weights_", None)
+    if best is not None:
+        named |= {f"best.{name}": tensor for name, tensor in zip(network, best.values(), strict=True)}
+    return named
+
+
+def random_numbers(device: str) -> dict[str, torch.Tensor]:
+    """Return the states of torch's random number generators, by name."""
+    states = {"random.cpu": torch.get_rng_state()}
+    if torch.device(device).type == "cuda":
+        states["random.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def describe_progress(net: Any) -> dict[str, Any]:
+    """Return all that changes in training except tensors, as JSON types, without the batches of past epochs."""
+    return {
+        "history": [{name: plain(value) for name, value in row.items() if name != "batches"} for row in net.history],
+        "lr": [plain(group["lr"]) for group in net.optimizer_.param_groups],
+        "average": read_counters(net.average_, OF_AVERAGE),
+        "early_stopping": read_counters(net.early_stopping_, OF_STOPPING),
+    }
+
+
+def read_counters(owner: Any, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return attributes of an object, where there is one, by their names in a file."""
+    return None if owner is None else {name: plain(getattr(owner, attribute)) for name, attribute in names.items()}
+
+
+def restore(net: Any, generation: Generation) -> None:
+    """Set a new net to the state in a file; ValueError if the file is of another net."""
+    check_progress(net, generation.progress)
+    make_room(net, generation.tensors)
+    targets = live_tensors(net)
+    generators = {} if generation.finished else random_numbers(net.device)
+    check_tensors(generation.tensors, targets | generators)
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(generation.tensors[name])
+
+    progress = generation.progress
+    net.history[:] = [{**row, "batches": []} for row in progress["history"]]
+    for group, lr in zip(net.optimizer_.param_groups, progress["lr"], strict=True):
+        group["lr"] = lr
+    counted = (("average", net.average_, OF_AVERAGE), ("early_stopping", net.early_stopping_, OF_STOPPING))
+    for part, owner, names in counted:
+        if owner is not None:
+            for name, attribute in names.items():
+                setattr(owner, attribute, progress[part][name])
+    try:
+        if "random.cpu" in generators:
+            torch.set_rng_state(generation.tensors["random.cpu"])
+        if "random.cuda" in generators:
+            torch.cuda.set_rng_state(generation.tensors["random.cuda"], net.device)
+    except RuntimeError as error:
+        raise ValueError("expected states of torch's random number generators; got others.") from error
+
+
+def make_room(net: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Create the tensors that a new net does not have yet: the optimiser's, and the best weights of early stopping."""
+    kinds = OPTIMIZER_STATE[net.optimizer]
+    for name, parameter in net.network.named_parameters():
+        if f"{kinds[0]}.{name}" in tensors:  # not there for a parameter that no loss depends on
+            net.optimizer_.state[parameter] = {
+                kind: torch.zeros((), dtype=torch.float32, device=parameter.device)
+                if kind == "step"
+                else torch.zeros_like(parameter)
+                for kind in kinds
+            }
+    stopping = net.early_stopping_
+    if stopping is not None:
+        has_best = any(name.startswith("best.") for name in tensors)
+        stopping.best_model_weights_ = deepcopy(net.module_.state_dict()) if has_best else None
+
+
+def check_tensors(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Check that there are exactly the expected tensors, of their shapes and types, with finite numbers."""
+    strange = sorted(tensors.keys() ^ expected.keys())
+    if strange:
+        raise ValueError(f"expected the tensors of this training; {strange[0]} is missing or too many.")
+    for name, tensor in tensors.items():
+        like = expected[name]
+        if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            raise ValueError(
+                f"expected {name} of shape {tuple(like.shape)} and type {like.dtype}; "
+                f"got {tuple(tensor.shape)} and {tensor.dtype}."
+            )
+        if not tensor.isfinite().all():
+            raise ValueError(f"expected finite numbers; {name} has others.")
+
+
+def check_progress(net: Any, progress: Mapping[str, Any]) -> None:
+    """Check that the history and the counters belong to such a net."""
+    match progress:
+        case {
+            "history": list(history),
+            "lr": list(rates),
+            "average": (None | {"n_updates": int(), "is_shown": bool()}) as average,
+            "early_stopping": (None | {"misses": int(), "threshold": _, "best_epoch": int()}) as stopping,
+        }:
+            fits = (
+                len(history) <= net.max_epochs
+                and all(map(is_epoch, history))
+                and len(rates) == len(net.optimizer_.param_groups)
+                and all(is_number(rate) and math.isfinite(rate) for rate in rates)
+                and (average is None) == (net.average_ is None)
+                and (average is None or average["n_updates"] >= 0)
+                and (stopping is None) == (net.early_stopping_ is None)
+                and (stopping is None or is_number(stopping["threshold"]))
+            )
+            if fits:
+                return
+    raise ValueError("expected the history and the counters of this training; got others.")
+
+
+def is_number(value: Any) -> bool:
+    """Check whether a value from JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_epoch(row: Any) -> bool:
+    """Check whether a value is an epoch of a history."""
+    always = ("train_loss", "train_accuracy", "lr", "dur")
+    sometimes = ("valid_loss", "valid_accuracy", "valid_acc", "train_images")
+    return (
+        isinstance(row, dict)
+        and all(is_number(row.get(name)) for name in always)
+        and all(is_number(row.get(name, 0)) for name in sometimes)
     )

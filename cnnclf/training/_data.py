@@ -1,18 +1,19 @@
-"""Training data: which rows an epoch visits and in which order, what is held out, and what each row weighs."""
+"""Training data: which rows an epoch visits and in which order, what is held out, the weights, and the batches."""
 
 import hashlib
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from skorch.dataset import Dataset
 
 from cnnclf._utils.text import quote, quote_all
 from cnnclf.architectures._modules import Standardise
-from cnnclf.training._batches import Rows
 from cnnclf.training._recognition import TrainingData, hash_images, hash_rows, keep
 from cnnclf.training._runtime import session
 
@@ -20,6 +21,7 @@ from cnnclf.training._runtime import session
 REPETITION_LIMIT = 10
 
 Pixels = NDArray[np.uint8 | np.float32]
+Batch = tuple[Any, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +46,72 @@ class Labelled:
     order: NDArray[np.int64]
 
 
+class Rows(Dataset):  # type: ignore[misc]
+    """Images and labels in memory, with the order in which training visits them.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, channels, height, width), uint8 or float32
+        Raw pixels.
+    y : Tensor of shape (n,), int64
+        Class indices.
+    order : Tensor of shape (n_visits,), int64, optional
+        Row numbers of one epoch before shuffling; a row may come several times. All rows once by default.
+    weight : Tensor of shape (n,), float32, optional
+        What each row's loss is multiplied with.
+    """
+
+    def __init__(
+        self, X: torch.Tensor, y: torch.Tensor, order: torch.Tensor | None = None, weight: torch.Tensor | None = None
+    ) -> None:
+        super().__init__(X, y)
+        self.order = torch.arange(len(y), device=y.device) if order is None else order
+        self.weight = weight
+
+    def to(self, device: str) -> "Rows":
+        """Move everything to a device, once."""
+        weight = None if self.weight is None else self.weight.to(device)
+        return Rows(self.X.to(device), self.y.to(device), self.order.to(device), weight)
+
+    def take(self, order: torch.Tensor) -> Batch:
+        """Return a batch; with weights X is a dict, as skorch expects for sample weights."""
+        X = self.X.index_select(0, order)
+        y = self.y.index_select(0, order)
+        if self.weight is None:
+            return X, y
+        return {"X": X, "sample_weight": self.weight.index_select(0, order)}, y
+
+
+class Batches:
+    """One epoch over :class:`Rows`: shuffled for training, in order otherwise.
+
+    Batches differ in size by at most one row, and a training batch has at least two: batch normalisation has no
+    variance to learn from one.
+    """
+
+    def __init__(self, rows: Rows, batch_size: int, *, shuffle: bool) -> None:
+        # A single row is repeated, as batch normalisation needs two.
+        self.order = rows.order.repeat(2) if shuffle and len(rows.order) == 1 else rows.order
+        self.rows = rows
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        n_batches = math.ceil(len(self.order) / self.batch_size)
+        return min(n_batches, len(self.order) // 2) if self.shuffle else n_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.order
+        if self.shuffle:
+            # Drawn on the CPU, so that every device sees the same order.
+            order = order[torch.randperm(len(order)).to(order.device)]
+        for part in order.tensor_split(len(self)):
+            yield self.rows.take(part)
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """What a fit trains on.
+    """The data of a fit.
 
     Attributes
     ----------
@@ -64,7 +129,7 @@ class TrainingSet:
 
 
 def prepare(clf: Any, data: Labelled, validation: Labelled | None = None, held_out: float | None = None) -> TrainingSet:
-    """Return what a fit trains on: validation rows set aside, weights combined, arrays as tensors.
+    """Return the data of a fit: validation rows set aside, weights combined, arrays as tensors.
 
     Parameters
     ----------
@@ -98,7 +163,7 @@ def prepare(clf: Any, data: Labelled, validation: Labelled | None = None, held_o
 
 
 def remember(seen: TrainingData, data: Labelled) -> TrainingData:
-    """Return what is remembered of training data after a network has learnt from more of it."""
+    """Return the record of all training data after more of it was learnt."""
     hashes = keep(seen.learnt, hash_images(data.pixels)[data.order])
     return TrainingData(fingerprint(data, seen.sha256), hashes, seen.examples)
 
@@ -243,7 +308,7 @@ def class_weights(
         present = sums > 0
         weights[present] = sums.sum() / (present.sum() * sums[present])
     if not weights[visited].any():
-        raise ValueError(f"Expected some class_weight above 0; got {quote(class_weight)}. Give some class more.")
+        raise ValueError(f"Expected some class_weight above 0; got {quote(class_weight)}. Set one above 0.")
     return weights
 
 

@@ -38,11 +38,7 @@ def describe_training(clf: Any, training_data: str, validation_data: str | None,
         del parameters["random_state"]
     named = describe_fit(clf, parameters)
     named["parameters"].setdefault("random_state", None)
-    data = {
-        "classes": clf.classes_.tolist(),
-        "training data": training_data,
-        "validation data": validation_data,
-    }
+    data = {"classes": clf.classes_.tolist(), "training data": training_data, "validation data": validation_data}
     described: dict[str, Any] = json.loads(json.dumps({**named, **data}))
     return described
 

@@ -3,31 +3,80 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EpochTimer
 from skorch.helper import predefined_split
+from skorch.history import History
 from skorch.utils import TeeGenerator
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from cnnclf.training._allocator import KEPT_MEMORY
 from cnnclf.training._augmentation import Augmentation
-from cnnclf.training._batches import Batch, Batches, Rows
-from cnnclf.training._callbacks import KEPT_EPOCHS, Epochs, Keeper, Progress, ReportEpochs, StopEarly, WeightAverage
-from cnnclf.training._inference import rows_alike, rows_at_once
-from cnnclf.training._network import cheapest_order, choose_memory_format
-from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
+from cnnclf.training._callbacks import Progress, ReportEpochs, StopEarly, WeightAverage
+from cnnclf.training._data import Batch, Batches, Rows
+from cnnclf.training._network import choose_memory_format, compute_logits, relearn_statistics, rows_at_once
+from cnnclf.training._runtime import KEPT_MEMORY
 
-# Images on which batch normalisation is measured after an epoch of changed ones: 2 % of a deviation, at the worst.
-STATISTICS_ROWS = 2048
+if TYPE_CHECKING:
+    from cnnclf.training._checkpoint import Checkpoint
 
 # Training images that are measured after an epoch at least, or all where there are fewer.
 FEWEST_MEASURED = 2048
+
+# Epochs that are remembered when training goes on and that are saved, so that partial fits can go on for ever.
+KEPT_EPOCHS = 10_000
+
+# The figures of an epoch by skorch's names, and what ``history_`` calls them.
+PLAIN_NAMES = {
+    name: name for name in ("epoch", "train_loss", "train_accuracy", "train_images", "valid_loss", "valid_accuracy")
+} | {"lr": "lr", "dur": "seconds"}
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True),
+    "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+}
+
+
+def one_cycle(progress: float) -> float:
+    """Rise linearly to the peak over the first 30 % of training, then fall along a cosine to zero.
+
+    Source: Smith 2018, “A disciplined approach to neural network hyper-parameters”, section 4; the cosine
+    descent as in fastai.
+    """
+    if progress < 0.3:
+        return 0.1 + 0.9 * progress / 0.3
+    return 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7))
+
+
+def cosine(progress: float) -> float:
+    """Fall along a cosine from the peak to zero.
+
+    Source: Loshchilov & Hutter 2017, “SGDR”, eq. 5 without restarts.
+    """
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+# progress in [0, 1) → share of the peak learning rate; None leaves the optimiser's own value alone, so that
+# a skorch LRScheduler callback can rule it.
+SCHEDULES: dict[str, Callable[[float], float] | None] = {"one_cycle": one_cycle, "cosine": cosine, "constant": None}
+
+
+class Epochs(History):  # type: ignore[misc]
+    """skorch's history, with one epoch read in constant time, however many there are."""
+
+    def __getitem__(self, i: Any) -> Any:
+        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
+
+
+def tidy_history(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is known of each whole epoch, under plain names."""
+    return [{new: row[old] for old, new in PLAIN_NAMES.items() if old in row} for row in history if "dur" in row]
 
 
 class Net(NeuralNetClassifier):  # type: ignore[misc]
@@ -39,10 +88,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         Takes raw pixels (n, channels, height, width), gives logits (n, n_classes).
     n_classes : int
         Number of logits.
-    max_epochs, batch_size, lr, optimizer, weight_decay, label_smoothing, weight_averaging, callbacks, compile, verbose
+    batch_size, lr, optimizer, weight_decay, label_smoothing, weight_averaging, callbacks, compile, verbose
         As in :class:`cnnclf.CNNClassifier`, already validated.
-    schedule : {"one_cycle", "cosine", "constant"}
-        Learning rate over training.
     augment : Augmentation or None
         Applied to training batches.
     precision : {"float32", "bfloat16"}
@@ -58,11 +105,9 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         module: nn.Module,
         *,
         n_classes: int,
-        max_epochs: int,
         batch_size: int,
         lr: float,
         optimizer: str,
-        schedule: str,
         weight_decay: float,
         label_smoothing: float,
         augment: Augmentation | None,
@@ -74,7 +119,6 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         compile: bool,  # noqa: A002 - skorch's name
         verbose: int,
     ) -> None:
-        self.schedule = schedule
         self.weight_decay = weight_decay
         self.augment = augment
         self.weight_averaging = weight_averaging
@@ -85,7 +129,6 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             criterion=nn.CrossEntropyLoss(label_smoothing=label_smoothing),
             classes=list(range(n_classes)),
             optimizer=optimizer,
-            max_epochs=max_epochs,
             batch_size=batch_size,
             lr=lr,
             train_split=None,
@@ -98,18 +141,13 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     # Beside modules and optimisers, what skorch packs into pickles so that it can be loaded on another device.
     cuda_dependent_attributes_: ClassVar[list[str]] = ["average_"]
 
-    checkpoint_: Keeper | None = None  # while training
+    checkpoint_: "Checkpoint | None" = None  # while training
 
     @property
     def network(self) -> nn.Module:
         """The module itself, also when it is compiled."""
         network: nn.Module = self.module_._orig_mod if self.compile else self.module_
         return network
-
-    @property
-    def answering_network(self) -> nn.Module:
-        """The network as it is evaluated: on a CPU each row alike; not compiled, which would not be alike."""
-        return rows_alike(self.network) if torch.device(self.device).type == "cpu" else self.network
 
     @property
     def n_epochs_(self) -> int:
@@ -123,7 +161,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
 
     @property
     def ended_(self) -> bool:
-        """Whether the last training came to its end, be it a callback's, and was not interrupted."""
+        """Whether the last training ended by itself or by a callback, and was not interrupted."""
         if self.interrupted_ or "dur" not in self.history[-1]:
             return False
         stopping = self.early_stopping_
@@ -138,7 +176,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         *,
         epochs: int,
         schedule: str,
-        checkpoint: Keeper | None = None,
+        checkpoint: "Checkpoint | None" = None,
         watcher: ReportEpochs | None = None,
     ) -> "Net":
         """Train for some epochs, starting from the present weights.
@@ -151,7 +189,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             Number of passes over ``rows``.
         schedule : str
             A key of ``SCHEDULES``, stretched over these epochs.
-        checkpoint : Keeper, optional
+        checkpoint : Checkpoint, optional
             Restores the state of a new net, and saves it before each epoch.
         watcher : ReportEpochs, optional
             The last of the callbacks, for this training alone.
@@ -280,11 +318,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         low = training and self.precision == "bfloat16"
         # Without torch's cache of converted weights, which an autocast around this one would keep from step to step.
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low, cache_enabled=False):
-            x = x.contiguous(memory_format=choose_memory_format(self.module_))
-            for layer in cheapest_order(self.module_) if training else [self.answering_network]:
-                x = layer(x)
-        logits: torch.Tensor = x.float()
-        return logits
+            # Not compiled in evaluation, where each row would not be alike.
+            return compute_logits(self.module_ if training else self.network, x).float()
 
     def _set_training(self, training: bool = True) -> None:
         if self.module_.training != training:  # walking through all layers costs as much as a small one
@@ -320,7 +355,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             epoch["batches"] = []
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> "Net":
-        """Record that the last epoch was not interrupted."""
+        """Record that no epoch was interrupted."""
         super().fit_loop(X, y, epochs, **kwargs)
         self.completed_ = True
         return self
@@ -329,8 +364,9 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         """Take one optimisation step at the schedule's learning rate."""
         schedule = SCHEDULES[self.schedule]
         if schedule is not None:
+            lr = self.lr * schedule(self.step_ / self.n_steps_)
             for group in self.optimizer_.param_groups:
-                group["lr"] = self.lr * schedule(self.step_ / self.n_steps_)
+                group["lr"] = lr
         # None of our optimisers evaluates the loss twice, so there is no need for skorch's closure.
         self._zero_grad_optimizer()
         step: dict[str, Any] = self.train_step_single(batch, **fit_params)
@@ -361,7 +397,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if training and self.average_ is not None:
             self.average_.show(self.network, average=True)
         if training and self.augment is not None:
-            self.relearn_statistics(iterator.rows)
+            self._set_training(False)
+            relearn_statistics(self.network, iterator.rows.X, iterator.rows.order, self.batch_size)
         batch_losses = torch.stack(losses).tolist()
         for record, loss, size in zip(self.history[-1]["batches"][-len(sizes) :], batch_losses, sizes, strict=True):
             record.update({f"{prefix}_loss": loss, f"{prefix}_batch_size": size})
@@ -369,43 +406,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         self.history.record(f"{prefix}_accuracy", int(torch.cat(correct).sum()) / sum(sizes))
         self.history.record(f"{prefix}_batch_count", len(sizes))
 
-    def relearn_statistics(self, rows: Rows) -> None:
-        """Compute the means and variances of batch normalisation again, on a sample of unchanged images.
-
-        Training saw them changed, and resampled images are smoother than those that will be predicted.
-
-        Source: Touvron et al. 2019, “Fixing the train-test resolution discrepancy”, section 4, of images whose size
-        differs between training and test.
-        """
-        # What the layers remember with torch's momentum of 0.1: a smaller sample would know less.
-        remembered = 10 * self.batch_size
-        norms = [layer for layer in self.network.modules() if isinstance(layer, _BatchNorm)]
-        norms = [layer for layer in norms if layer.track_running_stats]
-        if not norms or len(rows.order) < remembered:
-            return
-        sample = rows.order[: max(STATISTICS_ROWS, remembered)]  # the order is by hash, so its beginning is a sample
-        n_parts = max(1, len(sample) // max(2, self.rows_at_once(rows.X)))
-        before = [(layer.momentum, {name: value.clone() for name, value in layer.named_buffers()}) for layer in norms]
-        try:
-            for layer in norms:
-                layer.reset_running_stats()
-                layer.momentum = None  # the plain mean over all batches
-                layer.train()
-            with torch.no_grad():
-                memory_format = choose_memory_format(self.module_)
-                for part in sample.tensor_split(n_parts):
-                    self.network(rows.X.index_select(0, part).contiguous(memory_format=memory_format))
-        except BaseException:  # half of a measurement is none: an interrupted estimator keeps what it had
-            for layer, (_, buffers) in zip(norms, before, strict=True):
-                layer.load_state_dict(buffers, strict=False)
-            raise
-        finally:
-            for layer, (momentum, _) in zip(norms, before, strict=True):
-                layer.momentum = momentum
-                layer.eval()
-
     def on_epoch_begin(self, net: "Net", **kwargs: Any) -> None:
-        """Write the checkpoint after all callbacks of the last epoch; a KeyboardInterrupt is now the user's."""
+        """Write the checkpoint after all callbacks of the last epoch; from now on Ctrl-C comes from the user."""
         self.interrupted_ = True
         if self.checkpoint_ is not None:
             self.checkpoint_.write(self)

@@ -1,9 +1,10 @@
-"""What a fit runs on: device, precision, threads, random numbers and the switches of torch."""
+"""What a fit runs on: device, precision, threads, random numbers, the switches of torch, and freed memory."""
 
+import ctypes
 import os
 import platform
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -74,30 +75,47 @@ SWITCHES: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = [
 ]
 
 
-class OwnSwitches:
-    """Set torch's switches to the needed values; the last of several threads inside restores the caller's."""
+class ProcessSwitch:
+    """A context that changes the whole process while any thread is inside; the last one to leave undoes it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.n_inside = 0
-        self.before: list[Any] = []
 
     def __enter__(self) -> None:
         with self.lock:
             if not self.n_inside:
-                self.before = [read() for read, _, _ in SWITCHES]
-                self.write([needed for _, _, needed in SWITCHES])
+                self.turn_on()
             self.n_inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self.lock:
             self.n_inside -= 1
             if not self.n_inside:
-                self.write(self.before)
+                self.turn_off()
+
+    def turn_on(self) -> None:
+        """Change the process."""
+
+    def turn_off(self) -> None:
+        """Undo the change."""
+
+
+class OwnSwitches(ProcessSwitch):
+    """Set torch's switches to the needed values, and then back to the caller's."""
+
+    def turn_on(self) -> None:
+        """Remember the caller's values, and write the needed ones."""
+        self.before = [read() for read, _, _ in SWITCHES]
+        self.write([needed for _, _, needed in SWITCHES])
+
+    def turn_off(self) -> None:
+        """Write the caller's values."""
+        self.write(self.before)
 
     @staticmethod
     def write(values: list[Any]) -> None:
-        """Write those that have another value: some take long."""
+        """Write the values that differ, because some take long."""
         for (read, write, _), value in zip(SWITCHES, values, strict=True):
             if read() != value:
                 write(value)
@@ -108,7 +126,7 @@ OWN_SWITCHES = OwnSwitches()
 
 @contextmanager
 def own_modes(device: str) -> Iterator[None]:
-    """Keep out what the caller set torch to: default type and device, gradients, autocast, precision."""
+    """Override the caller's settings of torch: default type and device, gradients, autocast, precision."""
     kind = torch.device(device).type
     with OWN_SWITCHES, torch.inference_mode(False), torch.autocast(kind, enabled=False), ExitStack() as default_device:
         if torch.get_default_device().type != "cpu":  # otherwise it would cost time in each of torch's functions
@@ -118,7 +136,7 @@ def own_modes(device: str) -> Iterator[None]:
 
 @contextmanager
 def threads_of_torch(n_threads: int) -> Iterator[None]:
-    """Set torch's number of threads; give back what this Python thread had, and what later ones begin with.
+    """Set torch's number of threads; restore it afterwards for this Python thread and for those started later.
 
     ``torch.set_num_threads`` is for the Python thread that calls it, and for all that ask torch for the first time
     later on. So one that asks while another is in here finds that one's number, and gets what the first had outside.
@@ -170,3 +188,105 @@ def session(device: str, seed: Sequence[int] | None = None) -> Iterator[None]:
         if seed is not None:
             torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1))
         yield
+
+
+# glibc's allocator keeps the memory that training frees between two batches.
+
+# mallopt's numbers for its options, and values in bytes; 32 MiB are the most that glibc allows for the first.
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
+WHILE_TRAINING = {M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 2**30}
+
+# glibc raises both thresholds as larger blocks are freed, up to these.
+HIGHEST_ADJUSTED = {M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 64 * 2**20}
+# It does not where the environment sets any of these; each threshold is then its own variable's, or 128 KiB.
+VARIABLES = ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD", "MMAP_MAX")
+FIXED = 128 * 2**10
+
+
+def can_keep_freed_memory() -> bool:
+    """Check that the C library is glibc, and that ``CNNCLF_MALLOPT=0`` does not ask to leave its allocator alone.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> can_keep_freed_memory() in (True, False)
+    True
+    """
+    return os.environ.get("CNNCLF_MALLOPT") != "0" and platform.libc_ver()[0] == "glibc"
+
+
+def thresholds_outside(environment: Mapping[str, str]) -> dict[int, int]:
+    """Return the thresholds to go back to, as glibc has no function that returns them.
+
+    Parameters
+    ----------
+    environment : mapping from str to str
+        The environment variables of the process.
+
+    Returns
+    -------
+    dict
+        By mallopt's number, in bytes: what the environment makes of them, or else the highest values of glibc's own
+        adjustment, which mallopt ends for good: with its first ones, each large block would be mapped anew.
+
+    Examples
+    --------
+    >>> thresholds_outside({"MALLOC_TRIM_THRESHOLD_": "65536"})  # as Dask sets it for its workers
+    {-3: 131072, -1: 65536}
+    >>> thresholds_outside({})
+    {-3: 33554432, -1: 67108864}
+    """
+    tunables = dict(part.partition("=")[::2] for part in environment.get("GLIBC_TUNABLES", "").split(":"))
+    asked = {}
+    for name in VARIABLES:
+        value = environment.get(f"MALLOC_{name}_") or tunables.get(f"glibc.malloc.{name.lower()}", "")
+        if value.isdecimal():
+            asked[name] = int(value)
+    if not asked:
+        return HIGHEST_ADJUSTED
+    return {M_MMAP_THRESHOLD: asked.get("MMAP_THRESHOLD", FIXED), M_TRIM_THRESHOLD: asked.get("TRIM_THRESHOLD", FIXED)}
+
+
+class KeptMemory(ProcessSwitch):
+    """Keep freed blocks in the process instead of handing them back to the system after every batch.
+
+    Each batch frees its activations, a few megabytes each, and the next one asks for the same sizes. With glibc's own
+    thresholds some of them go back to the system and are mapped, zeroed and faulted in again; with
+    ``MALLOC_TRIM_THRESHOLD_=65536``, as Dask sets it for its workers, nearly all. Within this context blocks up to
+    32 MiB are taken from the heap, and up to 1 GiB of free heap is kept. The numbers are in benchmarks/allocator.md.
+
+    Afterwards the thresholds are those of `thresholds_outside`.
+
+    References
+    ----------
+    mallopt(3), Linux man-pages.
+
+    Examples
+    --------
+    >>> with KeptMemory():
+    ...     blocks = [bytearray(2**20) for _ in range(4)]
+    """
+
+    def turn_on(self) -> None:
+        """Set the thresholds of training, where that can be done."""
+        self.changed = can_keep_freed_memory()
+        if self.changed:
+            set_thresholds(WHILE_TRAINING)
+
+    def turn_off(self) -> None:
+        """Set the thresholds from before training."""
+        if self.changed:
+            set_thresholds(thresholds_outside(os.environ))
+
+
+def set_thresholds(thresholds: Mapping[int, int]) -> None:
+    """Set glibc's thresholds; one that it refuses stays as it is."""
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in thresholds.items():
+        mallopt(option, value)
+
+
+KEPT_MEMORY = KeptMemory()

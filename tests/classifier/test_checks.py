@@ -150,7 +150,7 @@ def test_an_unavailable_device_is_refused(some):
         ),
         (
             dict.fromkeys(range(10), 0),
-            "Expected some class_weight above 0; got {0: 0, 1: 0, 2: 0, 3: 0, 4: 0, ...}. Give some class more.",
+            "Expected some class_weight above 0; got {0: 0, 1: 0, 2: 0, 3: 0, 4: 0, ...}. Set one above 0.",
         ),
     ],
 )
@@ -626,7 +626,7 @@ def test_training_that_diverges_names_what_may_have_done_it(some):
 def test_a_warm_start_refuses_another_network(change, some):
     clf = quick(warm_start=True).fit(*some).set_params(**change)
     sentence = (
-        "Expected warm_start=True to go on with the network that was fitted, architecture='compact' for images of "
+        "Expected warm_start=True to continue training the fitted network, architecture='compact' for images of "
         f"shape (1, 8, 8); got architecture={clf.architecture!r} and image_shape={clf.image_shape!r}. "
         "Set them back, or pass warm_start=False to start anew."
     )

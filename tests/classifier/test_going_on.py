@@ -15,7 +15,7 @@ from skorch.callbacks import (
 )
 
 from cnnclf import CNNClassifier
-from cnnclf.training._callbacks import Epochs
+from cnnclf.training._net import Epochs
 from helpers import STRANGERS, Seen, cross_entropy, exactly, quick, same_bits
 
 # Going on
@@ -143,7 +143,7 @@ def test_partial_fit_takes_more_than_twenty_classes_without_a_word(some):
 def test_partial_fit_goes_on_for_ever(some, monkeypatch, tmp_path):
     # With three epochs remembered between trainings instead of ten thousand.
     monkeypatch.setattr("cnnclf.training._net.KEPT_EPOCHS", 3)
-    monkeypatch.setattr("cnnclf.classifier._fitted.KEPT_EPOCHS", 3)
+    monkeypatch.setattr("cnnclf.classifier._persistence.KEPT_EPOCHS", 3)
     X, y = some
     clf, sizes = quick("tiny"), []
     for call in range(1, 8):
@@ -157,7 +157,7 @@ def test_partial_fit_goes_on_for_ever(some, monkeypatch, tmp_path):
 
 
 def test_the_epochs_that_a_file_left_out_count_after_it_is_loaded(some, monkeypatch, tmp_path):
-    monkeypatch.setattr("cnnclf.classifier._fitted.KEPT_EPOCHS", 2)
+    monkeypatch.setattr("cnnclf.classifier._persistence.KEPT_EPOCHS", 2)
     clf = quick("tiny", max_epochs=4).fit(*some)
     assert [row["epoch"] for row in clf.history_] == [1, 2, 3, 4]
     clf.save(tmp_path / "model.cnn")

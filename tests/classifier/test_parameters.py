@@ -15,7 +15,7 @@ from cnnclf.classifier._parameters import PARAMETERS, Range, check_parameters
 from cnnclf.classifier._settings import Setting, explain, readable
 from cnnclf.training._augmentation import AUGMENTATIONS
 from cnnclf.training._data import choose_batch_size
-from cnnclf.training._schedules import OPTIMIZERS, SCHEDULES
+from cnnclf.training._net import OPTIMIZERS, SCHEDULES
 
 # What a range says before its semicolon → values that it allows, the ends among them, and values that it does not.
 NEARLY_0, NEARLY_1 = 1e-12, 1 - 1e-12

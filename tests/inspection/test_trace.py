@@ -30,7 +30,7 @@ from cnnclf.inspection._recompute import RECOMPUTE, gamma
 from cnnclf.inspection._records import StepDiff
 from cnnclf.inspection._trace import Trace
 from cnnclf.inspection._verify import EXPORTS, LayerCheck, Verification
-from cnnclf.training._inference import rows_alike
+from cnnclf.training._network import rows_alike
 from helpers import exactly, quick, sequential
 
 

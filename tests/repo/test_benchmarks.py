@@ -12,8 +12,7 @@ from torch import nn
 
 from cnnclf import RECIPES, CNNClassifier
 from cnnclf.architectures._network import build_module
-from cnnclf.training._batches import Rows
-from cnnclf.training._data import arrange, as_tensor, measure
+from cnnclf.training._data import Rows, arrange, as_tensor, measure
 from cnnclf.training._runtime import session
 from helpers import ROOT
 

@@ -20,16 +20,13 @@ from torch import nn
 from tqdm import tqdm
 
 from cnnclf import CNNClassifier, compare_architectures
-from cnnclf._utils.digest import put_digest
-from cnnclf._utils.sealed import place_of_digest
+from cnnclf._utils.digest import place_of_digest, put_digest
 from cnnclf.training import _callbacks, _identity
 from cnnclf.training import _checkpoint as checkpoint
-from cnnclf.training._checkpoint import KEY, read_generation
+from cnnclf.training._checkpoint import KEY, OPTIMIZER_STATE, read_generation
 from cnnclf.training._identity import readable
-from cnnclf.training._net import Net
+from cnnclf.training._net import OPTIMIZERS, Net
 from cnnclf.training._runtime import session
-from cnnclf.training._schedules import OPTIMIZERS
-from cnnclf.training._snapshot import OPTIMIZER_STATE
 from helpers import CHILDREN, EndAfter, exactly, untimed
 
 N_EPOCHS, N_STEPS = 4, 3  # of `quick` on the 60 rows of `some`, in batches of 20
@@ -379,8 +376,8 @@ def begun(some, tmp_path_factory):
 
 def of_another_fit(folder, difference):
     return exactly(
-        f"Expected a checkpoint of this fit; {folder} has another: {difference}. Go on as it was begun, delete it to "
-        "start anew, or pass another one; {fit} in its name gives each fit a folder of its own."
+        f"Expected a checkpoint of this fit; {folder} has another: {difference}. Continue it as it was begun, "
+        "delete it to start anew, or pass another one; {fit} in its name gives each fit a folder of its own."
     )
 
 
@@ -452,7 +449,7 @@ def test_what_no_file_can_name_is_refused(some, tmp_path):
 
 def test_two_ways_to_go_on_are_one_too_many(some, tmp_path):
     sentence = (
-        "Expected warm_start=True or a checkpoint, which are two ways to go on; got both, with "
+        "Expected warm_start=True or a checkpoint, which are two ways to continue; got both, with "
         f"checkpoint={str(tmp_path)!r}. "
         "Pass warm_start=False, or checkpoint=None."
     )
@@ -572,7 +569,7 @@ def test_a_damaged_file_makes_room_for_the_one_before(harm, some, tmp_path):
     fit_until(3 * N_STEPS + 1, quick(checkpoint=tmp_path), *some)
     assert files(tmp_path) == ["epoch-0002.checkpoint", "epoch-0003.checkpoint"]
     harm(tmp_path / "epoch-0003.checkpoint")
-    sentence = f"{tmp_path / 'epoch-0003.checkpoint'} is damaged; going on from epoch-0002.checkpoint."
+    sentence = f"{tmp_path / 'epoch-0003.checkpoint'} is damaged; continuing from epoch-0002.checkpoint."
     with pytest.warns(UserWarning, match=exactly(sentence)) as caught:
         clf = quick(checkpoint=tmp_path).fit(*some)
     assert [warning.filename for warning in caught] == [__file__]  # it points at the call of fit
@@ -592,7 +589,7 @@ def test_nothing_but_damaged_files_is_an_error(some, tmp_path):
     quick(checkpoint=tmp_path).fit(*some)
     for path in tmp_path.iterdir():
         damage(path)
-    sentence = f"Expected a whole checkpoint in {tmp_path}; got damaged ones alone. Delete it to start anew."
+    sentence = f"Expected a whole checkpoint in {tmp_path}; got only damaged ones. Delete it to start anew."
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(checkpoint=tmp_path).fit(*some)
 
@@ -680,7 +677,7 @@ def test_another_schema_is_refused(change, some, tmp_path):
     forge(path, lambda tensors, told: told.update(change))
     sentence = (
         f"{path}: expected a checkpoint of schema 1; got another. "
-        f"Go on with the version of cnnclf that wrote it, or delete {tmp_path} to start anew."
+        f"Continue with the version of cnnclf that wrote it, or delete {tmp_path} to start anew."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick(checkpoint=tmp_path).fit(*some)

@@ -18,14 +18,12 @@ from torch import nn
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
-from cnnclf.training._batches import Batches, Rows
 from cnnclf.training._callbacks import WeightAverage
-from cnnclf.training._data import REPETITION_LIMIT, arrange, choose_batch_size
-from cnnclf.training._net import Net
+from cnnclf.training._data import REPETITION_LIMIT, Batches, Rows, arrange, choose_batch_size
+from cnnclf.training._net import SCHEDULES, Net, cosine, one_cycle
 from cnnclf.training._network import cheapest_order, steps_to_one_column
 from cnnclf.training._recognition import hash_rows
 from cnnclf.training._runtime import choose_device, choose_precision, session
-from cnnclf.training._schedules import SCHEDULES, cosine, one_cycle
 from helpers import unhurried
 
 
@@ -33,11 +31,9 @@ def make_net(module, **changes):
     """A net that takes plain, full-precision SGD steps at a constant rate, but for the changes."""
     plain = {
         "n_classes": 2,
-        "max_epochs": 1,
         "batch_size": 2,
         "lr": 0.1,
         "optimizer": "sgd",
-        "schedule": "constant",
         "weight_decay": 0.0,
         "label_smoothing": 0.0,
         "augment": None,

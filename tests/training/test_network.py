@@ -11,7 +11,7 @@ from torch import nn
 from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._table import ARCHITECTURES
-from cnnclf.training._inference import rows_alike, rows_at_once
+from cnnclf.training._network import rows_alike, rows_at_once
 from helpers import ROOT
 
 # As an AVX2 laptop computes, on every x86 processor that has more.
@@ -106,7 +106,7 @@ def run(program, **environment):
 @pytest.mark.slow
 @pytest.mark.parametrize("variables", [AVX2, {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}], ids=["all of AVX2", "MKL alone"])
 def test_a_row_is_answered_alike_on_an_avx2_processor(variables):
-    program = "import tests.training.test_inference as t\nfor name in t.NETWORKS: t.check(name)"
+    program = "import tests.training.test_network as t\nfor name in t.NETWORKS: t.check(name)"
     run(program, **variables)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cnnclf import CNNClassifier
-from cnnclf.training import _allocator as allocator
-from cnnclf.training._allocator import FIXED, HIGHEST_ADJUSTED, WHILE_TRAINING, KeptMemory, thresholds_outside
+from cnnclf.training import _runtime as allocator
+from cnnclf.training._runtime import FIXED, HIGHEST_ADJUSTED, WHILE_TRAINING, KeptMemory, thresholds_outside
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ PROGRAM = """
 import resource
 import torch
 from cnnclf.training import _net
-from cnnclf.training._allocator import KEPT_MEMORY
+from cnnclf.training._runtime import KEPT_MEMORY
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def churn():

@@ -1,14 +1,70 @@
-"""Class labels of a fit: checked, encoded, and their sample weights."""
+"""The data of a fit and of a prediction, checked: images, labels, sample weights."""
 
 import numbers
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
 
 from cnnclf._utils.text import quote, quote_all
+from cnnclf.images._arrays import check_images
+from cnnclf.images._spec import InputSpec, warn_of_another_unit
+from cnnclf.training._data import Labelled, Pixels, arrange
+from cnnclf.training._recognition import TrainingData
+
+N_EXAMPLES = 32  # training images that are kept while the program runs, to compare an exported file on
+
+
+def check_training_data(clf: Any, X: Any, y: Any, sample_weight: Any, classes: NDArray[Any] | None) -> Labelled:
+    """Check the data of a fit, and set the attributes of a classifier that they decide.
+
+    Without `classes` they are the labels in `y`.
+    """
+    # First, as a loader or a dataset may hold y, too.
+    pixels = check_known_images(clf, X) if hasattr(clf, "net_") else check_new_images(clf, X)
+    if y is None:
+        raise ValueError(f"This {type(clf).__name__} estimator requires y to be passed, but the target y is None.")
+    clf.input_spec_ = replace(clf.input_spec_, preparation=clf.preparation)
+    y = check_labels(y)
+    check_consistent_length(pixels, y)
+    clf.classes_ = np.unique(y) if classes is None else classes
+    labels = encode(y, clf.classes_)
+    order, weight = arrange(pixels, labels, check_sample_weight(sample_weight, len(pixels)))
+    return Labelled(pixels, labels, weight, order)
+
+
+def check_new_images(clf: Any, X: Any) -> Pixels:
+    """Check the images of a new fit, and set what they decide: the input and the examples."""
+    pixels, layout = check_images(X, image_shape=clf.image_shape, estimator=type(clf).__name__)
+    validate_data(clf, X, reset=True, skip_check_array=True, ensure_2d=False)  # feature names alone
+    clf.input_spec_ = InputSpec.of(pixels, layout)
+    clf.training_data_ = TrainingData(examples=pixels[:N_EXAMPLES].copy())
+    return pixels
+
+
+def check_known_images(clf: Any, X: Any) -> Pixels:
+    """Check that images are such as a fitted network takes."""
+    pixels, _ = check_images(X, layout=clf.input_spec_, estimator=type(clf).__name__)
+    validate_data(clf, X, reset=False, skip_check_array=True, ensure_2d=False)  # feature names alone
+    warn_of_another_unit(pixels, clf.input_spec_)
+    return pixels
+
+
+def check_validation_data(clf: Any, X_val: Any, y_val: Any) -> Labelled | None:
+    """Check the validation data of a fit, where there is any, by its checked training data."""
+    if (X_val is None) != (y_val is None):
+        missing = "X_val" if X_val is None else "y_val"
+        raise ValueError(f"Expected both X_val and y_val; got no {missing}. Pass both, or neither.")
+    if X_val is None:
+        return None
+    pixels = check_known_images(clf, X_val)
+    y_val = check_labels(y_val, "y_val")
+    check_consistent_length(pixels, y_val)
+    return Labelled(pixels, encode(y_val, clf.classes_, "y_val"), None, np.arange(len(pixels)))
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:

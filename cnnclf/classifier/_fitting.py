@@ -1,0 +1,191 @@
+"""What a fit does once its data is checked: build a network, train it, and keep it or undo it."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnclf._utils.text import quote
+from cnnclf.architectures._modules import Standardise
+from cnnclf.architectures._network import build_module
+from cnnclf.architectures._summary import count_parameters
+from cnnclf.training._augmentation import AUGMENTATIONS, Augmentation, Compose
+from cnnclf.training._callbacks import ReportEpochs
+from cnnclf.training._checkpoint import Checkpoint
+from cnnclf.training._data import TrainingSet, measure
+from cnnclf.training._net import Epochs, Net
+from cnnclf.training._network import steps_to_one_column
+from cnnclf.training._recognition import TrainingData
+from cnnclf.training._runtime import choose_device, choose_precision, session
+from cnnclf.training._sklearn_callbacks import train_by_epochs
+
+MANY_PARAMETERS = 3_000_000  # of a named network: its dense layer has grown with the image beyond what it was made for
+
+
+def check_warm_start(clf: Any) -> bool:
+    """Return whether a fit continues an earlier one; ValueError where the parameters are of another network."""
+    if clf.warm_start and clf.checkpoint is not None:
+        raise ValueError(
+            f"Expected warm_start=True or a checkpoint, which are two ways to continue; got both, with checkpoint="
+            f"{quote(Path(clf.checkpoint))}. Pass warm_start=False, or checkpoint=None."
+        )
+    if not (clf.warm_start and hasattr(clf, "net_")):
+        return False
+    is_same_shape = clf.image_shape is None or tuple(clf.image_shape) == clf.image_shape_
+    if clf.architecture != clf.architecture_ or not is_same_shape:
+        raise ValueError(
+            "Expected warm_start=True to continue training the fitted network, "
+            f"architecture={quote(clf.architecture_)} for images of shape {clf.image_shape_}; got "
+            f"architecture={quote(clf.architecture)} and image_shape={quote(clf.image_shape)}. "
+            "Set them back, or pass warm_start=False to start anew."
+        )
+    return True
+
+
+def make_module(clf: Any, standardise: Standardise) -> nn.Sequential:
+    """Return a classifier's network with the initial weights of its seed."""
+    with session("cpu", (clf.seed_, 0)):
+        return build_module(clf.architecture, clf.image_shape_, len(clf.classes_), standardise)
+
+
+def warn_of_many_parameters(clf: Any, module: nn.Module) -> None:
+    """Warn of a network that has outgrown its architecture."""
+    n_parameters = count_parameters(module)
+    if isinstance(clf.architecture, str) and n_parameters > MANY_PARAMETERS:
+        _, height, width = clf.image_shape_
+        warnings.warn(
+            f"Expected at most {MANY_PARAMETERS:,} parameters of architecture={clf.architecture!r}; got "
+            f"{n_parameters:,}, as its dense layer grows with the image, here {height}×{width}. Make the images "
+            "smaller, or pass an architecture of your own that pools globally, with nn.AdaptiveAvgPool2d(1).",
+            UserWarning,
+            stacklevel=4,  # the caller of fit or partial_fit
+        )
+
+
+def build_net(clf: Any, data: TrainingSet) -> Net:
+    """Return a skorch net around a new network; the classifier's ``input_spec_`` gets the statistics of the pixels."""
+    standardise = measure(data.rows, one_unit=clf.input_spec_.white is not None)
+    mean, std = (tuple(statistic.flatten().tolist()) for statistic in (standardise.mean, standardise.std))
+    clf.input_spec_, clf.architecture_ = replace(clf.input_spec_, mean=mean, std=std), clf.architecture
+    module = make_module(clf, standardise)
+    warn_of_many_parameters(clf, module)
+    return make_net(clf, module, data.batch_size)
+
+
+def make_net(clf: Any, module: nn.Sequential, batch_size: int, history: Epochs | None = None) -> Net:
+    """Return a skorch net around a new or trained network, with the parameters that the classifier has now."""
+    device = choose_device(clf.device)
+    with session(device):
+        precision = choose_precision(clf.precision, device)
+        on_cpu = torch.device(device).type == "cpu"
+        if on_cpu and precision == "bfloat16" and steps_to_one_column(module, clf.image_shape_):
+            precision = "float32"
+        net: Net = Net(
+            module,
+            n_classes=len(clf.classes_),
+            batch_size=batch_size,
+            lr=float(clf.lr),
+            optimizer=clf.optimizer,
+            weight_decay=float(clf.weight_decay),
+            label_smoothing=float(clf.label_smoothing),
+            augment=find_augmentation(clf.augment),
+            weight_averaging=bool(clf.weight_averaging),
+            precision=precision,
+            patience=int(clf.patience) if clf.early_stopping else None,
+            callbacks=clf.callbacks or (),
+            device=device,
+            compile=bool(clf.compile),
+            verbose=int(clf.verbose),
+        ).initialize()
+    if history is not None:
+        net.history = history
+    return net
+
+
+def find_augmentation(augment: Any) -> Augmentation | None:
+    """Return one function for the parameter ``augment``: a name, a function, or a sequence of them."""
+    steps = [augment] if isinstance(augment, str) or callable(augment) else augment or ()
+    functions = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in steps]
+    return Compose(functions) if functions else None
+
+
+def train(
+    clf: Any,
+    net: Net,
+    data: TrainingSet,
+    seen: TrainingData,
+    given: tuple[Any, Any, Any],
+    *,
+    epochs: int,
+    schedule: str,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Train a net and make it the classifier's.
+
+    Parameters
+    ----------
+    clf : CNNClassifier
+        Gets ``net_`` and ``training_data_``; after an exception it has what it had before.
+    net : Net
+        New, or the one to continue with.
+    data : TrainingSet
+        The images to learn from.
+    seen : TrainingData
+        The record of all training data, this included.
+    given : tuple
+        The X, y and sample_weight of the call, for scikit-learn's callbacks.
+    epochs, schedule, checkpoint
+        As for :meth:`cnnclf.training.Net.train`.
+    """
+    net.lr = float(clf.lr)
+    X, y, weight = given
+    metadata = None if weight is None else {"sample_weight": weight}
+    told = {"X": X, "y": y, "metadata": metadata}
+
+    def train_net(task: Any) -> None:
+        watcher = None if task is None else ReportEpochs(clf, task, told, lambda: snapshot(clf))
+        net.train(data.rows, data.valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint, watcher=watcher)
+
+    with session(net.device, (clf.seed_, 1 + net.n_epochs_)), undone_by_an_error(clf):
+        clf.net_, clf.training_data_ = net, seen
+        train_by_epochs(clf, train_net, int(epochs), told, lambda: snapshot(clf))
+    if not net.ended_:
+        warnings.warn(
+            f"Training interrupted by user in epoch {net.n_epochs_ + 1}; the estimator is usable.",
+            UserWarning,
+            stacklevel=3,  # the caller of fit or partial_fit
+        )
+    if checkpoint is not None:
+        checkpoint.close(net)
+
+
+def snapshot(clf: Any) -> dict[str, Any]:
+    """Return the attributes with which a copy of a classifier keeps the present state of training."""
+    stands = copy.copy(clf)
+    stands.callbacks, stands.compile, stands.verbose = None, False, 0  # it is never trained
+    return {"net_": make_net(stands, copy.deepcopy(clf.module_), clf.net_.batch_size, Epochs(clf.net_.history))}
+
+
+@contextmanager
+def undone_by_an_error(clf: Any) -> Iterator[None]:
+    """Restore the classifier where training raises, fitted or not; Ctrl-C keeps the finished epochs."""
+    before = getattr(clf, "net_", None)
+    stand = None if before is None else before.stand()
+    seen = clf.training_data_
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        if before is None:
+            del clf.net_
+        else:
+            before.return_to(stand)
+            clf.net_, clf.training_data_ = before, seen
+        raise
