@@ -430,7 +430,7 @@ def test_functions_differ_by_their_code(some, tmp_path):
 def test_callbacks_differ_by_class_and_parameters(some, tmp_path):
     quick(callbacks=[("end", EndAfter(2)), LRScheduler], lr_schedule="constant", checkpoint=tmp_path).fit(*some)
     named = r"\[\['end', \[helpers\.EndAfter \(code \w{8}\), {'epoch': %d}\]\], skorch.*LRScheduler .*\]"
-    with pytest.raises(ValueError, match=f"has another: callbacks was {named % 2} and is {named % 3}. Go on"):
+    with pytest.raises(ValueError, match=f"has another: callbacks was {named % 2} and is {named % 3}. Continue"):
         quick(callbacks=[("end", EndAfter(3)), LRScheduler], lr_schedule="constant", checkpoint=tmp_path).fit(*some)
 
 
