@@ -53,7 +53,7 @@ def seal(key: str, tensors: Mapping[str, "torch.Tensor"], record: Mapping[str, A
     --------
     >>> import torch
     >>> content = seal("model", {"w": torch.ones(2)}, {"classes": [0, 1]})
-    >>> is_whole("model", content), is_whole("model", content.replace(b"classes", b"Classes"))
+    >>> is_intact("model", content), is_intact("model", content.replace(b"classes", b"Classes"))
     (True, False)
     """
     from safetensors.torch import save  # here, as torch is behind it
@@ -66,7 +66,7 @@ def seal(key: str, tensors: Mapping[str, "torch.Tensor"], record: Mapping[str, A
     return put_digest(content, start)
 
 
-def is_whole(key: str, content: bytes) -> bool:
+def is_intact(key: str, content: bytes) -> bool:
     """Check whether a file holds exactly one digest, and the correct one."""
     start = find_digest(content, place_of_digest(key))
     return start is not None and holds_digest(content, start)

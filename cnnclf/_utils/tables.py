@@ -105,7 +105,7 @@ def html_table(align: str, rows: Sequence[Sequence[str]]) -> str:
 
     Examples
     --------
-    >>> html_table("r", [["n"], ["<b>"]])[-64:]
+    >>> html_table("r", [["n"], ["<b>"]])[-69:]
     '<tr><td style="text-align: right">&lt;b&gt;</td></tr></tbody></table>'
     """
     sides = ["right" if side == "r" else "left" for side in align]

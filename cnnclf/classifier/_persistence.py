@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from cnnclf._utils.digest import is_whole as is_undamaged
-from cnnclf._utils.digest import seal
+from cnnclf._utils.digest import is_intact, seal
 from cnnclf._utils.files import check_image_size, check_size, read_bounded, write_atomically
 from cnnclf._utils.labels import decode_labels, encode_labels, plain
 from cnnclf._utils.text import quote, quote_all
@@ -283,7 +282,7 @@ def read_header(content: bytes) -> tuple[Any, Specification]:
 
 def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
     """Check the digest and return the tensors."""
-    if not is_undamaged(KEY, content):
+    if not is_intact(KEY, content):
         raise ValueError("the file is damaged: its SHA-256 is not the one stored in it. Save or copy it again.")
     try:
         tensors = load(content)

@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from cnnclf._utils.digest import is_whole, seal
+from cnnclf._utils.digest import is_intact, seal
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.labels import plain
 from cnnclf.training._identity import describe_training, differences, digest
@@ -258,7 +258,7 @@ def read_generation(path: Path) -> Generation | None:
     """Read a file; None if it is damaged, ValueError if another version wrote it."""
     try:
         content = path.read_bytes()
-        if not is_whole(KEY, content):
+        if not is_intact(KEY, content):
             return None
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         told = json.loads(header["__metadata__"][KEY])
