@@ -126,6 +126,7 @@ def test_a_file_is_read_and_asked_in_any_mode(mode, some, fitted):
     assert loaded.predict_proba(X).tobytes() == known.predict_proba(X).tobytes()
 
 
+@pytest.mark.slow
 @modes
 def test_a_trace_an_export_and_a_display_are_the_same_in_any_mode(mode, some, fitted, tmp_path):
     X, _ = some
