@@ -14,15 +14,7 @@ from cnnclf import __version__
 from cnnclf._utils.text import quote
 from cnnclf.datasets._mnist import MNIST_FILES, find_candidates, load_mnist
 
-# What a fit and an export need: module by distribution.
-NEEDED = {
-    "torch": "torch",
-    "skorch": "skorch",
-    "scikit-learn": "sklearn",
-    "numpy": "numpy",
-    "onnx": "onnx",
-    "onnxruntime": "onnxruntime",
-}
+NEEDED = ("torch", "skorch", "sklearn", "numpy", "onnx", "onnxruntime")  # modules, by a fit and an export
 
 # Extras for users, and their purpose; the others are for those who work on cnnclf itself.
 EXTRAS = {
@@ -97,7 +89,8 @@ def check_versions() -> Named:
     """Check whether what cnnclf needs can be imported."""
     yield "cnnclf", Finding(__version__)
     yield "Python", Finding(f"{platform.python_version()}, {platform.system()} {platform.machine()}")
-    for distribution, module in NEEDED.items():
+    for module in NEEDED:
+        distribution = "scikit-learn" if module == "sklearn" else module
         try:
             importlib.import_module(module)
             yield distribution, Finding(version(distribution))

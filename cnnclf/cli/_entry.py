@@ -1,4 +1,4 @@
-"""The installed script ``cnnclf``, which says in one sentence what is missing where its libraries are not installed."""
+"""The installed script ``cnnclf``; if its libraries are missing, it prints one sentence with the extra to install."""
 
 import sys
 

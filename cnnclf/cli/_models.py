@@ -148,7 +148,7 @@ class Prediction(Guess):
 
 
 def find_pictures(arguments: Sequence[str]) -> list[str]:
-    """List the pictures; a folder stands for all pictures in it and in its sub-folders, by name."""
+    """Return the paths of the pictures; a folder gives all pictures in it and in its sub-folders, by name."""
     from cnnclf.images._pictures import list_pictures
 
     found: list[str] = []

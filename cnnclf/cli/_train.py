@@ -81,14 +81,14 @@ def report_predictions(file: Path, dataset: str, out: Path) -> str:
     from cnnclf.datasets._splits import load_part
     from cnnclf.evaluation._predictions import read_predictions
     from cnnclf.report._records import Report, Reproduction
-    from cnnclf.report._study import match_labels
+    from cnnclf.report._study import match_images
     from cnnclf.report._write import write
 
     evaluation = read_predictions(file)
     name, X, options = f"“{file.name}”", None, {"from-predictions": str(file)}
     if dataset != "auto":
         test, images, y, _ = load_part(dataset, training=False)
-        name, X, options = f"{name} on {test}", match_labels(evaluation, images, y), options | {"dataset": dataset}
+        name, X, options = f"{name} on {test}", match_images(evaluation, images, y), options | {"dataset": dataset}
     records = Report.of_predictions(name, evaluation, Reproduction.here(command_line("report", options), None), X)
     return f"{write(records, out)}\n{in_short(evaluation, name)}"
 

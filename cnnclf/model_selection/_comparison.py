@@ -74,16 +74,13 @@ class ArchitectureResult(Summarised):
     folds: tuple[Fold, ...]
 
     def _summary(self) -> Summary:
+        title = f"{self.name}: {self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds per image"
         sizes = [(f"{fold.n_train:,}", f"{fold.n_test:,}") for fold in self.folds]
-        return Summary(
-            f"{self.name}: {self.n_parameters:,} parameters, {self.n_multiply_adds:,} multiply-adds per image",
-            "rrrrr",
-            ("fold", "accuracy", "trained on", "held out", "CPU s per fit"),
-            tuple(
-                (str(fold.number), percent(fold.accuracy), *size, f"{fold.fit_seconds:.2f}")
-                for fold, size in zip(self.folds, sizes, strict=True)
-            ),
+        rows = tuple(
+            (str(fold.number), percent(fold.accuracy), *size, f"{fold.fit_seconds:.2f}")
+            for fold, size in zip(self.folds, sizes, strict=True)
         )
+        return Summary(title, "rrrrr", ("fold", "accuracy", "trained on", "held out", "CPU s per fit"), rows)
 
     @property
     def accuracies(self) -> tuple[float, ...]:
@@ -160,8 +157,10 @@ class Comparison(Summarised):
         return "\n".join(aligned(summary.align, (summary.head, *summary.rows)))
 
     def _summary(self) -> Summary:
-        n, accuracy = len(self.results), f"accuracy, {self.n_folds} folds"
-        rows = (
+        n = len(self.results)
+        accuracy, seconds = f"accuracy, {self.n_folds} folds", ("CPU s per fit", "µs per image")
+        title = f"{n} {'architecture' if n == 1 else 'architectures'}; best mean accuracy: {self.best.name}"
+        rows = tuple(
             (
                 result.name,
                 mean_and_deviation(result.mean_accuracy, result.std_accuracy),
@@ -172,12 +171,7 @@ class Comparison(Summarised):
             )
             for result in self.results
         )
-        return Summary(
-            f"{n} {'architecture' if n == 1 else 'architectures'}; best mean accuracy: {self.best.name}",
-            "lrrrrr",
-            ("architecture", accuracy, "parameters", "multiply-adds", "CPU s per fit", "µs per image"),
-            tuple(rows),
-        )
+        return Summary(title, "lrrrrr", ("architecture", accuracy, "parameters", "multiply-adds", *seconds), rows)
 
 
 def to_json(result: ArchitectureResult) -> dict[str, Any]:

@@ -23,7 +23,8 @@ MOST_PANELS = 4  # side by side
 FEWEST_FOR_A_BOX = 5  # folds; fewer have no meaningful quartiles
 MOST_MARKED = 30  # epochs with a marker each
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))  # of a name from its point
-COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds per image"}
+Cost = Literal["parameters", "multiply_adds"]
+COSTS: dict[Cost, str] = {"parameters": "parameters", "multiply_adds": "multiply-adds per image"}
 
 
 @dataclass
@@ -196,7 +197,7 @@ class AccuracyCostDisplay(style.Display):
 
     costs: Mapping[str, int]
     accuracies: Mapping[str, Sequence[float]]
-    cost: Literal["parameters", "multiply_adds"] = "parameters"
+    cost: Cost = "parameters"
 
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
@@ -204,11 +205,7 @@ class AccuracyCostDisplay(style.Display):
 
     @classmethod
     def from_comparison(
-        cls,
-        comparison: "Comparison",
-        *,
-        cost: Literal["parameters", "multiply_adds"] = "parameters",
-        ax: Axes | None = None,
+        cls, comparison: "Comparison", *, cost: Cost = "parameters", ax: Axes | None = None
     ) -> "AccuracyCostDisplay":
         """Draw the accuracy and the cost of each architecture of a comparison."""
         results = comparison.results

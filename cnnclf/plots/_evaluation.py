@@ -345,9 +345,9 @@ class ReliabilityDisplay(style.Display):
         ax.vlines(confidence, *zip(*intervals, strict=True), color=BLUE, linewidth=1.2, clip_on=False)
         ax.plot(confidence, accuracy, "o-", color=BLUE, markersize=5, linewidth=1.6, clip_on=False)
         style.tidy(ax, grid="both")
-        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", ylabel="share that is right")
-        # Along the diagonal, where a classifier of several classes has hardly any images.
-        for x, y, text in ((0.17, 0.23, "not sure enough"), (0.23, 0.17, "too sure")):
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", ylabel="accuracy")
+        # At the lower end of the diagonal, where a classifier of several classes has hardly any images.
+        for x, y, text in ((0.17, 0.23, "underconfident"), (0.23, 0.17, "overconfident")):
             ax.text(x, y, text, ha="center", va="center", rotation=45, fontsize=SMALL, color=INK)
         style.in_percent(ax.yaxis)
         ax.tick_params(axis="x", labelbottom=False)

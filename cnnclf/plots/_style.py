@@ -35,17 +35,9 @@ DOTS = 96  # per inch, of a picture in a notebook
 # are dark and light in turn; all stay apart for readers who see no red or no green.
 COLOURS = (BLUE, ORANGE, "#3152f5", "#1f9999", "#c72828", "#459953", "#a84c6b", "#f500cc")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
+DASHES = ((5, 2), (1, 1.2), (5, 1.5, 1, 1.5), (9, 2), (2.5, 1), (5, 1.5, 1, 1.5, 1, 1.5), (9, 2, 1, 2))
 Line = str | tuple[float, tuple[float, ...]]
-LINES: tuple[Line, ...] = (
-    "-",
-    (0, (5, 2)),
-    (0, (1, 1.2)),
-    (0, (5, 1.5, 1, 1.5)),
-    (0, (9, 2)),
-    (0, (2.5, 1)),
-    (0, (5, 1.5, 1, 1.5, 1, 1.5)),
-    (0, (9, 2, 1, 2)),
-)
+LINES: tuple[Line, ...] = ("-", *((0, dashes) for dashes in DASHES))
 
 # Of text in a figure, which holds names that are no formulas.
 LETTERING: dict[str, Any] = {"fontsize": SMALL, "color": INK, "parse_math": False}
@@ -171,18 +163,9 @@ def one_row_each(ax: Axes, labels: Sequence[Any]) -> None:
 
 def legend_above(ax: Axes) -> None:
     """Write the legend in one line above the axes."""
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=3,
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-        handlelength=0.9,
-        handleheight=0.9,
-        borderaxespad=0.2,
-        borderpad=0.2,
-    )
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "frameon": False}
+    sizes: dict[str, Any] = {"handlelength": 0.9, "handleheight": 0.9, "borderaxespad": 0.2, "borderpad": 0.2}
+    ax.legend(fontsize=SMALL, labelcolor=INK, **place, **sizes)
 
 
 def caption(ax: Axes, text: str) -> None:
@@ -234,15 +217,9 @@ def draw_grid(ax: Axes, images: Picture, captions: Sequence[str], n_columns: int
         x, y = i % columns, (i // columns) * cell
         extent = (x + 0.07, x + 0.93, y + height, y)
         ax.imshow(image, extent=extent, interpolation="none", cmap="gray", vmin=darkest, vmax=brightest)
-        ax.text(
-            x + 0.5,
-            y + height + 0.04 / inch,
-            "\n".join(cut(line, int(inch * LETTERS)) for line in text.split("\n")),
-            ha="center",
-            va="top",
-            linespacing=1.15,
-            **LETTERING,
-        )
+        lines = [cut(line, int(inch * LETTERS)) for line in text.split("\n")]
+        below = y + height + 0.04 / inch
+        ax.text(x + 0.5, below, "\n".join(lines), ha="center", va="top", linespacing=1.15, **LETTERING)
     ax.set(xlim=(0, columns), ylim=(max(rows, 1) * cell, 0), aspect="equal")
     ax.axis("off")
 

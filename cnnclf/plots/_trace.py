@@ -131,8 +131,7 @@ class KernelsDisplay(style.Display):
         for x, output in enumerate(outputs):
             for y, channel in enumerate(inputs):
                 extent = (x - 0.43, x + 0.43, (y + 0.43) * height / width, (y - 0.43) * height / width)
-                ax.imshow(colours[output, channel], extent=extent, interpolation="none")
-                frame(ax, extent)
+                draw_framed(ax, colours[output, channel], extent)
         style.tidy(ax)
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
@@ -242,11 +241,9 @@ class TraceDisplay(style.Display):
     @cached_property
     def _rows(self) -> list["Row"]:
         layers = [step for step in self.trace.steps if step.kind != "dropout"][:-1]
+        colours = [style.signed_colours(style.as_maps(step.output)) for step in layers]
         image = Row.of("image", self.trace.image, as_pictures(self.trace.image))
-        return [
-            image,
-            *(Row.of(step.name, step.output, style.signed_colours(style.as_maps(step.output))) for step in layers),
-        ]
+        return [image, *(Row.of(step.name, step.output, maps) for step, maps in zip(layers, colours, strict=True))]
 
     @cached_property
     def _tops(self) -> list[float]:
@@ -294,6 +291,12 @@ def in_words(values: NDArray[Any]) -> str:
     return " … ".join((*ends[0], "0", *ends[1]))
 
 
+def draw_framed(ax: Axes, picture: NDArray[np.float64], extent: tuple[float, float, float, float]) -> None:
+    """Draw a picture with a frame."""
+    ax.imshow(picture, extent=extent, interpolation="none")
+    frame(ax, extent)
+
+
 def frame(ax: Axes, extent: tuple[float, float, float, float]) -> None:
     """Draw a thin line around a picture, so that an empty one is visible."""
     left, right, bottom, top = extent
@@ -329,9 +332,7 @@ def draw_row(ax: Axes, row: Row, top: float) -> None:
     draw_label(ax, row.name, row.size, top)
     for place, picture in enumerate(row.pictures):
         left = LABELS + place * (row.width + GAP)
-        extent = (left, left + row.width, top + row.height, top)
-        ax.imshow(picture, extent=extent, interpolation="none")
-        frame(ax, extent)
+        draw_framed(ax, picture, (left, left + row.width, top + row.height, top))
 
 
 def draw_label(ax: Axes, name: str, size: str, top: float) -> None:

@@ -76,12 +76,9 @@ class DataRecord(Summarised):
 
     def _summary(self) -> Summary:
         shape = "×".join(map(str, self.image_shape))
-        return Summary(
-            f"{self.name}: {self.n_images:,} images of {shape} pixels in {len(self.classes)} classes",
-            "lrl",
-            ("part", "images", "where they come from"),
-            tuple((split.name, f"{split.n_images:,}", split.origin) for split in self.splits),
-        )
+        title = f"{self.name}: {self.n_images:,} images of {shape} pixels in {len(self.classes)} classes"
+        rows = tuple((split.name, f"{split.n_images:,}", split.origin) for split in self.splits)
+        return Summary(title, "lrl", ("part", "images", "where they come from"), rows)
 
     @classmethod
     def from_splits(
@@ -105,21 +102,15 @@ class DataRecord(Summarised):
         _, X, y = splits["training"]
         classes = np.unique(np.concatenate([labels for _, _, labels in splits.values()]))
         pixel_range = (float(X.min()), float(X.max()))
-        return cls(
-            name=name,
-            note=note,
-            classes=tuple(classes.tolist()),
-            splits=tuple(
-                Split(split, origin, tuple(int((labels == label).sum()) for label in classes))
-                for split, (origin, _, labels) in splits.items()
-            ),
-            image_shape=X.shape[1:],
-            pixel_range=pixel_range,
-            samples=tuple(
-                shrink(pictures(X[np.flatnonzero(y == label)[:N_SAMPLES]], pixel_range), LARGEST_SAMPLE)
-                for label in classes[:N_SAMPLE_CLASSES]
-            ),
+        parts = tuple(
+            Split(split, origin, tuple(int((labels == label).sum()) for label in classes))
+            for split, (origin, _, labels) in splits.items()
         )
+        samples = tuple(
+            shrink(pictures(X[np.flatnonzero(y == label)[:N_SAMPLES]], pixel_range), LARGEST_SAMPLE)
+            for label in classes[:N_SAMPLE_CLASSES]
+        )
+        return cls(name, note, tuple(classes.tolist()), parts, X.shape[1:], pixel_range, samples)
 
     @property
     def n_images(self) -> int:

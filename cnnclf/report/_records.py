@@ -66,12 +66,10 @@ class ModelRecord(Summarised):
     file: str
 
     def _summary(self) -> Summary:
-        return Summary(
-            f"{self.architecture}: {self.n_parameters:,} parameters, {len(self.history)} epochs, {self.verdict.kind}",
-            "llr",
-            ("layer", "what it is", "parameters"),
-            tuple((layer.name, layer.kind, f"{layer.n_parameters:,}") for layer in self.layers),
-        )
+        epochs = "1 epoch" if len(self.history) == 1 else f"{len(self.history)} epochs"
+        title = f"{self.architecture}: {self.n_parameters:,} parameters, {epochs}, {self.verdict.kind}"
+        rows = tuple((layer.name, layer.kind, f"{layer.n_parameters:,}") for layer in self.layers)
+        return Summary(title, "llr", ("layer", "kind", "parameters"), rows)
 
     @classmethod
     def from_estimator(
@@ -227,15 +225,13 @@ class Example:
         right = of_class[evaluation.y_pred[of_class] == evaluation.classes[chosen]]
         index = int(right[0] if len(right) else of_class[0])
         first, commonest = ("5", "") if is_five else (f"of class {label}", "; no class has more test images")
-        return cls(
-            index,
-            label,
-            "How the network reads a 5" if is_five else "How the network reads one image",
-            f"Test image {index} is the first {first} that the network names correctly{commonest}."
-            if len(right)
-            else f"Test image {index} is the first {first}{commonest}. The network is wrong about it, as it is about "
-            "every image of this class.",
-        )
+        reason = f"Test image {index} is the first {first} that the network classifies correctly{commonest}."
+        if not len(right):
+            reason = (
+                f"Test image {index} is the first {first}{commonest}. The network misclassifies it, as every image of "
+                "this class."
+            )
+        return cls(index, label, f"How the network reads {'a 5' if is_five else 'one image'}", reason)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

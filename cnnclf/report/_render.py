@@ -186,17 +186,11 @@ def templates() -> Environment:
     environment = page_templates("cnnclf.report").overlay(
         autoescape=select_autoescape(["html.j2"]), keep_trailing_newline=True
     )
+    filters = (percent, duration, data_uri, cell_json, hold, in_words, ink, strengths)
+    environment.filters |= {function.__name__: function for function in filters}
     environment.filters |= {
-        "percent": percent,
-        "duration": duration,
-        "data_uri": data_uri,
-        "cell_json": cell_json,
         "kind": lambda record: type(record).__name__,
-        "hold": hold,
         "hold_units": lambda text: text.replace(" %", "\u00a0%"),
-        "in_words": in_words,
-        "ink": ink,
-        "strengths": strengths,
         "number": lambda value: f"{value:,}",
         "shape": lambda shape: " × ".join(map(str, shape)),
         "md": lambda value: re.sub(r"([\\`*_\[\]<>|#~]|&(?=#?\w+;))", r"\\\1", " ".join(str(value).split())),

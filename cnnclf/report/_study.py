@@ -122,7 +122,7 @@ def evaluate(
     )
 
 
-def match_labels(evaluation: Evaluation, X: Images, y: np.ndarray) -> Images:
+def match_images(evaluation: Evaluation, X: Images, y: np.ndarray) -> Images:
     """Return the test images of predictions, after a check that their labels are those of the predictions.
 
     Raises

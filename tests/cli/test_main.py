@@ -140,7 +140,7 @@ def test_the_report_follows_the_first_5_that_the_model_gets_right(digits):
     assert (folder / "walkthrough.md").read_text() == trace.to_markdown()
     page = (folder / "index.html").read_text()
     assert "</span>How the network reads a 5</h2>" in page
-    assert f"Test image {index} is the first 5 that the network names correctly." in page
+    assert f"Test image {index} is the first 5 that the network classifies correctly." in page
 
 
 def test_the_command_in_the_report_makes_the_same_report_but_for_the_run(digits, tmp_path):

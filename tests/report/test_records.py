@@ -127,7 +127,7 @@ def test_the_versions_are_those_that_are_installed():
             [1, 6, 5, 1, 1],
             2,
             "How the network reads a 5",
-            "Test image 2 is the first 5 that the network names correctly.",
+            "Test image 2 is the first 5 that the network classifies correctly.",
         ),
         (
             list("0123456789"),
@@ -135,7 +135,7 @@ def test_the_versions_are_those_that_are_installed():
             ["6", "6", "1"],
             0,
             "How the network reads a 5",
-            "Test image 0 is the first 5. The network is wrong about it, as it is about every image of this class.",
+            "Test image 0 is the first 5. The network misclassifies it, as every image of this class.",
         ),
         (
             list(range(10)),
@@ -143,7 +143,10 @@ def test_the_versions_are_those_that_are_installed():
             [1, 1, 7],
             2,
             "How the network reads one image",
-            "Test image 2 is the first of class 7 that the network names correctly; no class has more test images.",
+            (
+                "Test image 2 is the first of class 7 that the network classifies correctly; no class has more test "
+                "images."
+            ),
         ),
         (
             ["cat", "dog"],
@@ -151,7 +154,10 @@ def test_the_versions_are_those_that_are_installed():
             ["cat", "cat", "dog"],
             2,
             "How the network reads one image",
-            "Test image 2 is the first of class dog that the network names correctly; no class has more test images.",
+            (
+                "Test image 2 is the first of class dog that the network classifies correctly; no class has more test "
+                "images."
+            ),
         ),
         (
             ["cat", "dog"],
@@ -160,8 +166,8 @@ def test_the_versions_are_those_that_are_installed():
             1,
             "How the network reads one image",
             (
-                "Test image 1 is the first of class dog; no class has more test images. The network is wrong about it, "
-                "as it is about every image of this class."
+                "Test image 1 is the first of class dog; no class has more test images. The network misclassifies "
+                "it, as every image of this class."
             ),
         ),
     ],

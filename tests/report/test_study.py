@@ -11,7 +11,7 @@ from cnnclf.datasets._splits import Data, divide
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.model_selection._compare import compare_architectures
 from cnnclf.report._records import Reproduction
-from cnnclf.report._study import FOLDS_FOLDER, MODEL_FILE, carry_out, match_labels, train
+from cnnclf.report._study import FOLDS_FOLDER, MODEL_FILE, carry_out, match_images, train
 
 REPRODUCTION = Reproduction("cnnclf report", 0, {})
 NAMES = ("tiny", "lenet5")
@@ -144,7 +144,7 @@ def test_predictions_get_the_images_whose_labels_they_have():
     X = np.zeros((3, 4, 5), np.uint8)
     for y_true in ([1, 0, 1], ["1", "0", "1"]):  # as a file or a folder has them
         evaluation = Evaluation.from_labels(y_true, y_true)
-        assert match_labels(evaluation, X, np.array([1, 0, 1])).shape == (3, 1, 4, 5)
+        assert match_images(evaluation, X, np.array([1, 0, 1])).shape == (3, 1, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -168,5 +168,5 @@ def test_predictions_get_the_images_whose_labels_they_have():
 )
 def test_refuses_predictions_of_other_images(y, sentence):
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole sentence is compared
-        match_labels(Evaluation.from_labels([1, 0, 1], [1, 1, 1]), np.zeros((len(y), 4, 5), np.uint8), np.array(y))
+        match_images(Evaluation.from_labels([1, 0, 1], [1, 1, 1]), np.zeros((len(y), 4, 5), np.uint8), np.array(y))
     assert str(error.value) == sentence
