@@ -68,7 +68,8 @@ def bare_fit(network: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, bat
                 group["lr"] = settings["lr"] * one_cycle(step / n_steps)
             x = pixels.index_select(0, part).contiguous(memory_format=torch.channels_last)
             optimizer.zero_grad()
-            with torch.autocast(device, torch.bfloat16, enabled=low):
+            # As in training: within another autocast torch would keep the converted weights of the first step.
+            with torch.autocast(device, torch.bfloat16, enabled=low, cache_enabled=False):
                 logits = network(x)
             cross_entropy(logits.float(), labels.index_select(0, part)).backward()
             optimizer.step()
