@@ -1,5 +1,5 @@
-// The numbers are those that Python recorded. A cell is {layer, channel, row, column}; a row of features is so many
-// channels of one cell each.
+// The numbers are those that Python recorded. A cell is {layer, channel, row, column}; each feature of a row is a channel
+// with one cell.
 
 const byId = (id) => document.getElementById(id);
 const { classes, layers } = JSON.parse(byId("layers").textContent);
@@ -435,7 +435,7 @@ for (const layer of layers) {
 }
 columns.append(overlay);
 
-// Where a reader who goes to a layer lands: where it was left, in the channel that is shown.
+// The cell selected on the way to a layer: the last one there, in the channel that is shown.
 const lastOf = (layer) => ({ ...layer.last, channel: layer.channel });
 
 const isVisible = ({ parent }) => !parent || (parent.isOpen && isVisible(parent));
@@ -596,7 +596,7 @@ function drawOverlay() {
 
 const wholeBox = ({ box: { x, y, sx, sy }, width, height }) => ({ x, y, w: width * sx, h: height * sy });
 
-// From the right side of a field to the left side of what was made of it.
+// From the right side of a field to the left side of the cells computed from it.
 function drawBeam(context, source, layer) {
   const ends = [source, layer].map(({ view, index, is_row }) => {
     const box = fields[index];
@@ -666,7 +666,7 @@ const FIRST = 12; // contributions that are listed unless a reader wants all
 const p = (...children) => make("p", {}, ...children);
 const i = (letter) => make("i", {}, letter);
 
-// A number of another cell; clicking leads there.
+// The number of another cell; a click selects that cell.
 function jump(cell, content) {
   const button = make("button", { type: "button", className: "jump", title: `${cell.layer.name}, ${nameOf(cell)}` }, content);
   button.onclick = () => {
@@ -700,7 +700,7 @@ function ledger(rows) {
 
 const largestOf = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
 
-// The end of every calculation: what the browser gets, and what was recorded.
+// The end of every calculation: the browser's result, and the recorded one.
 function result(cell, calculated) {
   const recorded = valueOf(cell), difference = calculated - recorded;
   const same = difference === 0 || Object.is(calculated, recorded);
