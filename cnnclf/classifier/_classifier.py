@@ -338,7 +338,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         ndarray of shape (n,)
             Members of ``classes_``.
         """
-        labels: NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
+        positions = self._logits(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[positions]
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:

@@ -166,7 +166,8 @@ class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorM
         ndarray of shape (n,)
             Members of ``classes_`` with the largest mean probability.
         """
-        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        positions = self.predict_proba(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[positions]
         return labels
 
     @property
