@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from cnnclf.classifier._classifier import CNNClassifier
     from cnnclf.classifier._recipes import RECIPES
     from cnnclf.classifier._test_time import TestTimeAugmentation
-    from cnnclf.datasets._digits import load_digits
     from cnnclf.datasets._folders import load_image_folder
     from cnnclf.datasets._idx import load_idx
-    from cnnclf.datasets._mnist import load_mnist
+    from cnnclf.datasets._mnist import load_digits, load_mnist
     from cnnclf.evaluation._evaluation import Evaluation
     from cnnclf.model_selection._compare import compare_architectures
     from cnnclf.onnx._classifier import ONNXClassifier
@@ -44,10 +43,9 @@ __getattr__, __dir__ = attach(
         "classifier._classifier": ["CNNClassifier"],
         "classifier._recipes": ["RECIPES"],
         "classifier._test_time": ["TestTimeAugmentation"],
-        "datasets._digits": ["load_digits"],
         "datasets._folders": ["load_image_folder"],
         "datasets._idx": ["load_idx"],
-        "datasets._mnist": ["load_mnist"],
+        "datasets._mnist": ["load_digits", "load_mnist"],
         "evaluation._evaluation": ["Evaluation"],
         "model_selection._compare": ["compare_architectures"],
         "onnx._classifier": ["ONNXClassifier"],

@@ -28,8 +28,7 @@ from PIL import Image
 
 from cnnclf._utils import digest
 from cnnclf.classifier import _persistence as persistence
-from cnnclf.onnx._digest import DIGEST_KEY, seal
-from cnnclf.onnx._file import FORMAT
+from cnnclf.onnx._file import DIGEST_KEY, FORMAT, seal
 
 N_CLASSES = 2
 MARK = "executed"  # a file of this name would show that a stranger's code was run
@@ -308,14 +307,14 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "fitted more": (with_state(*FITTED, "more", to=1), "got other parts"),
     "input missing": (with_state(*FITTED, "input", to=MISSING), "got other parts"),
     "input a list": (with_state(*FITTED, "input", to=[]), "Expected input to be what the network takes"),
-    "input less": (with_state(*INPUT, "dtype", to=MISSING), "Expected of its input input_shape, image_shape"),
-    "input more": (with_state(*INPUT, "more", to=1), "Expected of its input input_shape, image_shape"),
+    "input less": (with_state(*INPUT, "dtype", to=MISSING), "Expected input to have input_shape, image_shape"),
+    "input more": (with_state(*INPUT, "more", to=1), "Expected input to have input_shape, image_shape"),
     "image_shape negative": (
         with_state(*INPUT, "image_shape", to=[1, -4, -4]),
         "Expected image_shape to be three lengths",
     ),
     "image_shape text": (with_state(*INPUT, "image_shape", to="144"), "Expected image_shape to be three lengths"),
-    "image_shape another": (with_state(*INPUT, "image_shape", to=[1, 2, 8]), "does not fit X of shape (n, 4, 4)"),
+    "image_shape another": (with_state(*INPUT, "image_shape", to=[1, 2, 8]), "for X of shape (n, 4, 4); got"),
     "image very large": (
         lambda good: with_state(*INPUT, "input_shape", to=[10**5, 10**5])(
             with_state(*INPUT, "image_shape", to=[1, 10**5, 10**5])(good)
@@ -328,7 +327,7 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         ),
         "Expected conv1.weight of type F32 and shape",
     ),
-    "channels_last": (with_state(*INPUT, "channels_last", to=True), "Expected channels_last to be as the shapes say"),
+    "channels_last": (with_state(*INPUT, "channels_last", to=True), "Expected channels_last to fit the shapes"),
     "dtype": (with_state(*INPUT, "dtype", to="object"), "Expected dtype to be uint8 or float32"),
     "white 0": (with_state(*INPUT, "white", to=0), "Expected white to be null or one of 1, 16, 255, 65535"),
     "white true": (with_state(*INPUT, "white", to=True), "Expected white to be null or one of"),
@@ -530,7 +529,7 @@ def function(model) -> None:
 
 
 ONNX_PARTS, OUTSIDE, INSIDE = "its metadata lacks parts", "it refers to other files", "it holds graphs or functions"
-NO_DIGEST, CANNOT_LOAD, CANNOT_RUN = "it holds no 'cnnclf.sha256'", "cannot load it", "cannot run it"
+NO_DIGEST, CANNOT_LOAD, CANNOT_RUN = "it holds no 'cnnclf.sha256'", "can load; got", "can run; got"
 
 ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     **{name: (lambda content=content: content, NO_DIGEST) for name, content in DISGUISED.items()},
@@ -569,7 +568,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     "format missing": (with_metadata("format", to=MISSING), "expected format 2; got None"),
     **{f"{key} missing": (with_metadata(key, to=MISSING), ONNX_PARTS) for key in ("classes", "input", "session")},
     **{
-        f"input's {key} missing": (with_metadata("input", key, to=MISSING), "Expected of its input input_shape")
+        f"input's {key} missing": (with_metadata("input", key, to=MISSING), "Expected input to have input_shape")
         for key in ("input_shape", "image_shape", "channels_last", "dtype", "white", "mean", "std", "preparation")
     },
     "training_data missing": (with_metadata("training_data", to=MISSING), "Expected training_data to be text"),
@@ -577,7 +576,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     "dtype object": (with_metadata("input", "dtype", to="object"), "Expected dtype to be uint8 or float32"),
     "dtype float32": (with_metadata("input", "dtype", to="float32"), "expected a graph that takes and gives"),
     "input_shape negative": (with_metadata("input", "input_shape", to=[-4, -4]), "to be one to three lengths"),
-    "input_shape another": (with_metadata("input", "input_shape", to=[2, 8]), "does not fit X of shape (n, 2, 8)"),
+    "input_shape another": (with_metadata("input", "input_shape", to=[2, 8]), "for X of shape (n, 2, 8); got"),
     "image_shape of text": (with_metadata("input", "image_shape", to=["1", "4", "4"]), "to be three lengths"),
     "image very large": (
         with_metadata("input", to=GOOD_INPUT | {"input_shape": [10**9, 10**9], "image_shape": [1, 10**9, 10**9]}),
@@ -585,7 +584,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "channels_last": (
         with_metadata("input", "channels_last", to=True),
-        "Expected channels_last to be as the shapes say",
+        "Expected channels_last to fit the shapes",
     ),
     "white 7": (with_metadata("input", "white", to=7), "Expected white to be null or one of 1, 16, 255, 65535"),
     "mean too short": (with_metadata("input", "mean", to=[]), "Expected mean and std to be one number per channel"),
@@ -597,7 +596,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "session of other code": (
         with_metadata("session", to={"optimization.disable_specified_optimizers": "/tmp/x.so"}),
-        "session may only switch off",
+        "Expected session to disable",
     ),
     "classes empty": (with_metadata("classes", to={"dtype": "<i8", "values": []}), "Expected class labels"),
     "classes very wide": (
@@ -674,10 +673,10 @@ IDX: dict[str, tuple[Callable[[], bytes], str]] = {
     "type 7": (lambda: idx(7, (1,), b"1"), "expected an IDX file"),
     "no dimensions": (lambda: idx(8, ()), "expected an IDX file"),
     "255 dimensions": (lambda: idx(8, (1,) * 255, b"1"), "expected a shape that NumPy can hold"),
-    "sizes cut": (lambda: idx(8, (3, 3))[:9], "the file is cut short"),
-    "data cut": (lambda: idx(8, (3, 3), bytes(8)), "the file is cut short"),
+    "sizes cut": (lambda: idx(8, (3, 3))[:9], "The file is cut short"),
+    "data cut": (lambda: idx(8, (3, 3), bytes(8)), "The file is cut short"),
     "data longer": (lambda: idx(8, (3, 3), bytes(10)), "got more"),
-    "sizes 2^32 - 1": (lambda: idx(14, (2**32 - 1,) * 3, bytes(8)), "the file is cut short"),
+    "sizes 2^32 - 1": (lambda: idx(14, (2**32 - 1,) * 3, bytes(8)), "The file is cut short"),
     "sizes beside a zero": (lambda: idx(8, (0, *(2**32 - 1,) * 3)), "expected a shape that NumPy can hold"),
     "gzip cut": (lambda: gzip.compress(idx(8, (100,), bytes(100)))[:-9], "expected a readable IDX file"),
     "gzip with a wrong check": (lambda: wrong_check(idx(8, (9,), bytes(9))), "expected a readable IDX file"),

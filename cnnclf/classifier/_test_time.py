@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnnclf._utils.text import quote
 from cnnclf.images._arrays import as_array
-from cnnclf.images._layout import SMALLEST_SIDE, ImageLayout, infer_layout
+from cnnclf.images._spec import SMALLEST_SIDE, ImageLayout, infer_layout
 from cnnclf.training._sklearn_callbacks import CallbackSupportMixin, fit_within
 
 

@@ -48,8 +48,7 @@ def open_own_model() -> "tuple[CNNClassifier, str]":
 
     from cnnclf.classifier._classifier import CNNClassifier
     from cnnclf.classifier._persistence import SCHEMA
-    from cnnclf.datasets._digits import load_digits
-    from cnnclf.datasets._mnist import load_mnist
+    from cnnclf.datasets._mnist import load_digits, load_mnist
     from cnnclf.model_selection._compare import fit_to_the_end
 
     folder = Path(pooch.os_cache("cnnclf"))

@@ -123,18 +123,15 @@ class ExportedNetwork:
     def __init__(self, clf: "ONNXClassifier") -> None:
         import onnx
 
-        from cnnclf.onnx._file import make_options, read_file
-        from cnnclf.onnx._runtime import onnxruntime
+        from cnnclf.onnx._file import read_file
+        from cnnclf.onnx._runtime import load_graph
 
         self.clf = clf
         self.labels = [str(label) for label in clf.classes_.tolist()]
         model = onnx.load_from_string(read_file(clf.path))
         self._name_of = name_outputs(model.graph)
         model.graph.output.extend(onnx.ValueInfoProto(name=output) for output in self._name_of)
-        options = make_options(clf.metadata_, int(clf.n_threads or 1))
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = load_graph(model.SerializeToString(), clf.metadata_["session"], int(clf.n_threads or 1))
 
     def look(self, row: NDArray[Any]) -> Look:
         """Run one row of X."""

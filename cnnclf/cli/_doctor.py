@@ -164,7 +164,7 @@ def check_mnist() -> Finding:
         return Finding(f"not in {' and '.join(map(str, places))}", advice=advice)
     except ValueError as error:
         return Finding(str(error), is_broken=True, advice="delete that file; it is downloaded again")
-    found = next(file for file in find_candidates(MNIST_FILES["train"][0].name, places) if file.is_file())
+    found = next(file for file in find_candidates(next(iter(MNIST_FILES)), places) if file.is_file())
     return Finding(f"whole, in {found.parent}")
 
 

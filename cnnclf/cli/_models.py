@@ -27,7 +27,7 @@ def open_model(path: Path) -> Classifier:
     """Load a network; only .cnn files need torch."""
     if path.suffix == ".onnx":
         from cnnclf.onnx._classifier import ONNXClassifier
-        from cnnclf.onnx._file import limit_memory
+        from cnnclf.onnx._runtime import limit_memory
 
         limit_memory(MODEL_MEMORY)
         return ONNXClassifier(path)

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
-    from cnnclf.datasets._digits import load_digits
     from cnnclf.datasets._folders import load_image_folder
     from cnnclf.datasets._idx import load_idx
-    from cnnclf.datasets._mnist import load_mnist
+    from cnnclf.datasets._mnist import load_digits, load_mnist
     from cnnclf.datasets._splits import load
 
 __all__ = ["load", "load_digits", "load_idx", "load_image_folder", "load_mnist"]
@@ -16,10 +15,9 @@ __all__ = ["load", "load_digits", "load_idx", "load_image_folder", "load_mnist"]
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "_digits": ["load_digits"],
         "_folders": ["load_image_folder"],
         "_idx": ["load_idx"],
-        "_mnist": ["load_mnist"],
+        "_mnist": ["load_digits", "load_mnist"],
         "_splits": ["load"],
     },
 )

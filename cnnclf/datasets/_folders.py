@@ -24,17 +24,17 @@ LOADED_MODES = ("L", "RGB", "RGBA")  # each can hold all that the ones before it
 def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
     """Load images of one size from a folder that has one sub-folder for each class.
 
-    Sub-folders and files are taken in the order of their names. Hidden ones (``.name``) are passed over, and what often
-    lies beside pictures: ``Thumbs.db``, ``desktop.ini``, notes and tables such as ``README.txt``. The images are
-    turned upright as their EXIF orientation says. They are grey if all of them are, else RGB, or RGBA if any has
-    transparency; palettes, CMYK and YCbCr become RGB. Beside images that are stored as grey, one of which all pixels
-    are grey counts as grey, however it is stored. Of a colour with 16 bits a channel Pillow keeps the upper 8; grey
+    Sub-folders and files are loaded in the order of their names. Hidden ones (``.name``) are skipped, and files that
+    often accompany pictures: ``Thumbs.db``, ``desktop.ini``, notes and tables such as ``README.txt``. The images are
+    turned upright by their EXIF orientation. They are grey if all of them are, else RGB, or RGBA if any has
+    transparency; palettes, CMYK and YCbCr become RGB. If some images are stored as grey, another one with grey pixels
+    alone counts as grey, however it is stored. Of colour with 16 bits per channel Pillow keeps the upper 8 bits; grey
     of 16 bits is rounded to 8.
 
     Parameters
     ----------
     path : path
-        The folder. Its sub-folders are named as the classes and hold the images, in one of the formats AVIF (where
+        The folder. Its sub-folders have the names of the classes and hold the images, in one of the formats AVIF (where
         Pillow has it), BMP, GIF, JPEG, PGM, PNG, PPM, TIFF and WebP.
 
     Returns
@@ -48,13 +48,13 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     ------
     ValueError
         If there is no such folder, no sub-folder or an empty one; or if any file in it is no image, unreadable,
-        animated, of another size than most, too large to be decoded safely, or a link that leads out of the folder. All
-        such files are named at once.
+        animated, of another size than most, too large to be decoded safely, or a link that leads out of the folder. One
+        error names all such files.
 
     Warns
     -----
     UserWarning
-        If fewer than half of the images, which it names, have colour or transparency, so that the others get it, too.
+        If fewer than half of the images have colour or transparency, so that the others get it, too. It names them.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     """
     files = list_image_folder(path)
     images = decode_all(Path(path), files)
-    if any(image.mode == "L" for image in images):  # then what is stored in colour may be grey all the same
+    if any(image.mode == "L" for image in images):  # then an image that is stored in colour may still be grey
         images = [image.getchannel(0) if looks_grey(image) else image for image in images]
     mode = max((image.mode for image in images), key=LOADED_MODES.index)
     richest = [file for file, image in zip(files, images, strict=True) if image.mode == mode]
@@ -80,7 +80,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
         warnings.warn(
             f"{len(richest)} of {len(files):,} images {'has' if len(richest) == 1 else 'have'} "
             f"{'transparency' if mode == 'RGBA' else 'colour'}, so all are loaded as {mode}: {quote_all(richest)}. "
-            "Save them as the others are, if that is not meant.",
+            "Save them like the others to avoid this.",
             UserWarning,
             stacklevel=2,
         )
@@ -95,10 +95,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
 
 def looks_grey(image: "Image.Image") -> bool:
     """Return whether this is an RGB image whose red, green and blue are the same everywhere."""
-    if image.mode != "RGB":
-        return False
-    pixels = np.asarray(image)
-    return bool((pixels == pixels[..., :1]).all())
+    return image.mode == "RGB" and bool((np.ptp(np.asarray(image), axis=-1) == 0).all())
 
 
 def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
@@ -112,12 +109,12 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        The name of a file's folder is its class.
+        The class of a file is the name of its folder.
 
     Raises
     ------
     ValueError
-        If it is not laid out so, or has a link that leads out of it.
+        If it has another layout, or a link that leads out of it.
     """
     with needed_by("load_image_folder"):
         from cnnclf.images._decode import is_litter
@@ -126,15 +123,15 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(
-            f"{folder}: expected a folder with one sub-folder for each class, got "
-            f"{'a file' if folder.exists() else 'no such folder'}; check the path"
+            f"{folder}: expected a folder with one sub-folder for each class; got "
+            f"{'a file' if folder.exists() else 'no such folder'}. Check the path."
         )
     inside = Path(os.path.realpath(folder))
     classes = sorted(entry for entry in folder.iterdir() if not is_litter(entry))
     if not classes:
         raise ValueError(
-            f"{folder}: expected one sub-folder for each class, got none; "
-            "put the images in sub-folders named as their classes"
+            f"{folder}: expected one sub-folder for each class; got none. "
+            "Move the images into sub-folders named after them."
         )
     files: list[Path] = []
     wrong: dict[Path, str | None] = {}
@@ -145,43 +142,41 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
             wrong |= {member: find_wrong_image(member, inside) for member in members}
             files += members
             if not members:
-                wrong[subfolder] = "expected images of this class, got none; add some, or remove the folder"
+                wrong[subfolder] = "expected images of this class; got none. Add some, or remove the folder."
     refuse_pictures(folder, [(str(entry), f"{entry}: {error}") for entry, error in wrong.items() if error is not None])
     return files
 
 
 def find_wrong_class(entry: Path, folder: Path) -> str | None:
-    """Describe what is wrong with an entry that is to be the folder of a class."""
+    """Describe what is wrong with an entry that should be the folder of a class, None if nothing."""
     if leads_out(entry, folder):
         return LEADS_OUT
     if not entry.is_dir():
-        return "expected only sub-folders, one for each class, got a file; move it into that of its class, or away"
+        return "expected only sub-folders, one for each class; got a file. Move it into that of its class, or away."
     return None
 
 
 def find_wrong_image(entry: Path, folder: Path) -> str | None:
-    """Describe what is wrong with an entry that is to be an image of a class."""
+    """Describe what is wrong with an entry that should be an image of a class, None if nothing."""
     if leads_out(entry, folder):
         return LEADS_OUT
     if not entry.is_file():
         kind = "a folder" if entry.is_dir() else "a link to nothing or a pipe"
-        return f"expected only image files here, got {kind}; move it away"
+        return f"expected only image files here; got {kind}. Move it away."
     return None
 
 
-LEADS_OUT = (
-    "expected links within the folder only, got one that leads out of it; put a copy of what it leads to in its place"
-)
+LEADS_OUT = "expected links within the folder only; got one that leads out of it. Replace it with a copy of its target."
 
 
 def leads_out(entry: Path, folder: Path) -> bool:
-    """Find links out of the folder: what a stranger's archive names is not what lies elsewhere on this machine."""
-    # realpath, unlike Path.resolve, takes links that go in a circle.
+    """Return whether an entry is a link out of the folder: a stranger's archive must not read other files here."""
+    # realpath, unlike Path.resolve, accepts links in a circle.
     return entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(folder)
 
 
 def decode_all(folder: Path, files: Sequence[Path]) -> "list[Image.Image]":
-    """Decode images in modes of `LOADED_MODES` and of one size, or say which are no such."""
+    """Decode images in modes of `LOADED_MODES` and of one size, or raise an error that names the others."""
     from cnnclf.images._decode import as_bytes, decode
     from cnnclf.images._pictures import refuse_pictures
 
@@ -200,7 +195,7 @@ def decode_all(folder: Path, files: Sequence[Path]) -> "list[Image.Image]":
     refuse_pictures(
         folder,
         [
-            (str(file), f"{file}: {wanted}, got {pixels(*image.size)}; bring all images to one size")
+            (str(file), f"{file}: {wanted}; got {pixels(*image.size)}. Bring all images to one size.")
             for file, image in images.items()
             if image.size != size
         ],
@@ -209,4 +204,5 @@ def decode_all(folder: Path, files: Sequence[Path]) -> "list[Image.Image]":
 
 
 def pixels(width: int, height: int) -> str:
+    """Write an image's size."""
     return f"{width}×{height} pixels (width × height)"

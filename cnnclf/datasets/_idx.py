@@ -17,20 +17,20 @@ from cnnclf._utils.files import most_unpacked
 HeaderCheck = Callable[[np.dtype[Any], tuple[int, ...]], None]
 
 IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-CHUNK = 2**20  # bytes asked for at once, so that memory follows the file and not what its header claims
+CHUNK = 2**20  # bytes read at once, so that memory follows the file's size and not the sizes in its header
 
 
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one array from an IDX file, the format MNIST is published in, compressed with gzip or not.
 
-    The reader is strict: the file must hold exactly the bytes its header announces. It is also frugal: memory follows
-    the bytes that are there, not the sizes a header claims, and a gzip is unpacked no further than the array's end, nor
-    beyond 32 MB and a hundred times its size.
+    The file must hold exactly as many bytes as its header says. The reader needs memory for the bytes that are there,
+    not for the sizes in the header, and unpacks a gzip no further than the array's end, nor beyond 32 MB and a hundred
+    times its size.
 
     Parameters
     ----------
     path : path
-        The file; whether it is compressed is decided by its content, not by its name.
+        The file; its content, not its name, decides whether it is compressed.
 
     Returns
     -------
@@ -66,11 +66,11 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 def read_idx_content(path: Path, source: str, check_header: HeaderCheck | None = None) -> bytearray:
     """Return the uncompressed bytes of the IDX file at `path`, checked against its header.
 
-    `check_header` may refuse a header before the data behind it is read: what is not wanted costs nothing.
+    `check_header` may refuse a header before the data behind it is read.
     """
     content = bytearray()
     if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
-        raise ValueError(f"{source}: expected a file, got a pipe or a device; copy its content into a file")
+        raise ValueError(f"{source}: expected a file; got a pipe or a device. Copy its content into a file.")
     try:
         with path.open("rb") as raw:
             # An IDX file starts with two zeros, a gzip with 1f 8b.
@@ -80,8 +80,8 @@ def read_idx_content(path: Path, source: str, check_header: HeaderCheck | None =
                 if content[:2] != b"\0\0" or content[2] not in IDX_DTYPES or content[3] == 0:
                     raise ValueError(
                         f"{source}: expected an IDX file, which starts with 00 00, a type (08, 09, 0b, 0c, 0d or 0e) "
-                        f"and a number of dimensions (01 or more), got {content.hex(' ')}; "
-                        "check that this is the right file"
+                        f"and a number of dimensions (01 or more); got {content.hex(' ')}. "
+                        "Check that this is the right file."
                     )
                 extend(content, stream, 4 + 4 * content[3], source)
                 dtype, shape = idx_header(content)
@@ -92,18 +92,18 @@ def read_idx_content(path: Path, source: str, check_header: HeaderCheck | None =
                 if packed and length > most:
                     raise ValueError(
                         f"{source}: expected a gzip that unpacks to at most {most:,} bytes, a hundred times its size "
-                        f"and 32 MB, got one of {length:,}; unpack it yourself if you trust it"
+                        f"and 32 MB; got one of {length:,}. Unpack it yourself if you trust it."
                     )
                 extend(content, stream, length, source)
                 if stream.read(1):
                     raise ValueError(
-                        f"{source}: expected {length} bytes, as its header says, got more; "
-                        "the file is damaged, fetch it again"
+                        f"{source}: expected {length} bytes, as its header says; got more. The file is damaged: fetch "
+                        "it again."
                     )
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(
-            f"{source}: expected a readable IDX file, compressed with gzip or not, got {error!r}; "
-            "check the path, or fetch the file again"
+            f"{source}: expected a readable IDX file, compressed with gzip or not; got {error!r}. "
+            "Check the path, or fetch the file again."
         ) from error
     return content
 
@@ -114,23 +114,24 @@ def extend(content: bytearray, stream: BinaryIO | gzip.GzipFile, length: int, so
         chunk = stream.read(min(CHUNK, length - len(content)))
         if not chunk:
             raise ValueError(
-                f"{source}: expected at least {length} bytes, as its header says, got {len(content)}; "
-                "the file is cut short, fetch it again"
+                f"{source}: expected at least {length} bytes, as its header says; got {len(content)}. "
+                "The file is cut short: fetch it again."
             )
         content += chunk
 
 
 def idx_header(content: bytearray) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    # 00 00, type, n, then n sizes: big-endian unsigned integers of four bytes
+    """Read the dtype and the shape: 00 00, type, n, then n sizes as big-endian unsigned integers of four bytes."""
     return np.dtype(IDX_DTYPES[content[2]]), struct.unpack_from(f">{content[3]}I", content, 4)
 
 
 def decode_idx(content: bytearray, source: str) -> NDArray[Any]:
+    """Return the array in an IDX file's content, in native byte order."""
     dtype, shape = idx_header(content)
     flat = np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).astype(dtype.newbyteorder("="), copy=False)
     try:
         return flat.reshape(shape)
     except ValueError as error:  # more dimensions than NumPy has, or sizes it cannot multiply beside a zero
         raise ValueError(
-            f"{source}: expected a shape that NumPy can hold, got {shape} ({error}); check that this is the right file"
+            f"{source}: expected a shape that NumPy can hold; got {shape} ({error}). Check that this is the right file."
         ) from error

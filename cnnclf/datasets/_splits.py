@@ -1,6 +1,6 @@
-"""A dataset by name → training, validation and test images, divided before anything is learnt.
+"""A dataset by name → training, validation and test images, divided before training.
 
-What is done with each part is said by the part itself, so that a report can print it.
+Each part has a sentence on its origin and its use, which a report prints.
 """
 
 import sys
@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from cnnclf._utils.text import quote
-from cnnclf.datasets._digits import load_digits
 from cnnclf.datasets._folders import load_image_folder
-from cnnclf.datasets._mnist import load_mnist
+from cnnclf.datasets._mnist import load_digits, load_mnist
 
-TRAINING = "All that is left. The network learns from these."
-VALIDATION = "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."
-TEST_USE = "Judged once, when all was done."
+TRAINING = "All other images. The network learns from these."
+VALIDATION = "A tenth of each class of the training set. Evaluated after every epoch, never trained on."
+TEST_USE = "Evaluated once, at the end."
 
-# Of each class, of k: the test set gets 2.6 k of 13 k images, validation 1.1 k of the rest, and both need k or more.
+# Of each of k classes: the test set gets 2.6 k of 13 k images, validation 1.1 k of the rest, and both need k or more.
 ENOUGH = 13
 
 Images = NDArray[Any]
@@ -35,7 +34,7 @@ class Part:
     Attributes
     ----------
     origin : str
-        Where they come from and what they are for.
+        Their origin and their use.
     X : ndarray of shape (n, height, width[, channels])
         Raw pixels.
     y : ndarray of shape (n,)
@@ -54,15 +53,15 @@ class Data:
     Attributes
     ----------
     name : str
-        What to call it.
+        Its name in a report.
     note : str
-        What a reader has to know before all else; empty where there is nothing.
+        A warning that a reader must see first; empty where there is none.
     argument : str
-        How to ask for it again.
+        The argument of :func:`load` that loads it again.
     white : int
         The pixel value that is white.
     preparation : str
-        What ``preparation`` of a classifier that learns from it does to picture files what was done to these images.
+        The ``preparation`` that does to picture files what was done to these images.
     training, validation, test : Part
         Every image is in one of them.
     """
@@ -88,23 +87,23 @@ def load(dataset: str, seed: int) -> Data:
     Parameters
     ----------
     dataset : str
-        ``mnist``, ``digits``, ``auto`` (MNIST where it can be had, else the digits, which is said on stderr), or the
-        path of a folder with one sub-folder of images per class.
+        ``mnist``, ``digits``, ``auto`` (MNIST if it is here or can be downloaded, else the digits, with a note on
+        stderr), or the path of a folder with one sub-folder of images per class.
     seed : int
-        Decides which images go into which part.
+        Decides the part of each image.
 
     Returns
     -------
     Data
-        The test part is MNIST's own, of other data a fifth of each class; a tenth of each class of the rest is for
-        validation.
+        The test part is MNIST's own, or a fifth of each class of other data; a tenth of each class of the rest is the
+        validation part.
 
     Raises
     ------
     FileNotFoundError
-        When MNIST was asked for by name and cannot be had.
+        If `dataset` is ``mnist``, and it is neither here nor can be downloaded.
     ValueError
-        When files are damaged, or a class has too few images to divide.
+        If files are damaged, or a class has too few images to divide.
 
     Examples
     --------
@@ -126,19 +125,19 @@ def load(dataset: str, seed: int) -> Data:
 
 
 def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int]:
-    """Load only the images to learn from, or only those to be judged on.
+    """Load only the training images, or only the test images.
 
     Parameters
     ----------
     dataset : str
         ``mnist``, ``digits`` or the path of a folder.
     training : bool
-        Which of the two; a folder is one part, and given whole.
+        Which of the two; a folder is not divided.
 
     Returns
     -------
     name : str
-        What to call the data.
+        The data's name in a report.
     X : ndarray of shape (n, height, width[, channels])
         Raw pixels.
     y : ndarray of shape (n,)
@@ -156,22 +155,22 @@ def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int
 
 
 def name_folder(path: str | Path) -> str:
-    """Return the name that the data of a folder has in a report."""
+    """Return the name of a folder's data in a report."""
     return f"“{Path(path).resolve().name}”"
 
 
 def mnist(train: tuple[Images, Labels], test: tuple[Images, Labels], seed: int) -> Data:
-    """Keep MNIST's own test set, and take the validation images out of its training set."""
+    """Divide MNIST's training set into training and validation images, and keep its own test set."""
     test_part = Part(f"MNIST’s own test set. {TEST_USE}", *test)
     return Data("MNIST", "", "mnist", 255, "handwriting", *divide_training(*train, seed), test_part)
 
 
 def digits(reason: str, seed: int) -> Data:
-    """Divide scikit-learn's digits, and say why it is them."""
+    """Divide scikit-learn's digits; the note gives the reason for using them."""
     X, y = load_digits()
     note = (
         f"These are scikit-learn’s bundled digits, {len(X):,} images of 8 × 8 pixels, and not MNIST, because {reason}. "
-        "Numbers from one say nothing about the other."
+        "Results on one do not carry over to the other."
     )
     return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", *divide(X, y, seed))
 
@@ -184,7 +183,7 @@ def folder(path: Path, seed: int) -> Data:
 def divide(X: Images, y: Labels, seed: int) -> tuple[Part, Part, Part]:
     """Set a fifth of each class aside for the test, and a tenth of the rest for validation."""
     X_rest, X_test, y_rest, y_test = stratified(X, y, 0.2, seed)
-    origin = f"A fifth of each class, drawn at random before all else. {TEST_USE}"
+    origin = f"A fifth of each class, drawn at random first. {TEST_USE}"
     return *divide_training(X_rest, y_rest, seed), Part(origin, X_test, y_test)
 
 

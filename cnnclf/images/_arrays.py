@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.text import cut, quote
-from cnnclf.images._layout import ImageLayout, infer_layout, shape_of_x, warn_of_a_column_too_many
+from cnnclf.images._spec import ImageLayout, infer_layout, shape_of_x, warn_of_a_column_too_many
 
 
 def check_images(

@@ -1,4 +1,4 @@
-"""Picture files → pixels: the one decoder, bounded, of the formats that are taken."""
+"""Picture files → pixels: the only decoder, with bounds, of all formats that are accepted."""
 
 import io
 import math
@@ -13,42 +13,37 @@ from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
 # Pillow's names. AVIF is not in every build of it.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *(("AVIF",) if AvifImagePlugin.SUPPORTED else ()))
 
-# What lies in folders of pictures beside them: hidden files apart, what systems leave there, and notes and tables.
+# Other files in folders of pictures, beside hidden ones: files of operating systems, notes and tables.
 LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "readme", "license", "licence"}
 LITTER_ENDINGS = {
     *(".csv", ".htm", ".html", ".ini", ".json", ".log", ".md", ".rst"),
     *(".toml", ".tsv", ".txt", ".url", ".xml", ".yaml", ".yml"),
 }
-MOST_PIXELS = 2**24  # of a picture, which decoded takes four bytes each
-ENOUGH_PIXELS = 2**22  # a larger one is made smaller before anything else, by averaging
+MOST_PIXELS = 2**24  # of a picture; decoded, each takes four bytes
+ENOUGH_PIXELS = 2**22  # a larger picture is shrunk first, by averaging
 
 
 def is_litter(path: Path) -> bool:
-    """Tell what usually lies beside pictures from what may be one, by its name."""
+    """Return whether a name is that of a file that usually accompanies pictures and is none."""
     name = path.name.lower()
     return name.startswith(".") or name in LITTER or path.suffix.lower() in LITTER_ENDINGS
 
 
-def open_picture(source: str | os.PathLike[str] | bytes) -> Image.Image:
-    """Decode a picture, and make it smaller if it is very large; see :func:`decode`."""
-    return reduce(decode(source))
-
-
 def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None) -> Image.Image:
-    """Decode a picture of whichever kind; everything that reads pictures does it with this function.
+    """Decode a picture of any format; everything that reads pictures calls this function.
 
     Parameters
     ----------
     source : path-like or bytes
         The file, or its content.
     most_bytes : int, optional
-        What it may be unpacked to, where that is to be less than 2²⁴ pixels.
+        The largest size of its pixels, if that is less than 2²⁴ pixels need.
 
     Returns
     -------
     PIL.Image.Image
-        Upright, in Pillow's mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits. RGBA is only what has
-        transparency: an alpha channel that is opaque everywhere is dropped.
+        Upright, in Pillow's mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits. RGBA is for pictures
+        with transparency only: an alpha channel that is opaque everywhere is dropped.
 
     Raises
     ------
@@ -64,62 +59,61 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
         with warnings.catch_warnings():
             for category in (Image.DecompressionBombWarning, UserWarning):  # Pillow warns of damage with the latter
                 warnings.simplefilter("error", category)
-            # The formats are named so that nothing else is run on a stranger's file: Pillow hands EPS to Ghostscript.
-            # They get no path, either: of a TIFF that is mapped into memory Pillow heeds no orientation.
+            # The formats are listed so that no other program reads a stranger's file: Pillow passes EPS to Ghostscript.
+            # Pillow gets no path, either: it ignores the orientation of a TIFF that is mapped into memory.
             with (
                 io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file,
                 Image.open(file, formats=FORMATS) as image,
             ):
                 check_header(image, most_bytes)
                 image.load()
-                if image.format != "TIFF":  # which Pillow turns itself
+                if image.format != "TIFF":  # Pillow turns those itself
                     ImageOps.exif_transpose(image, in_place=True)
                 if image.mode in ("P", "PA") and image.palette is None:
-                    raise UnwantedPictureError("expected a palette of its colours, got none. Save it as PNG.")
+                    raise UnwantedPictureError("expected a palette of its colours; got none. Save it as PNG.")
                 return as_known_mode(image)
     except UnwantedPictureError as error:
         raise ValueError(f"{name}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{name}: expected a picture that is safe to decode, got {error} Make it smaller.") from error
+        raise ValueError(f"{name}: expected a picture that is safe to decode; got {error} Make it smaller.") from error
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{name}: expected a picture, {', '.join(FORMATS)}; it is of another kind, or damaged. Save it as PNG."
         ) from error
-    # what Pillow's decoders raise, found by feeding them damaged files
+    # Pillow's decoders raise all of these for damaged files.
     except (LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error, UserWarning) as error:
-        raise ValueError(f"{name}: expected a readable picture, got {error!r}. Save it again as PNG.") from error
+        raise ValueError(f"{name}: expected a readable picture; got {error!r}. Save it again as PNG.") from error
 
 
 class UnwantedPictureError(Exception):
-    """A picture that can be read and is not to be."""
+    """A picture that could be read but must not be."""
 
 
 def check_header(image: Image.Image, most_bytes: int | None) -> None:
-    """Refuse a picture by what its header says, before it is decoded."""
-    # An MPO is a JPEG with further views of the same scene, such as a camera for two eyes makes. The first is meant.
+    """Refuse a picture by its header, before it is decoded."""
+    # An MPO is a JPEG with further views of the same scene, as a stereo camera makes. The first view is the picture.
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise UnwantedPictureError("expected one picture, got several frames. Save the one that is meant on its own.")
+        raise UnwantedPictureError("expected one picture; got several frames. Save the right frame on its own.")
     n_pixels = image.width * image.height
-    n_bytes = n_pixels * (1 if image.mode in ("1", "L") else 4)  # that Pillow decodes it to
-    if n_pixels > MOST_PIXELS:
-        limit = f"more than {MOST_PIXELS:,}"
-    elif most_bytes is not None and n_bytes > most_bytes:
+    n_bytes = n_pixels * (1 if image.mode in ("1", "L") else 4)  # of Pillow's decoded picture
+    limit = f"more than {MOST_PIXELS:,}" if n_pixels > MOST_PIXELS else ""
+    if not limit and most_bytes is not None and n_bytes > most_bytes:
         limit = "more than a hundred times the bytes of all files and 32 MB allow"
-    else:
-        return
-    raise UnwantedPictureError(
-        f"expected a picture that is safe to decode, got {image.width}×{image.height} pixels, {limit}. Make it smaller."
-    )
+    if limit:
+        raise UnwantedPictureError(
+            f"expected a picture that is safe to decode; got {image.width}×{image.height} pixels, {limit}. "
+            "Make it smaller."
+        )
 
 
 def as_known_mode(image: Image.Image) -> Image.Image:
-    """Bring a decoded picture to mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits."""
+    """Convert a decoded picture to mode L, RGB or RGBA, or F (0 to 255) for grey of more than 8 bits."""
     if image.mode == "F":
-        raise UnwantedPictureError("expected whole-number pixels, got floats, whose unit is unknown. Save it as PNG.")
-    if image.mode.startswith("I"):  # 16 bits, which some decoders give in 32
+        raise UnwantedPictureError("expected whole-number pixels; got floats, whose unit is unknown. Save it as PNG.")
+    if image.mode.startswith("I"):  # 16 bits, which some decoders return in 32
         grey = np.asarray(image).astype(np.float32)
         if grey.min() < 0 or grey.max() > 65535:
-            raise UnwantedPictureError("expected pixels of 8 or 16 bits, got others, whose unit is unknown.")
+            raise UnwantedPictureError("expected pixels of 8 or 16 bits; got others, whose unit is unknown.")
         grey /= np.float32(257)
         return Image.fromarray(grey)
     if image.has_transparency_data:
@@ -136,7 +130,7 @@ def as_bytes(image: Image.Image) -> Image.Image:
 
 
 def reduce(image: Image.Image) -> Image.Image:
-    """Shrink a picture of more than ``ENOUGH_PIXELS`` by averaging, so that all that follows costs little."""
+    """Shrink a picture of more than ``ENOUGH_PIXELS`` by averaging, so that all later steps are fast."""
     factor = math.ceil(math.sqrt(image.width * image.height / ENOUGH_PIXELS))
     return image.reduce(factor) if factor > 1 else image
 

@@ -1,19 +1,19 @@
-"""Image files → the pixels that a network wants: its size, its channels, its unit, and its colour of ink.
+"""Image files → the pixels that a network takes: in its size, its channels, its unit, and its colour of ink.
 
-What is done to a picture is what the network was told at fit by ``preparation``, in this order and without any
-randomness:
+The parameter ``preparation`` of fit decides what is done to a picture, in this order and without any randomness:
 
-1. The file is decoded and turned upright as its EXIF orientation says.
-2. It becomes grey (ITU-R 601-2 luma), RGB or RGBA, as the network has one, three or four channels. Where the network
-   has no place for transparency, the picture is laid on white, or, if it is to be grey and its ink is bright, on black.
-3. ``"handwriting"``: whatever its size, it is taken for a drawing on paper. Its ground is the median of its outermost
-   pixels; if that is bright, the picture is inverted. It is cleaned and framed as the digits were that the network
-   learnt: `clean_ink`, `frame_ink`. All channels get the same, in the network's colour of ink, see `from_ink`. Only one
-   of scikit-learn's digits itself, 8×8 pixels, is taken as it is.
+1. The file is decoded and turned upright by its EXIF orientation.
+2. It becomes grey (ITU-R 601-2 luma), RGB or RGBA, as the network has one, three or four channels. If the network has
+   no channel for transparency, the picture is composited on white, or, if it becomes grey and its ink is bright, on
+   black.
+3. ``"handwriting"``: a picture of any size is a drawing on paper. Its ground is the median of its outermost pixels; if
+   that is bright, the picture is inverted. It is cleaned and framed as the digits of the training set were:
+   `clean_ink`, `frame_ink`. All channels get the same, in the network's colour of ink, see `from_ink`. Only a picture
+   of 8×8 pixels for a network of scikit-learn's digits is left as it is.
    ``"resize"``: it is resized to the network's size, with antialiasing.
    ``"pad"``: it is resized in proportion to just fit, and padded evenly with its ground.
-   None: a picture of the network's size is taken as it is, another as by ``"pad"``, with a warning.
-4. Brightness is brought into the unit of the training pixels, ``white`` of the `InputSpec`.
+   None: a picture of the network's size is left as it is, another is padded as by ``"pad"``, with a warning.
+4. Brightness is converted to the unit of the training pixels, ``white`` of the `InputSpec`.
 """
 
 import os
@@ -27,10 +27,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnclf._utils.text import quote_all
-from cnnclf.images._decode import as_bytes, is_litter, name_of, open_picture
+from cnnclf.images._decode import as_bytes, decode, is_litter, name_of, reduce
 from cnnclf.images._handwriting import FloatImage, border, frame_drawing, paste
-from cnnclf.images._layout import CHANNEL_COUNTS
-from cnnclf.images._spec import WHITES, InputSpec
+from cnnclf.images._spec import CHANNEL_COUNTS, WHITES, InputSpec
 
 
 def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDArray[Any]:
@@ -40,7 +39,7 @@ def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDA
     ----------
     source : path-like or bytes
         The file, or its content: AVIF, BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, of at most 2²⁴ pixels (4096×4096), with
-        8 bits a channel, or 16 if it is grey.
+        8 bits per channel, or 16 if it is grey.
     spec : InputSpec
         What the network takes: the ``input_spec_`` of either classifier.
 
@@ -52,8 +51,8 @@ def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDA
     Raises
     ------
     ValueError
-        If it is not one readable picture, shows nothing where a drawing is wanted, or if the network is not one of
-        pictures with a known unit.
+        If it is not one readable picture, if it should be a drawing and is empty, or if the network does not take
+        pictures in a known unit.
 
     Warns
     -----
@@ -75,25 +74,20 @@ def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDA
     >>> row.shape, row.dtype, (row > 128).sum(axis=0)[11:17]
     ((28, 28), dtype('uint8'), array([ 0,  0, 20, 20,  0,  0]))
     """
-    image = open_for(source, spec)
-    if was_not_told(image, spec):
+    row, is_padded = read_one(source, spec)
+    if is_padded:
         warn_of_padding(spec, "one is")
-    return prepare(image, spec, name_of(source))
+    return row
 
 
-def open_for(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> Image.Image:
-    """Decode a picture for a network, if that is one of pictures."""
-    n_channels = spec.image_shape[0]
+def read_one(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> tuple[NDArray[Any], bool]:
+    """Read a picture; return also whether it is padded although the network was fitted without ``preparation``."""
+    n_channels, height, width = spec.image_shape
     if n_channels not in CHANNEL_COUNTS:
         raise ValueError(f"Expected a network of pictures, with 1, 3 or 4 channels; got one with {n_channels}.")
     white_of(spec)
-    return open_picture(source)
-
-
-def was_not_told(image: Image.Image, spec: InputSpec) -> bool:
-    """Return whether a picture is of another size than a network's that was fitted without ``preparation``."""
-    _, height, width = spec.image_shape
-    return spec.preparation is None and image.size != (width, height)
+    image = reduce(decode(source))
+    return prepare(image, spec, name_of(source)), spec.preparation is None and image.size != (width, height)
 
 
 def warn_of_padding(spec: InputSpec, others: str) -> None:
@@ -101,7 +95,7 @@ def warn_of_padding(spec: InputSpec, others: str) -> None:
     _, height, width = spec.image_shape
     warnings.warn(
         f"Expected pictures of {width}×{height} pixels, as this network was fitted without preparation; {others} of "
-        "another size, resized in proportion and padded. Say at fit what is done with such: preparation='resize', "
+        "another size, resized in proportion and padded. Choose at fit how to prepare them: preparation='resize', "
         "'pad' or 'handwriting'.",
         UserWarning,
         stacklevel=3,
@@ -121,7 +115,7 @@ def prepare(image: Image.Image, spec: InputSpec, name: str) -> NDArray[Any]:
 
 
 def as_row(planes: FloatImage, spec: InputSpec) -> NDArray[Any]:
-    """Bring channels (n_channels, height, width), 0..1, to the unit, the order and the shape of a row."""
+    """Convert channels (n_channels, height, width), 0..1, to the unit, the order and the shape of a row."""
     white = white_of(spec)
     if white > 1 or np.issubdtype(spec.dtype, np.integer):
         planes = np.rint(planes * white)
@@ -131,18 +125,18 @@ def as_row(planes: FloatImage, spec: InputSpec) -> NDArray[Any]:
 
 
 def white_of(spec: InputSpec) -> int:
-    """Return the number that stands for white, or say that it is not known.
+    """Return the number that is white.
 
     Raises
     ------
     ValueError
-        If it is not, as when the training pixels were standardised.
+        If it is not known, as when the training pixels were standardised.
     """
     if spec.white is None:
         raise ValueError(
-            f"Expected a network whose training pixels tell what white is, {', '.join(map(str, WHITES[:-1]))} or "
-            f"{WHITES[-1]}; these do not. Say it with clf.input_spec_ = dataclasses.replace(clf.input_spec_, "
-            "white=255), or pass pixels in their unit to predict."
+            f"Expected training pixels in a usual unit, with white at {', '.join(map(str, WHITES[:-1]))} or "
+            f"{WHITES[-1]}; got another. Set it with clf.input_spec_ = dataclasses.replace(clf.input_spec_, "
+            "white=255), or pass pixels in that unit to predict."
         )
     return spec.white
 
@@ -150,8 +144,8 @@ def white_of(spec: InputSpec) -> int:
 def from_ink(ink: FloatImage, spec: InputSpec) -> FloatImage:
     """Colour ink (height, width), 0..1, in the colours of a network's training images, (n_channels, height, width).
 
-    Their ground was black and their ink white if they were darker than mid-grey, the other way about if they were
-    brighter. What there is of a fourth channel is opaque.
+    Their ground was black and their ink white if they were darker than mid-grey, and the other way round if they were
+    brighter. A fourth channel is opaque.
     """
     n_channels = spec.image_shape[0]
     is_dark = float(np.mean(spec.mean[:3])) < white_of(spec) / 2
@@ -187,9 +181,9 @@ def read_pictures(
     rows, errors, n_padded = [], [], 0
     for name, source in sources:
         try:
-            image = open_for(source, spec)
-            rows.append((name, prepare(image, spec, name_of(source))))
-            n_padded += was_not_told(image, spec)
+            row, is_padded = read_one(source, spec)
+            rows.append((name, row))
+            n_padded += is_padded
         except (ValueError, OSError) as error:
             errors.append((name, str(error)))
     if n_padded:
@@ -198,24 +192,22 @@ def read_pictures(
 
 
 def refuse_pictures(folder: str | os.PathLike[str], errors: Sequence[tuple[str, str]]) -> None:
-    """Say at once what is wrong with files of a folder, given as (name, sentence), if there are any.
+    """Raise one error for all files of a folder that cannot be read, given as (name, sentence).
 
     Raises
     ------
     ValueError
-        If there are.
+        If there are any.
     """
-    if not errors:
-        return
-    (_, first), *others = errors
-    if not others:
-        raise ValueError(first)
-    names = quote_all([Path(name) for name, _ in errors])
-    raise ValueError(f"{folder}: {len(errors)} files cannot be read: {names}. The first: {first}")
+    if len(errors) > 1:
+        names = quote_all([Path(name) for name, _ in errors])
+        raise ValueError(f"{folder}: {len(errors)} files cannot be read: {names}. The first: {errors[0][1]}")
+    if errors:
+        raise ValueError(errors[0][1])
 
 
 def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
-    """List all files in a folder and its sub-folders, by name, but for what usually lies beside pictures."""
+    """List all files in a folder and its sub-folders, by name, except those that usually accompany pictures."""
     found: list[Path] = []
     for entry in sorted(Path(folder).iterdir()):
         if is_litter(entry) or (entry.is_dir() and entry.is_symlink()):  # which may lead back here
@@ -225,7 +217,7 @@ def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def as_grey(image: Image.Image) -> FloatImage:
-    """Return the luma (height, width), 0..1, of a picture; a transparent one on the paper that shows its ink."""
+    """Return the luma (height, width), 0..1, of a picture; a transparent one on paper that contrasts with its ink."""
     if image.mode == "RGBA":
         luma, alpha = (np.asarray(part, dtype=np.float64) for part in (image.convert("L"), image.getchannel("A")))
         ink = (luma * alpha).sum() / max(alpha.sum(), 1)
@@ -242,7 +234,7 @@ def as_colours(image: Image.Image, n_channels: int) -> Image.Image:
 
 
 def fit(image: Image.Image, spec: InputSpec) -> FloatImage:
-    """Return the channels (n_channels, height, width) of a picture, made to have the network's size."""
+    """Return the channels (n_channels, height, width) of a picture in the network's size."""
     _, height, width = spec.image_shape
     if spec.preparation == "resize":
         image = image.resize((width, height), Image.Resampling.BICUBIC)

@@ -7,10 +7,10 @@ from cnnclf._lazy import attach
 if TYPE_CHECKING:
     from cnnclf.onnx._classifier import ONNXClassifier
     from cnnclf.onnx._converter import register, to_onnx
-    from cnnclf.onnx._file import limit_memory
+    from cnnclf.onnx._runtime import limit_memory
 
 __all__ = ["ONNXClassifier", "limit_memory", "register", "to_onnx"]
 
 __getattr__, __dir__ = attach(
-    __name__, {"_classifier": ["ONNXClassifier"], "_converter": ["register", "to_onnx"], "_file": ["limit_memory"]}
+    __name__, {"_classifier": ["ONNXClassifier"], "_converter": ["register", "to_onnx"], "_runtime": ["limit_memory"]}
 )

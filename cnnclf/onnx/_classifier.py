@@ -1,8 +1,4 @@
-"""``ONNXClassifier``: a classifier from one ``.onnx`` file, with NumPy and ONNX Runtime and nothing heavier.
-
-The file carries all that a caller has to know in its metadata, as JSON under ``KEY``, and the SHA-256 of itself, as 64
-hexadecimal digits under ``DIGEST_KEY``, so that a flipped bit is found.
-"""
+"""``ONNXClassifier``: a classifier from one ``.onnx`` file, with NumPy and ONNX Runtime and nothing heavier."""
 
 import math
 import os
@@ -11,20 +7,18 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnclf._utils.digest import PLACEHOLDER as PLACEHOLDER
-from cnnclf._utils.labels import decode_labels, holds_text
+from cnnclf._utils.labels import holds_text
 from cnnclf._utils.text import quote_all
 from cnnclf.images._arrays import check_images
-from cnnclf.images._layout import ImageLayout
-from cnnclf.images._spec import InputSpec, warn_of_another_unit
-from cnnclf.onnx._file import check_positive, make_session, read_file, read_metadata
-from cnnclf.training._recognition import TrainingData
+from cnnclf.images._spec import ImageLayout, warn_of_another_unit
+from cnnclf.onnx._file import check_file, read_file
+from cnnclf.onnx._runtime import check_whole_number, open_session
 
 
 class ONNXClassifier:
     """A fitted classifier from a file that :meth:`cnnclf.CNNClassifier.to_onnx` wrote.
 
-    It takes the ``X`` that the exported estimator took, and gives the same labels. The file is read and checked when
+    It takes the ``X`` that the exported estimator took, and predicts the same labels. The file is read and checked when
     the classifier is made, so that a bad file is an error there and not at the first prediction.
 
     Parameters
@@ -32,11 +26,12 @@ class ONNXClassifier:
     path : path-like
         The ``.onnx`` file.
     n_threads : int, default=None
-        Threads within one prediction; None is one. They sleep while they wait and leave the processor to others. To
-        serve many requests, several threads or processes with one classifier of one thread each do more.
+        Threads within one prediction; None is one. They sleep while they wait and leave the processor to others. For
+        many requests, several threads or processes, each with its own classifier of one thread, have a higher
+        throughput.
     batch_size : int, default=32
-        Images that go through the network at once. More need no fewer operations each, but more cache: for networks
-        of MNIST's size, 16 to 32 images are within a few per cent of the fastest.
+        Images that go through the network at once. A larger batch saves no operations per image, but needs more
+        cache: for networks of MNIST's size, 16 to 32 images are within a few per cent of the fastest.
 
     Attributes
     ----------
@@ -50,9 +45,9 @@ class ONNXClassifier:
         What the network takes: shapes, order of channels, dtype, the number that is white, mean and std of the training
         pixels, and how a picture file is prepared for it.
     training_data_ : TrainingData
-        What the file remembers of the training data: its SHA-256, and hashes to recognise images by.
+        What the file stores of the training data: its SHA-256, and hashes to recognise images by.
     metadata_ : dict
-        What the file says of itself: classes, input, versions, training data.
+        The file's metadata: classes, input, versions, training data.
 
     Raises
     ------
@@ -66,7 +61,7 @@ class ONNXClassifier:
     One classifier may be used by several threads at once. A pickle carries the file's content, so that it can be
     loaded where the file is not.
 
-    scikit-learn takes it for a fitted classifier, without being imported here. Where something would fit it, as
+    scikit-learn accepts it as a fitted classifier, without being imported here. Where something would fit it, as
     ``VotingClassifier`` does with its members, wrap it in ``sklearn.frozen.FrozenEstimator``.
 
     Examples
@@ -84,7 +79,7 @@ class ONNXClassifier:
     (2, 10)
     """
 
-    _estimator_type = "classifier"  # how scikit-learn before 1.6, and others still, tell
+    _estimator_type = "classifier"  # scikit-learn before 1.6, and some other libraries still, read this
 
     def __init__(self, path: str | os.PathLike[str], *, n_threads: int | None = None, batch_size: int = 32) -> None:
         self.path = path
@@ -98,9 +93,8 @@ class ONNXClassifier:
         Parameters
         ----------
         X : array-like
-            Images of the shape that the exported estimator was fitted with, apart from their number, which may be 0,
-            or flat rows of as many numbers.
-            Where that were whole numbers 0 to 255 (uint8), any dtype will do that holds such.
+            Any number of images, also none, of the shape that the exported estimator was fitted with, or flat rows of
+            as many numbers. If it was fitted with whole numbers 0 to 255 (uint8), any dtype may hold them.
 
         Returns
         -------
@@ -148,7 +142,7 @@ class ONNXClassifier:
         y : array-like of shape (n,)
             True labels.
         sample_weight : array-like of shape (n,), optional
-            How much each image counts.
+            The weight of each image.
 
         Returns
         -------
@@ -176,16 +170,16 @@ class ONNXClassifier:
         return float(np.average(predicted == true, weights=weights))
 
     def fit(self, X: Any, y: Any = None) -> NoReturn:
-        """Refuse: the network in the file is finished.
+        """Refuse: the network in the file is already fitted.
 
         Raises
         ------
         NotImplementedError
-            Always. The method is there because scikit-learn takes nothing for an estimator that has none.
+            Always. The method is there because scikit-learn accepts no estimator without it.
         """
         raise NotImplementedError(
-            "ONNXClassifier cannot be fitted: the network in its file is finished. Fit a CNNClassifier and export it, "
-            "or wrap this classifier in sklearn.frozen.FrozenEstimator to use it as it is."
+            "ONNXClassifier cannot be fitted: the network in its file is final. Fit a CNNClassifier and export it, or "
+            "wrap this classifier in sklearn.frozen.FrozenEstimator to use it as it is."
         )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -260,17 +254,16 @@ class ONNXClassifier:
 
     def _open(self, content: bytes) -> None:
         """Check the parameters and a file's content, and get ready to predict."""
-        check_positive("batch_size", self.batch_size)
+        check_whole_number("batch_size", self.batch_size, 1)
         if self.n_threads is not None:
-            check_positive("n_threads", self.n_threads)
-        source = os.fspath(self.path)
-        metadata = read_metadata(content, source)
-        self._session = make_session(content, metadata, int(self.n_threads or 1), source)
+            check_whole_number("n_threads", self.n_threads, 1)
+        file = check_file(content, os.fspath(self.path))
+        self._session = open_session(file, int(self.n_threads or 1))
         self._content = content
-        self.metadata_ = metadata
-        self.classes_ = decode_labels(metadata["classes"])
-        self.input_spec_ = InputSpec.from_json(metadata["input"])
-        self.training_data_ = TrainingData.from_json(metadata)
+        self.metadata_ = file.metadata
+        self.classes_ = file.classes
+        self.input_spec_ = file.input_spec
+        self.training_data_ = file.training_data
         self.image_shape_ = self.input_spec_.image_shape
         self.n_features_in_ = math.prod(self.input_spec_.input_shape)
         self._dtype = np.dtype(self.input_spec_.dtype)
@@ -295,14 +288,14 @@ class ONNXClassifier:
         return as_dtype(pixels, self._dtype).reshape(len(pixels), *input_shape)
 
     def _run(self, output: str, pixels: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
-        """Fill one row of the result an image, batch by batch."""
+        """Fill the result, one row per image, batch by batch."""
         for start in range(0, len(pixels), self.batch_size):
             batch = slice(start, start + self.batch_size)
             try:
                 (rows,) = self._session.run([output], {"X": pixels[batch]})
             except Exception as error:  # onnxruntime's exceptions have no other base
                 raise ValueError(
-                    f"{self.path}: ONNX Runtime cannot run it: {error}. Export the model again."
+                    f"{self.path}: expected a graph that ONNX Runtime can run; got {error}. Export the model again."
                 ) from error
             if rows.shape != result[batch].shape:
                 raise ValueError(

@@ -1,7 +1,7 @@
-"""scikit-learn's compositions around a ``CNNClassifier`` → one ONNX model, compared before it is handed over.
+"""scikit-learn's compositions around a ``CNNClassifier`` → one ONNX model, compared before it is returned.
 
-skl2onnx converts; here it learns the classifiers of this package, ``FrozenEstimator``, and scikit-learn's voting and
-calibration, of which its own converters refuse some settings and compute others differently.
+skl2onnx converts; this module registers converters for the classifiers of this package, ``FrozenEstimator``, and
+scikit-learn's voting and calibration, where its own converters refuse some settings and compute others differently.
 """
 
 from typing import Any
@@ -32,34 +32,33 @@ from cnnclf._utils.text import cut, percent
 from cnnclf.classifier._classifier import CNNClassifier
 from cnnclf.classifier._test_time import TestTimeAugmentation, shifted
 from cnnclf.images._arrays import as_array
-from cnnclf.onnx._export import build, difference, first_line, label_table, positions_of
-from cnnclf.onnx._runtime import onnxruntime
+from cnnclf.onnx._export import build, difference, first_line, label_table, positions_of, served
+from cnnclf.onnx._runtime import label_type, load_graph
+from cnnclf.training._runtime import session
 
-# By the kind of the classes' dtype, as the labels stand in the file.
 LABEL_TYPES = {
-    "U": StringTensorType,
-    "O": StringTensorType,
-    "T": StringTensorType,
-    "f": DoubleTensorType,
-    "b": BooleanTensorType,
+    "bool": BooleanTensorType,
+    "double": DoubleTensorType,
+    "int64": Int64TensorType,
+    "string": StringTensorType,
 }
-# Of a probability. An isotonic step is as steep as its data: of a score's last bit it makes 1e-4 of a probability.
+# Of a probability. An isotonic step is as steep as its data: the last bit of a score can change a probability by 1e-4.
 MOST_DIFFERENCE = 1e-3
 REMEDY = "Export the CNNClassifier alone with its to_onnx, and compute the rest where the file is served."
-RAW_SCORES = {"raw_scores": [True, False]}  # what calibration asks for: decision_function instead of probabilities
+RAW_SCORES = {"raw_scores": [True, False]}  # calibration needs decision_function instead of probabilities
 
 
 def to_onnx(model: Any, X: ArrayLike) -> onnx.ModelProto:
     """Convert a fitted composition around a ``CNNClassifier``, and compare the result with it.
 
-    Pipelines, votes, calibration, frozen estimators and ``TestTimeAugmentation`` convert, within each other, too.
+    Pipelines, votes, calibration, frozen estimators and ``TestTimeAugmentation`` can be converted, also nested.
 
     Parameters
     ----------
     model : estimator
         A fitted classifier of scikit-learn or of this package.
     X : array-like
-        Rows as the model takes them, at best a few hundred. The ONNX model takes their dtype and shape; it is compared
+        Rows as the model takes them, ideally a few hundred. The ONNX model takes their dtype and shape; it is compared
         with `model` on all of them.
 
     Returns
@@ -73,9 +72,9 @@ def to_onnx(model: Any, X: ArrayLike) -> onnx.ModelProto:
     NotFittedError
         If the model is not fitted.
     ValueError
-        If X is not what the model takes.
+        If the model does not take X.
     RuntimeError
-        If a part of the model cannot be converted, or the result says something else than the model.
+        If a part of the model cannot be converted, or the result disagrees with the model.
 
     Examples
     --------
@@ -91,7 +90,7 @@ def to_onnx(model: Any, X: ArrayLike) -> onnx.ModelProto:
     """
     register()
     rows = as_array(X)
-    model.predict(X)  # its own errors say best that it is not fitted, or takes other rows
+    model.predict(X)  # its own errors are the best ones for a model that is not fitted, or takes other rows
     try:
         converted: onnx.ModelProto = skl2onnx.to_onnx(model, rows[:1], options={"zipmap": False})
     except Exception as error:  # whatever one of its converters raises
@@ -108,14 +107,10 @@ def reason(error: Exception) -> str:
 
 
 def check_converted(converted: onnx.ModelProto, model: Any, X: Any, rows: NDArray[Any]) -> None:
-    """Refuse a converted model that says something else than the estimator."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what matters is raised
+    """Refuse a converted model that disagrees with the estimator."""
     try:
-        served = onnxruntime.InferenceSession(
-            converted.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        labels, found = served.run(None, {served.get_inputs()[0].name: rows})
+        converted_session = load_graph(converted.SerializeToString())
+        labels, found = converted_session.run(None, {converted_session.get_inputs()[0].name: rows})
     except Exception as error:  # onnxruntime's exceptions have no other base
         raise RuntimeError(
             f"Expected a converted model that onnxruntime runs on X; got one that it cannot ({reason(error)}). {REMEDY}"
@@ -124,19 +119,19 @@ def check_converted(converted: onnx.ModelProto, model: Any, X: Any, rows: NDArra
         agreement = float((labels == model.predict(X)).mean())
         if agreement == 1:
             return
-        differs = f"{percent(1 - agreement)} of the labels differ"
+        differs = f"other labels for {percent(1 - agreement)} of X"
     else:
         largest, short = difference(positions_of(labels, model.classes_), found, np.asarray(model.predict_proba(X)))
         if max(largest, short) <= MOST_DIFFERENCE:
             return
-        differs = (
-            f"a probability differs by {largest:.2g}, a label's by {short:.2g}; expected at most {MOST_DIFFERENCE}"
-        )
-    raise RuntimeError(f"The converted model disagrees with the estimator: {differs}. It is not handed over. {REMEDY}")
+        differs = f"a probability that differs by {largest:.2g}, and a label's by {short:.2g}"
+    raise RuntimeError(
+        f"Expected a converted model that agrees with the estimator within {MOST_DIFFERENCE}; got {differs}. {REMEDY}"
+    )
 
 
 def register() -> None:
-    """Tell skl2onnx how to convert the classifiers of this package and what stands around them; `to_onnx` calls it."""
+    """Register the converters of this module with skl2onnx; `to_onnx` calls it."""
     common = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
     for kind, alias, converter, options, parser in (
         (CNNClassifier, "CnnclfCNNClassifier", convert, RAW_SCORES, None),
@@ -149,31 +144,33 @@ def register() -> None:
 
 
 def infer_shapes(operator: Any) -> None:
-    """Describe what comes out: one label per row, and one probability per row and class."""
-    clf = operator.raw_operator
+    """Set the outputs' types: one label per row, and one probability per row and class."""
+    classes = operator.raw_operator.classes_
     n = operator.inputs[0].get_first_dimension()
-    operator.outputs[0].type = LABEL_TYPES.get(clf.classes_.dtype.kind, Int64TensorType)([n])
-    operator.outputs[1].type = FloatTensorType([n, len(clf.classes_)])
+    operator.outputs[0].type = LABEL_TYPES[label_type(classes)]([n])
+    operator.outputs[1].type = FloatTensorType([n, len(classes)])
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
-    """Put the network's graph, made for the type that comes in, into the whole model's."""
+    """Insert the network's graph, built for the type of the input, into the whole model's."""
+    clf = operator.raw_operator
     dtype = helper.tensor_dtype_to_np_dtype(guess_proto_type(operator.inputs[0].type))
-    options = scope.get_options(operator.raw_operator, {"raw_scores": False})
-    model = build(operator.raw_operator, dtype.name, raw_scores=options["raw_scores"])
+    options = scope.get_options(clf, {"raw_scores": False})
+    with session("cpu"):
+        model = build(served(clf, raw_scores=options["raw_scores"]), clf.classes_, dtype.name)
     opset = model.opset_import[0].version
     if opset > container.target_opset:
         raise ValueError(
-            f"This CNNClassifier needs opset {opset}; got target_opset={container.target_opset}. "
-            f"Pass target_opset={opset} or more to skl2onnx."
+            f"Expected target_opset to be {opset} or more for this CNNClassifier; got {container.target_opset}. "
+            f"Pass target_opset={opset} to skl2onnx."
         )
     add_onnx_graph(scope, operator, container, model)
 
 
 class Graph:
-    """What is added to the whole model for one classifier that asks others; tensors are known by their names.
+    """The part of the whole model for one classifier that combines others; a tensor is referred to by its name.
 
-    The names begin with cnnclf, as add_onnx_graph gives the networks' constants names that it does not reserve.
+    The names begin with cnnclf, because add_onnx_graph gives the networks' constants names that it does not reserve.
     """
 
     def __init__(self, scope: Any, operator: Any, container: Any) -> None:
@@ -181,12 +178,11 @@ class Graph:
         self.operator = operator
         self.container = container
 
-    def add(self, kind: str, *inputs: Any, **attributes: Any) -> str:
-        """Add a node with one output; an input that is a number or an array becomes a constant."""
+    def add(self, kind: str, *inputs: Any, output: str = "", **attributes: Any) -> str:
+        """Add a node and return its one output's name; an input that is a number or an array becomes a constant."""
         names = [value if isinstance(value, str) else self.constant(np.asarray(value)) for value in inputs]
-        output: str = self.scope.get_unique_variable_name(f"cnnclf_{kind.lower()}")
-        name = self.scope.get_unique_operator_name(kind)
-        self.container.add_node(kind, names, output, name=name, **attributes)
+        output = output or self.scope.get_unique_variable_name(f"cnnclf_{kind.lower()}")
+        self.container.add_node(kind, names, output, name=self.scope.get_unique_operator_name(kind), **attributes)
         return output
 
     def constant(self, array: NDArray[Any]) -> str:
@@ -197,9 +193,9 @@ class Graph:
         self.container.add_initializer(name, kind, array.shape, array.ravel())
         return name
 
-    def ask(self, estimator: Any, inputs: list[Any] | None = None, *, scores: bool = False) -> str:
-        """Let a classifier see the rows, or other `inputs`; give its probabilities or scores, (n, k), float32."""
-        self.tell(estimator, {"zipmap": False, "raw_scores": scores})
+    def apply(self, estimator: Any, inputs: list[Any] | None = None, *, scores: bool = False) -> str:
+        """Apply a classifier to the rows, or other `inputs`; return its probabilities or scores, (n, k), float32."""
+        self.set_options(estimator, {"zipmap": False, "raw_scores": scores})
         inner = self.scope.declare_local_operator(get_model_alias(type(estimator)), estimator)
         inner.inputs = self.operator.inputs if inputs is None else inputs
         label = self.scope.declare_local_variable("label", Int64TensorType())
@@ -207,25 +203,25 @@ class Graph:
         inner.outputs.extend([label, values])
         return self.add("Cast", values.onnx_name, to=onnx.TensorProto.FLOAT)
 
-    def tell(self, estimator: Any, options: dict[str, bool]) -> None:
-        """Set options of a classifier, and of the one within it that computes what it gives."""
+    def set_options(self, estimator: Any, options: dict[str, bool]) -> None:
+        """Set options of a classifier, and of the one within it that computes its output."""
         known = {name: value for name, value in options.items() if self.container.has_options(estimator, name)}
         for place in (self.container, self.scope):
             place.add_options(id(estimator), known)
         if isinstance(estimator, Pipeline):
-            self.tell(estimator[-1], options)
+            self.set_options(estimator[-1], options)
         elif isinstance(estimator, FrozenEstimator):
-            self.tell(estimator.estimator, options)
+            self.set_options(estimator.estimator, options)
 
-    def answer(self, probabilities: str) -> None:
-        """Turn them into the classifier's probabilities, and the label of the largest its label."""
+    def write_outputs(self, probabilities: str) -> None:
+        """Write the classifier's outputs: its probabilities, and as its label that of the largest."""
         table = label_table(self.operator.raw_operator.classes_)
         table.name = self.scope.get_unique_variable_name("cnnclf_labels")
         self.container.initializers.append(table)
-        winner = self.add("ArgMax", probabilities, axis=1, keepdims=0)
-        label, given = (output.full_name for output in self.operator.outputs)
-        for kind, inputs, output in (("Gather", [table.name, winner], label), ("Identity", [probabilities], given)):
-            self.container.add_node(kind, inputs, output, name=self.scope.get_unique_operator_name(kind))
+        largest = self.add("ArgMax", probabilities, axis=1, keepdims=0)
+        label, output = (variable.full_name for variable in self.operator.outputs)
+        self.add("Gather", table.name, largest, output=label)
+        self.add("Identity", probabilities, output=output)
 
     def mean(self, parts: list[str], weights: list[float] | None = None) -> str:
         """Average tensors of one shape."""
@@ -235,20 +231,22 @@ class Graph:
 
 
 def parse_frozen(scope: Any, model: Any, inputs: list[Any], custom_parsers: Any = None) -> Any:
-    """Read a frozen estimator on its own or in a pipeline, be it a transformer, as what is frozen."""
+    """Parse a frozen estimator, alone or in a pipeline, classifier or transformer, as the estimator in it."""
     scope.add_options(id(model.estimator), scope.get_options(model))
     return parse(scope, model.estimator, inputs, custom_parsers=custom_parsers)
 
 
 def convert_frozen(scope: Any, operator: Any, container: Any) -> None:
-    """Hand the rows on to the classifier that is frozen, and what it is asked for."""
+    """Pass the rows and the options on to the frozen classifier."""
     graph = Graph(scope, operator, container)
     frozen = operator.raw_operator
-    graph.answer(graph.ask(frozen.estimator, scores=scope.get_options(frozen, {"raw_scores": False})["raw_scores"]))
+    graph.write_outputs(
+        graph.apply(frozen.estimator, scores=scope.get_options(frozen, {"raw_scores": False})["raw_scores"])
+    )
 
 
 def convert_views(scope: Any, operator: Any, container: Any) -> None:
-    """Let the classifier see the images and their shifts as one batch; a shift is an order of the row's numbers."""
+    """Apply the classifier to the images and their shifts as one batch; a shift is an order of the row's numbers."""
     graph = Graph(scope, operator, container)
     model, (rows,) = operator.raw_operator, operator.inputs
     shape, n_features, n_classes = rows.type.shape[1:], model.n_features_in_, len(model.classes_)
@@ -256,38 +254,37 @@ def convert_views(scope: Any, operator: Any, container: Any) -> None:
     views = np.stack([view.ravel() for view in (order, *shifted(order, model.layout_, int(model.reach)))])
     seen = graph.add("Gather", graph.add("Reshape", rows.onnx_name, [-1, n_features]), views, axis=1)
     batch = scope.declare_local_variable("views", type(rows.type)([None, *shape]))
-    name = scope.get_unique_operator_name("Reshape")
-    container.add_node("Reshape", [seen, graph.constant(np.array([-1, *shape]))], batch.onnx_name, name=name)
-    each = graph.add("Reshape", graph.ask(model.estimator_, [batch]), [-1, len(views), n_classes])
-    graph.answer(graph.add("Div", graph.add("ReduceSum", each, [1], keepdims=0), float(len(views))))
+    graph.add("Reshape", seen, [-1, *shape], output=batch.onnx_name)
+    each = graph.add("Reshape", graph.apply(model.estimator_, [batch]), [-1, len(views), n_classes])
+    graph.write_outputs(graph.add("Div", graph.add("ReduceSum", each, [1], keepdims=0), float(len(views))))
 
 
 def convert_vote(scope: Any, operator: Any, container: Any) -> None:
-    """Take the weighted mean of the members' probabilities; where labels vote, of ones and zeros."""
+    """Compute the weighted mean of the members' probabilities; in a vote of labels, of ones and zeros."""
     graph = Graph(scope, operator, container)
     vote = operator.raw_operator
     weights = None
     if vote.weights is not None:
         weights = [w for (_, member), w in zip(vote.estimators, vote.weights, strict=True) if member != "drop"]
-    parts = [graph.ask(member) for member in vote.estimators_]
+    parts = [graph.apply(member) for member in vote.estimators_]
     if vote.voting == "hard":
         labels = [graph.add("ArgMax", part, axis=1, keepdims=1) for part in parts]
         ones = [graph.add("Equal", label, np.arange(len(vote.classes_))) for label in labels]
         parts = [graph.add("Cast", one, to=onnx.TensorProto.FLOAT) for one in ones]
-    graph.answer(graph.mean(parts, weights))
+    graph.write_outputs(graph.mean(parts, weights))
 
 
 def convert_calibration(scope: Any, operator: Any, container: Any) -> None:
-    """Take the mean of the calibrated classifiers."""
+    """Compute the mean of the calibrated classifiers."""
     graph = Graph(scope, operator, container)
-    graph.answer(graph.mean([calibrated(graph, each) for each in operator.raw_operator.calibrated_classifiers_]))
+    graph.write_outputs(graph.mean([calibrated(graph, each) for each in operator.raw_operator.calibrated_classifiers_]))
 
 
 def calibrated(graph: Graph, model: Any) -> str:
     """Compute one classifier's calibrated probabilities, as scikit-learn's ``_CalibratedClassifier`` does."""
     n_classes = len(model.classes)
     has_scores = hasattr(model.estimator, "decision_function")
-    scores = graph.ask(model.estimator, scores=has_scores)
+    scores = graph.apply(model.estimator, scores=has_scores)
     if model.method == "temperature":
         logits = scores if has_scores else graph.add("Log", graph.add("Add", scores, 1e-12))
         return graph.add("Softmax", graph.add("Mul", logits, model.calibrators[0].beta_), axis=1)

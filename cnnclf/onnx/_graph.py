@@ -1,4 +1,4 @@
-"""Rewriting an ONNX graph: smaller, silent about who made it, readable by old runtimes; its function stays."""
+"""Rewriting an ONNX graph so that it is smaller, anonymous and readable by old runtimes, and computes the same."""
 
 import contextlib
 import io
@@ -12,15 +12,21 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-TRACED_OPSET = 18  # the exporter's own; what is written asks for less where it can
+TRACED_OPSET = 18  # the exporter's own; the written file declares an older one where it can
 OLDEST_OPSET = 13  # the first with per-channel quantisation
 # Settings that the exporter writes before the standard knew them: node type, attribute, value, its first opset.
 LATER_SETTINGS = (("Pad", "mode", b"wrap", 19),)
 LARGEST_OFFSET = 8.0  # standard deviations; see fold_standardise
 
 
-class Weights:
-    """A graph's initializers as float64 arrays that can be read and replaced."""
+class GraphEditor:
+    """A graph whose nodes can be found, swapped and removed, and whose weights are float64 arrays that can be replaced.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+        Changed in place.
+    """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
@@ -33,140 +39,130 @@ class Weights:
         array: NDArray[np.float64] = numpy_helper.to_array(tensor).astype(np.float64)
         return array
 
-    def add(self, name: str, array: NDArray[np.float64]) -> str:
-        """Add a float32 initializer, under a name that is still free."""
+    def add_weights(self, name: str, array: NDArray[np.float64]) -> str:
+        """Add a float32 initializer, under a name that is still free, and return the name."""
         while name in self:
             name += "'"
         self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name))
         return name
 
+    def bias_of(self, conv: onnx.NodeProto) -> NDArray[np.float64]:
+        """Return a convolution's bias; zeros where it has none."""
+        return self[conv.input[2]] if len(conv.input) > 2 else np.zeros(len(self[conv.input[1]]))
 
-def fold(graph: onnx.GraphProto) -> None:
-    """Put into the convolutions' weights all that can go there; the function that the graph computes stays."""
-    weights = Weights(graph)
-    for node in list(graph.node):
-        if node.op_type == "Conv":
-            fold_norm(graph, weights, node)
-            swap_behind(graph, node, "MaxPool", "Relu")  # a runtime computes convolution and ReLU in one
-    fold_standardise(graph, weights)
-    drop_unused(graph)
+    def set_kernel(self, conv: onnx.NodeProto, kernel: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+        """Give a convolution new weights under new names, because the exporter shares equal ones between nodes."""
+        data, name = conv.input[0], conv.input[1]
+        del conv.input[:]
+        names = [self.add_weights(name, kernel), self.add_weights(name.replace("weight", "bias"), bias)]
+        conv.input.extend([data, *names])
 
+    def find_writer(self, name: str) -> onnx.NodeProto | None:
+        """Find the node that computes a tensor; None for inputs and weights."""
+        return next((node for node in self.graph.node if name in node.output), None)
 
-def fold_norm(graph: onnx.GraphProto, weights: Weights, conv: onnx.NodeProto) -> None:
-    """Fold the batch normalisation behind a convolution's pooling into the convolution.
+    def find_behind(self, node: onnx.NodeProto, *kinds: str) -> list[onnx.NodeProto]:
+        """Find the chain of nodes of these kinds, each the only reader of the one before; empty if there is none."""
+        found = [node]
+        for kind in kinds:
+            name = found[-1].output[0]
+            readers = [reader for reader in self.graph.node if name in reader.input]
+            is_output = any(output.name == name for output in self.graph.output)
+            if len(readers) != 1 or readers[0].op_type != kind or is_output:
+                return []
+            found += readers
+        return found[1:]
 
-    norm(pool(conv(x))) = pool(s·conv(x) + t) with s = γ/√(σ² + ε) and t = β − s·μ: a maximum commutes with what rises,
-    hence only where every s > 0. (Where no pooling stands between, the exporter has folded it already.)
-    """
-    pool = only_reader(graph, conv)
-    norm = None if pool is None or pool.op_type != "MaxPool" else only_reader(graph, pool)
-    if norm is None or norm.op_type != "BatchNormalization":
-        return
-    if not all(name in weights for name in (*conv.input[1:], *norm.input[1:])):
-        return  # computed in the graph
-    gamma, beta, mean, variance = (weights[name] for name in norm.input[1:])
-    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
-    scale = gamma / np.sqrt(variance + epsilon)
-    if (scale > 0).all():
-        scale_conv(weights, conv, scale, beta - scale * mean)
-        remove(graph, norm)
+    def swap_behind(self, conv: onnx.NodeProto, first: str, second: str) -> None:
+        """Swap two nodes behind a convolution, MaxPool and ReLU in either order: the results are bit-identical."""
+        if not (behind := self.find_behind(conv, first, second)):
+            return
+        a, b = behind
+        a.op_type, b.op_type = second, first
+        attributes = [*a.attribute], [*b.attribute]
+        for node, others in ((a, attributes[1]), (b, attributes[0])):
+            del node.attribute[:]
+            node.attribute.extend(others)
 
+    def remove(self, node: onnx.NodeProto) -> None:
+        """Remove a node; the readers of its output then read its first input."""
+        for reader in self.graph.node:
+            for position, name in enumerate(reader.input):
+                if name == node.output[0]:
+                    reader.input[position] = node.input[0]
+        self.graph.node.remove(node)
 
-def fold_standardise(graph: onnx.GraphProto, weights: Weights) -> None:
-    """Fold (x − mean) / std into the convolution that follows: w·(x − m)/d = (w/d)·x − (w/d)·m.
-
-    Not with padding, which pads standardised images with zeros, and not where the mean is so many standard deviations
-    away from zero that the sum would lose digits.
-    """
-    subtract = next((node for node in graph.node if node.op_type == "Sub" and node.input[1] in weights), None)
-    divide = None if subtract is None else only_reader(graph, subtract)
-    conv = None if divide is None or divide.op_type != "Div" else only_reader(graph, divide)
-    if subtract is None or divide is None or conv is None or conv.op_type != "Conv":
-        return
-    if not all(name in weights for name in (divide.input[1], *conv.input[1:])):
-        return  # computed in the graph
-    attributes = {a.name: helper.get_attribute_value(a) for a in conv.attribute}
-    mean, std = weights[subtract.input[1]].reshape(-1), weights[divide.input[1]].reshape(-1)
-    if any(attributes["pads"]) or attributes["group"] != 1 or (abs(mean) > LARGEST_OFFSET * std).any():
-        return
-    kernel = weights[conv.input[1]]
-    per_channel = (-1, *[1] * (kernel.ndim - 2))
-    kernel = kernel / std.reshape(per_channel)
-    shift = (kernel * mean.reshape(per_channel)).reshape(len(kernel), -1).sum(axis=1)
-    set_kernel(weights, conv, kernel, bias_of(weights, conv) - shift)
-    remove(graph, subtract)
-    remove(graph, divide)
-
-
-def swap_behind(graph: onnx.GraphProto, conv: onnx.NodeProto, first: str, second: str) -> None:
-    """Let two nodes behind a convolution, MaxPool and ReLU in either order, change places: the same bits come out."""
-    a = only_reader(graph, conv)
-    b = None if a is None else only_reader(graph, a)
-    if a is None or b is None or (a.op_type, b.op_type) != (first, second):
-        return
-    a.op_type, b.op_type = second, first
-    attributes = [*a.attribute], [*b.attribute]
-    for node, others in ((a, attributes[1]), (b, attributes[0])):
-        del node.attribute[:]
-        node.attribute.extend(others)
-
-
-def scale_conv(weights: Weights, conv: onnx.NodeProto, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
-    """Change a convolution so that it gives scale · conv(x) + shift, channel by channel."""
-    kernel = weights[conv.input[1]]
-    kernel = kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1))
-    set_kernel(weights, conv, kernel, bias_of(weights, conv) * scale + shift)
-
-
-def bias_of(weights: Weights, conv: onnx.NodeProto) -> NDArray[np.float64]:
-    """Read a convolution's bias; zeros where it has none."""
-    return weights[conv.input[2]] if len(conv.input) > 2 else np.zeros(len(weights[conv.input[1]]))
-
-
-def set_kernel(weights: Weights, conv: onnx.NodeProto, kernel: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-    """Assign a convolution new weights, under new names, as the exporter shares equal initializers between nodes."""
-    data, name = conv.input[0], conv.input[1]
-    del conv.input[:]
-    conv.input.extend([data, weights.add(name, kernel), weights.add(name.replace("weight", "bias"), bias)])
+    def drop_unused(self) -> None:
+        """Drop initializers that no node reads any more."""
+        read = {name for node in self.graph.node for name in node.input}
+        for tensor in [tensor for tensor in self.graph.initializer if tensor.name not in read]:
+            self.graph.initializer.remove(tensor)
 
 
 def settings(node: onnx.NodeProto) -> dict[str, Any]:
-    """Read a node's attributes, but for those that always say the same."""
+    """Read a node's attributes, except those that are always the same."""
     return {
         a.name: helper.get_attribute_value(a) for a in node.attribute if a.name not in ("auto_pad", "storage_order")
     }
 
 
-def writer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
-    """Find the node that gives a tensor; None for inputs and weights."""
-    return next((node for node in graph.node if name in node.output), None)
+def fold(graph: onnx.GraphProto) -> None:
+    """Fold into the convolutions' weights all that can be; the graph computes the same function."""
+    editor = GraphEditor(graph)
+    for node in list(graph.node):
+        if node.op_type == "Conv":
+            fold_norm(editor, node)
+            editor.swap_behind(node, "MaxPool", "Relu")  # a runtime computes convolution and ReLU in one
+    fold_standardise(editor)
+    editor.drop_unused()
 
 
-def only_reader(graph: onnx.GraphProto, node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """Find the node that reads a node's output, if it is one alone."""
-    readers = [reader for reader in graph.node if node.output[0] in reader.input]
-    is_output = any(output.name == node.output[0] for output in graph.output)
-    return readers[0] if len(readers) == 1 and not is_output else None
+def fold_norm(graph: GraphEditor, conv: onnx.NodeProto) -> None:
+    """Fold the batch normalisation behind a convolution's pooling into the convolution.
+
+    norm(pool(conv(x))) = pool(s·conv(x) + t) with s = γ/√(σ² + ε) and t = β − s·μ: a maximum commutes with a rising
+    function, hence only where every s > 0. (The exporter has already folded a normalisation without pooling before it.)
+    """
+    if not (behind := graph.find_behind(conv, "MaxPool", "BatchNormalization")):
+        return
+    _, norm = behind
+    if not all(name in graph for name in (*conv.input[1:], *norm.input[1:])):
+        return  # computed in the graph
+    gamma, beta, mean, variance = (graph[name] for name in norm.input[1:])
+    scale = gamma / np.sqrt(variance + settings(norm).get("epsilon", 1e-5))
+    if (scale > 0).all():
+        kernel = graph[conv.input[1]]
+        scaled = kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1))
+        graph.set_kernel(conv, scaled, graph.bias_of(conv) * scale + (beta - scale * mean))
+        graph.remove(norm)
 
 
-def remove(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-    """Take a node out; who read its output reads its first input."""
-    for reader in graph.node:
-        for position, name in enumerate(reader.input):
-            if name == node.output[0]:
-                reader.input[position] = node.input[0]
-    graph.node.remove(node)
+def fold_standardise(graph: GraphEditor) -> None:
+    """Fold (x − mean) / std into the convolution that follows: w·(x − m)/d = (w/d)·x − (w/d)·m.
 
-
-def drop_unused(graph: onnx.GraphProto) -> None:
-    """Drop initializers that no node reads any more."""
-    read = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-        graph.initializer.remove(tensor)
+    Not with padding, which pads standardised images with zeros, and not where the mean is so many standard deviations
+    away from zero that the sum would lose digits.
+    """
+    subtract = next((node for node in graph.graph.node if node.op_type == "Sub" and node.input[1] in graph), None)
+    if subtract is None or not (behind := graph.find_behind(subtract, "Div", "Conv")):
+        return
+    divide, conv = behind
+    if not all(name in graph for name in (divide.input[1], *conv.input[1:])):
+        return  # computed in the graph
+    mean, std = graph[subtract.input[1]].reshape(-1), graph[divide.input[1]].reshape(-1)
+    if any(settings(conv)["pads"]) or settings(conv)["group"] != 1 or (abs(mean) > LARGEST_OFFSET * std).any():
+        return
+    kernel = graph[conv.input[1]]
+    per_channel = (-1, *[1] * (kernel.ndim - 2))
+    kernel = kernel / std.reshape(per_channel)
+    shift = (kernel * mean.reshape(per_channel)).reshape(len(kernel), -1).sum(axis=1)
+    graph.set_kernel(conv, kernel, graph.bias_of(conv) - shift)
+    graph.remove(subtract)
+    graph.remove(divide)
 
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove what the exporter tells about the machine and the source code that ran it."""
+    """Remove what the exporter wrote about the machine and the source code that ran it."""
     del model.metadata_props[:]
     model.doc_string = ""
     graph = model.graph
@@ -178,7 +174,7 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def declare_versions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Ask for the oldest opset and file version that mean the same for every node."""
+    """Declare the oldest opset and file version in which every node means the same."""
     opset = max(OLDEST_OPSET, *map(opset_of, model.graph.node))
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", opset))
@@ -188,16 +184,14 @@ def declare_versions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def opset_of(node: onnx.NodeProto) -> int:
     """Find the oldest opset in which a node means what it means here."""
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    later = [
-        opset for kind, name, value, opset in LATER_SETTINGS if node.op_type == kind and attributes.get(name) == value
-    ]
+    given = settings(node)
+    later = [opset for kind, name, value, opset in LATER_SETTINGS if node.op_type == kind and given.get(name) == value]
     return max(later, default=int(onnx.defs.get_schema(node.op_type, TRACED_OPSET).since_version))
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's progress, its notes on torchvision and its own deprecated calls from the user."""
+    """Hide the exporter's progress, its notes on torchvision and the warnings of its own deprecated calls."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "root")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -206,7 +200,7 @@ def quiet() -> Iterator[None]:
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),  # what it says of a failure is in the exception, too
+            contextlib.redirect_stderr(io.StringIO()),  # its report of a failure is in the exception, too
         ):
             warnings.simplefilter("ignore")
             yield

@@ -16,21 +16,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
-from cnnclf.onnx._graph import (
-    Weights,
-    bias_of,
-    declare_versions,
-    drop_unused,
-    only_reader,
-    quiet,
-    settings,
-    strip,
-    swap_behind,
-    writer,
-)
+from cnnclf.onnx._graph import GraphEditor, declare_versions, quiet, settings, strip
 
 POOLING = {"kernel_shape": [2, 2], "strides": [2, 2], "dilations": [1, 1], "pads": [0, 0, 0, 0], "ceil_mode": 0}
-# Pixels of 0 to 255 as the bytes that they are.
+# Pixels of 0 to 255, stored as bytes without change.
 BYTES = {"scale": np.array([1], dtype=np.float32), "zero_point": np.array([0], dtype=np.uint8)}
 
 
@@ -38,13 +27,11 @@ def to_int8(model: onnx.ModelProto, rows: NDArray[Any]) -> onnx.ModelProto:
     """Quantise statically and per channel, all but the output layer, and the first convolution where bytes are slow."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Rows(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.parts = iter(np.array_split(rows, -(-len(rows) // 64)))
+    parts = iter([{"X": part} for part in np.array_split(rows, -(-len(rows) // 64))])
 
+    class Rows(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, NDArray[Any]] | None:
-            part = next(self.parts, None)
-            return None if part is None else {"X": part}
+            return next(parts, None)
 
     pixels = pool_as_channels(model)
     nodes = [*model.graph.node]
@@ -52,13 +39,12 @@ def to_int8(model: onnx.ModelProto, rows: NDArray[Any]) -> onnx.ModelProto:
     first = weighted[0 if pixels else 1 : -1][:1]
     if not first:
         raise ValueError(
-            "quantize='int8' needs a network with at least one layer between the first convolution and the output "
-            f"layer, as these stay float32; this one has {len(weighted)} layers with weights. "
-            "Export it without quantize."
+            "Expected for quantize='int8' a layer between the first convolution and the output layer, as these two "
+            f"stay float32; got {len(weighted)} layers with weights. Export the network without quantize."
         )
     if not pixels:
         # The ReLU keeps a runtime from quantising before the pooling, which would take longer than int8 gains.
-        swap_behind(model.graph, weighted[0], "Relu", "MaxPool")
+        GraphEditor(model.graph).swap_behind(weighted[0], "Relu", "MaxPool")
     in_float = [*nodes[: nodes.index(first[0])], *nodes[nodes.index(weighted[-1]) :]]
     with tempfile.TemporaryDirectory() as folder, quiet():
         quantize_static(
@@ -82,37 +68,36 @@ def to_int8(model: onnx.ModelProto, rows: NDArray[Any]) -> onnx.ModelProto:
 
 
 def pool_as_channels(model: onnx.ModelProto) -> str | None:
-    """Rewrite the first convolution and its 2×2 pooling for bytes; give the name of what the convolution reads.
+    """Rewrite the first convolution and its 2×2 pooling for bytes; return the name of the convolution's input.
 
-    An integer convolution wants many input channels, and an image has one or three. So each block of 2×2 pixels becomes
-    one pixel of four times the channels; and the four neighbours among which the pooling finds the maximum become
-    channels, too: one kernel for each, the same one moved by a pixel within a window that is a pixel larger. None where
-    the network does not begin with whole pixels, an even size, and a convolution without padding.
+    An integer convolution is fast with many input channels, and an image has one or three. So each block of 2×2 pixels
+    becomes one pixel of four times the channels; and the four neighbours among which the pooling finds the maximum
+    become channels, too: one kernel for each, the same one moved by a pixel within a window that is a pixel larger.
+    None where the network does not begin with whole pixels, an even size, and a convolution without padding.
     """
-    graph, weights = model.graph, Weights(model.graph)
-    conv = next((node for node in graph.node if node.op_type == "Conv"), None)
-    cast = None if conv is None else writer(graph, conv.input[0])
-    a = None if conv is None else only_reader(graph, conv)
-    b = None if a is None else only_reader(graph, a)
-    if conv is None or cast is None or a is None or b is None or cast.op_type != "Cast":
-        return None
+    graph, editor = model.graph, GraphEditor(model.graph)
     takes_bytes = graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    if not takes_bytes or {a.op_type, b.op_type} != {"MaxPool", "Relu"}:
+    conv = next((node for node in graph.node if node.op_type == "Conv"), None)
+    cast = None if conv is None else editor.find_writer(conv.input[0])
+    if conv is None or cast is None or cast.op_type != "Cast" or not takes_bytes:
+        return None
+    behind = editor.find_behind(conv, "MaxPool", "Relu") or editor.find_behind(conv, "Relu", "MaxPool")
+    if not behind:
         return None
     given = {value.name: value.type.tensor_type.shape.dim for value in infer_shapes(model).graph.value_info}
     channels, height, width = (axis.dim_value for axis in given[cast.output[0]][1:])
-    kernel = weights[conv.input[1]]
+    kernel = editor[conv.input[1]]
     n_kernels, _, *size = kernel.shape  # (n_kernels, channels, height, width)
-    pool = settings(a if a.op_type == "MaxPool" else b)
-    is_plain = settings(conv) == settings_of_conv(size) and pool == POOLING
+    (pool,) = (node for node in behind if node.op_type == "MaxPool")
+    is_plain = settings(conv) == settings_of_conv(size) and settings(pool) == POOLING
     if not is_plain or height % 2 or width % 2:
         return None
 
     blocks = [(k + 2) // 2 for k in size]
-    moved, bias = move_by_a_pixel(kernel, blocks), np.tile(bias_of(weights, conv), 4)
+    moved, bias = move_by_a_pixel(kernel, blocks), np.tile(editor.bias_of(conv), 4)
     pooled = [(side - k + 1) // 2 for side, k in zip((height, width), size, strict=True)]
 
-    flat = writer(graph, cast.input[0])
+    flat = editor.find_writer(cast.input[0])
     source = cast.input[0] if flat is None or flat.op_type != "Reshape" else flat.input[0]
     for name, shape in {
         "split": [0, *([channels] if channels > 1 else []), height // 2, 2, width // 2, 2],
@@ -123,7 +108,7 @@ def pool_as_channels(model: onnx.ModelProto) -> str | None:
     node = helper.make_node
     # An axis of one channel is left out: with five axes a runtime moves rows, with six single bytes.
     move = [0, 2, 4, 1, 3, 5] if channels > 1 else [0, 1, 3, 2, 4]
-    conv_names = [weights.add("moved.weight", moved), weights.add("moved.bias", bias)]
+    conv_names = [editor.add_weights("moved.weight", moved), editor.add_weights("moved.bias", bias)]
     new = [
         node("Reshape", [source, "split"], ["pixels_split"], "split"),
         node("Transpose", ["pixels_split"], ["pixels_moved"], "move", perm=move),
@@ -135,14 +120,14 @@ def pool_as_channels(model: onnx.ModelProto) -> str | None:
         node("Transpose", ["moved_relu"], ["moved_last"], "moved_last", perm=[0, 2, 3, 1]),
         node("Reshape", ["moved_last", "neighbours"], ["neighbours_last"], "neighbours"),
         node("Transpose", ["neighbours_last"], ["neighbours_first"], "neighbours_first", perm=[0, 3, 1, 2]),
-        node("MaxPool", ["neighbours_first"], [b.output[0]], "pool", kernel_shape=[1, 4], strides=[1, 4]),
+        node("MaxPool", ["neighbours_first"], [behind[1].output[0]], "pool", kernel_shape=[1, 4], strides=[1, 4]),
     ]
     nodes = [*graph.node]
     kept = [n for n in nodes[: nodes.index(cast)] if n.output[0] != cast.input[0] or source == cast.input[0]]
-    rest = nodes[nodes.index(b) + 1 :]
+    rest = nodes[nodes.index(behind[1]) + 1 :]
     del graph.node[:]
     graph.node.extend([*kept, *new, *rest])
-    drop_unused(graph)
+    editor.drop_unused()
     return "pixels_float"
 
 
@@ -170,18 +155,14 @@ def move_by_a_pixel(kernel: NDArray[Any], blocks: Sequence[int]) -> NDArray[np.f
 
 
 def settings_of_conv(size: Sequence[int]) -> dict[str, Any]:
-    """Write down all attributes of a plain convolution."""
+    """Return all attributes of a plain convolution."""
     return {"kernel_shape": [*size], "strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0], "group": 1}
 
 
 def take_bytes(graph: onnx.GraphProto, pixels: str) -> None:
-    """Let the first convolution read the image's own bytes: to quantise them with scale 1 would give them back."""
-    cast = writer(graph, pixels)
-    quantize = next(node for node in graph.node if pixels in node.input)
+    """Let the first convolution read the image's own bytes: quantised with scale 1 they would stay the same."""
+    editor = GraphEditor(graph)
+    cast = editor.find_writer(pixels)
     assert cast is not None
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            if name == quantize.output[0]:
-                node.input[position] = cast.input[0]
-    graph.node.remove(cast)
-    graph.node.remove(quantize)
+    editor.remove(next(node for node in graph.node if pixels in node.input))
+    editor.remove(cast)

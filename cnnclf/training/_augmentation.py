@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import grid_sample, interpolate
 
 from cnnclf._utils.text import quote
-from cnnclf.images._layout import SMALLEST_SIDE
+from cnnclf.images._spec import SMALLEST_SIDE
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
 CoordinateMap = Callable[[torch.Tensor], torch.Tensor]

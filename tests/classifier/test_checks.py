@@ -257,8 +257,8 @@ def test_data_that_is_no_stack_of_images_is_refused(X, error, sentence, method, 
         (
             (3, 32, 3),
             (
-                "Ambiguous channel order: X of shape (n, 3, 32, 3) can be read as images of (channels, height, width) "
-                "= (3, 32, 3), channels first, or (3, 3, 32), channels last. "
+                "Expected one possible channel order; got X of shape (n, 3, 32, 3), which can be images of (channels, "
+                "height, width) = (3, 32, 3), channels first, or (3, 3, 32), channels last. "
                 "Pass image_shape=(channels, height, width) to choose."
             ),
         ),
@@ -266,7 +266,7 @@ def test_data_that_is_no_stack_of_images_is_refused(X, error, sentence, method, 
             (8, 8, 8),
             (
                 "Expected 1, 3 or 4 channels as the first or the last axis of an image; got X of shape (n, 8, 8, 8). "
-                "Pass image_shape=(channels, height, width) to say which axis is the channels."
+                "Pass image_shape=(channels, height, width) to choose the axis."
             ),
         ),
     ],

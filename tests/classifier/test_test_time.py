@@ -284,7 +284,7 @@ def test_a_reach_that_is_no_whole_number_above_zero(reach):
 @pytest.mark.parametrize(
     ("image_shape", "sentence"),
     [
-        ((1, 8, 9), "image_shape=(1, 8, 9) does not fit X of shape (n, 8, 8)"),
+        ((1, 8, 9), "Expected image_shape to be (1, 8, 8) for X of shape (n, 8, 8); got (1, 8, 9)."),
         ((8, 8), "Expected image_shape to be three positive whole numbers (channels, height, width); got (8, 8)."),
     ],
 )
@@ -295,7 +295,7 @@ def test_a_shape_that_does_not_fit(image_shape, sentence):
 
 
 def test_images_that_can_be_read_in_two_ways():
-    with refused(ValueError, "Ambiguous channel order: X of shape (n, 3, 9, 4)"):
+    with refused(ValueError, "Expected one possible channel order; got X of shape (n, 3, 9, 4)"):
         TestTimeAugmentation(OnePixel()).fit(np.zeros((2, 3, 9, 4)), [0, 1])
 
 

@@ -207,7 +207,7 @@ def test_auto_falls_back_to_the_digits_and_says_so_and_why(no_mnist, tmp_path):
     assert "of scikit-learn’s bundled digits\n" in result.stdout
     note = (
         "These are scikit-learn’s bundled digits, 1,797 images of 8 × 8 pixels, and not MNIST, because MNIST was not "
-        "found and could not be downloaded. Numbers from one say nothing about the other."
+        "found and could not be downloaded. Results on one do not carry over to the other."
     )
     body = (tmp_path / "index.html").read_text().split("<body>")[1]
     assert body.index(note) < body.index("<h1>A convolutional network learns scikit-learn’s bundled digits</h1>")

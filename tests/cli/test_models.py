@@ -515,7 +515,7 @@ def test_that_pictures_are_of_another_size_is_said_once_with_how_many(command, t
     assert result.exit_code == 0
     assert result.stderr == (
         "warning: Expected pictures of 8×8 pixels, as this network was fitted without preparation; 3 of 4 are of "
-        "another size, resized in proportion and padded. Say at fit what is done with such: preparation='resize', "
+        "another size, resized in proportion and padded. Choose at fit how to prepare them: preparation='resize', "
         "'pad' or 'handwriting'.\n"
     )
 

@@ -129,21 +129,21 @@ def test_rgb_beside_rgba_is_opaque(tmp_path):
         (
             [],
             ".",
-            "expected one sub-folder for each class, got none; put the images in sub-folders named as their classes",
+            "expected one sub-folder for each class; got none. Move the images into sub-folders named after them.",
         ),
-        ([], "none", "expected a folder with one sub-folder for each class, got no such folder; check the path"),
+        ([], "none", "expected a folder with one sub-folder for each class; got no such folder. Check the path."),
         (
             ["a/1.png", "2.png"],
             "2.png",
-            "expected only sub-folders, one for each class, got a file; move it into that of its class, or away",
+            "expected only sub-folders, one for each class; got a file. Move it into that of its class, or away.",
         ),
-        (["a/1.png", "b/.hidden"], "b", "expected images of this class, got none; add some, or remove the folder"),
+        (["a/1.png", "b/.hidden"], "b", "expected images of this class; got none. Add some, or remove the folder."),
         (
             ["a/1.png", "b/README.txt"],
             "b",
-            "expected images of this class, got none; add some, or remove the folder",
+            "expected images of this class; got none. Add some, or remove the folder.",
         ),
-        (["a/1.png", "a/b.png/2.png"], "a/b.png", "expected only image files here, got a folder; move it away"),
+        (["a/1.png", "a/b.png/2.png"], "a/b.png", "expected only image files here; got a folder. Move it away."),
     ],
 )
 def test_a_folder_that_is_not_laid_out_by_class_is_refused(tmp_path, files, named, sentence):
@@ -156,7 +156,7 @@ def test_a_folder_that_is_not_laid_out_by_class_is_refused(tmp_path, files, name
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     file = put_image(tmp_path, "1.png", Image.fromarray(GREY))
-    sentence = f"{file}: expected a folder with one sub-folder for each class, got a file; check the path"
+    sentence = f"{file}: expected a folder with one sub-folder for each class; got a file. Check the path."
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_image_folder(file)
 
@@ -166,8 +166,8 @@ def test_images_of_different_sizes_are_refused(tmp_path):
     put_image(tmp_path, "a/2.png", Image.new("L", (3, 2)))
     other = put_image(tmp_path, "b/1.png", Image.new("L", (2, 3)))
     sentence = (
-        f"{other}: expected an image of 3×2 pixels (width × height), as {first} is, "
-        "got 2×3 pixels (width × height); bring all images to one size"
+        f"{other}: expected an image of 3×2 pixels (width × height), as {first} is; "
+        "got 2×3 pixels (width × height). Bring all images to one size."
     )
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_image_folder(tmp_path)
@@ -178,9 +178,9 @@ def test_images_of_different_sizes_are_refused(tmp_path):
     [
         (
             Image.fromarray(GREY.astype(np.float32)),
-            "whole-number pixels, got floats, whose unit is unknown. Save it as PNG.",
+            "whole-number pixels; got floats, whose unit is unknown. Save it as PNG.",
         ),
-        (Image.fromarray(GREY.astype(np.int32) * 1000), "pixels of 8 or 16 bits, got others, whose unit is unknown."),
+        (Image.fromarray(GREY.astype(np.int32) * 1000), "pixels of 8 or 16 bits; got others, whose unit is unknown."),
     ],
     ids=["F", "I"],
 )
@@ -202,7 +202,7 @@ def test_grey_of_sixteen_bits_is_rounded_to_eight(tmp_path, kind, extension):
 def test_an_animation_is_refused(tmp_path, extension):
     frames = [Image.new("L", (3, 2), grey) for grey in (0, 100, 200)]
     file = put_image(tmp_path, f"a/1.{extension}", frames[0], save_all=True, append_images=frames[1:])
-    sentence = f"{file}: expected one picture, got several frames. Save the one that is meant on its own."
+    sentence = f"{file}: expected one picture; got several frames. Save the right frame on its own."
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_image_folder(tmp_path)
 
@@ -211,7 +211,7 @@ def unreadable_image(file, error):
     if error == "UnidentifiedImageError(…)":
         kinds = ", ".join(FORMATS)
         return with_gaps(f"{file}: expected a picture, {kinds}; it is of another kind, or damaged. Save it as PNG.")
-    return with_gaps(f"{file}: expected a readable picture, got {error}. Save it again as PNG.")
+    return with_gaps(f"{file}: expected a readable picture; got {error}. Save it again as PNG.")
 
 
 def saved(extension, **options):
@@ -254,7 +254,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit):
     file = put_image(tmp_path, "a/1.png", Image.fromarray(GREY))
     # Pillow warns of an image with more pixels than this, and refuses one with twice as many.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    sentence = f"{file}: expected a picture that is safe to decode, got … Make it smaller."
+    sentence = f"{file}: expected a picture that is safe to decode; got … Make it smaller."
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_image_folder(tmp_path)
 
@@ -371,8 +371,8 @@ def test_one_transparent_image_among_grey_ones_is_said(tmp_path):
     with pytest.warns(
         UserWarning,
         match=with_gaps(
-            f"1 of 4 images has transparency, so all are loaded as RGBA: '{odd}'. Save them as the others are, if that "
-            "is not meant."
+            f"1 of 4 images has transparency, so all are loaded as RGBA: '{odd}'. Save them like the others to avoid "
+            "this."
         ),
     ):
         assert load_image_folder(tmp_path)[0].shape == (4, 2, 3, 4)

@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cnnclf.datasets import _mnist as datasets
-from cnnclf.datasets._digits import load_digits
 from cnnclf.datasets._idx import load_idx
-from cnnclf.datasets._mnist import load_mnist
+from cnnclf.datasets._mnist import load_digits, load_mnist
 from helpers import read_or_refused, unhurried, with_gaps
 
 IDX_CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
@@ -89,39 +88,39 @@ def test_an_array_read_from_idx_can_be_written_to(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "expected at least 4 bytes, as its header says, got 0; the file is cut short, fetch it again"),
-        ("0000", "expected at least 4 bytes, as its header says, got 2; the file is cut short, fetch it again"),
+        ("", "expected at least 4 bytes, as its header says; got 0. The file is cut short: fetch it again."),
+        ("0000", "expected at least 4 bytes, as its header says; got 2. The file is cut short: fetch it again."),
         (
             "00000802 0000",
-            "expected at least 12 bytes, as its header says, got 6; the file is cut short, fetch it again",
+            "expected at least 12 bytes, as its header says; got 6. The file is cut short: fetch it again.",
         ),
         (
             "00000d01 00000002 00000000",
-            "expected at least 16 bytes, as its header says, got 12; the file is cut short, fetch it again",
+            "expected at least 16 bytes, as its header says; got 12. The file is cut short: fetch it again.",
         ),
         (
             "00000801 00000002 010203",
-            "expected 10 bytes, as its header says, got more; the file is damaged, fetch it again",
+            "expected 10 bytes, as its header says; got more. The file is damaged: fetch it again.",
         ),
         *(
             (
                 f"{magic} 00000000",
                 (
                     "expected an IDX file, which starts with 00 00, a type (08, 09, 0b, 0c, 0d or 0e) and a number of "
-                    f"dimensions (01 or more), got {magic}; check that this is the right file"
+                    f"dimensions (01 or more); got {magic}. Check that this is the right file."
                 ),
             )
             for magic in ["00 01 08 01", "01 00 08 01", "00 00 0a 01", "00 00 0f 01", "00 00 08 00", "89 50 4e 47"]
         ),
         (
             f"00000841 {'00000001' * 65} 00",
-            f"expected a shape that NumPy can hold, got {(1,) * 65} (…); check that this is the right file",
+            f"expected a shape that NumPy can hold; got {(1,) * 65} (…). Check that this is the right file.",
         ),
         (
             "00000804 00000000 ffffffff ffffffff ffffffff",
             (
-                "expected a shape that NumPy can hold, got (0, 4294967295, 4294967295, 4294967295) (…); "
-                "check that this is the right file"
+                "expected a shape that NumPy can hold; got (0, 4294967295, 4294967295, 4294967295) (…). "
+                "Check that this is the right file."
             ),
         ),
     ],
@@ -136,8 +135,8 @@ def test_a_file_that_is_no_idx_file_is_refused(tmp_path, compress, content, sent
 
 def unreadable(file, error):
     return with_gaps(
-        f"{file}: expected a readable IDX file, compressed with gzip or not, got {error}; "
-        "check the path, or fetch the file again"
+        f"{file}: expected a readable IDX file, compressed with gzip or not; got {error}. "
+        "Check the path, or fetch the file again."
     )
 
 
@@ -187,7 +186,7 @@ def test_every_truncation_is_refused(scratch, array, data):
 def test_every_extension_is_refused(scratch, array, more):
     for damaged in (to_idx(array) + more, gzip.compress(to_idx(array) + more)):
         scratch.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"got more; the file is damaged, fetch it again\Z"):
+        with pytest.raises(ValueError, match=r"got more\. The file is damaged: fetch it again\.\Z"):
             load_idx(scratch)
 
 
@@ -238,7 +237,7 @@ def test_a_gzip_bomb_is_unpacked_one_byte_too_far(tmp_path, monkeypatch):
         return handed_out[-1]
 
     monkeypatch.setattr(gzip.GzipFile, "read", counting_read)
-    with pytest.raises(ValueError, match=r"expected 108 bytes, as its header says, got more"):
+    with pytest.raises(ValueError, match=r"expected 108 bytes, as its header says; got more"):
         load_idx(file)
     assert sum(map(len, handed_out)) == 109
 
@@ -246,7 +245,7 @@ def test_a_gzip_bomb_is_unpacked_one_byte_too_far(tmp_path, monkeypatch):
 def test_mnist_of_another_size_is_refused_by_its_header(published, tmp_path):
     # Header of a million images with none behind it: reading on would refuse it as cut short instead.
     (tmp_path / f"{TRAIN_IMAGES}.gz").write_bytes(gzip.compress(bytes.fromhex("00000803 00100000 0000001c 0000001c")))
-    with pytest.raises(ValueError, match=re.escape("uint8 of shape (3, 28, 28), got uint8 of shape (1048576, 28, 28)")):
+    with pytest.raises(ValueError, match=re.escape("uint8 of shape (3, 28, 28); got uint8 of shape (1048576, 28, 28)")):
         load_mnist(data_home=tmp_path, download=False)
 
 
@@ -257,7 +256,7 @@ def test_memory_follows_the_bytes_that_are_there_and_not_the_header(tmp_path, co
     tracemalloc.start()
     try:
         n_bytes = 16 + 8 * (2**32 - 1) ** 3
-        with pytest.raises(ValueError, match=rf"expected at least {n_bytes} bytes|got one of {n_bytes:,};"):
+        with pytest.raises(ValueError, match=rf"expected at least {n_bytes} bytes|got one of {n_bytes:,}\."):
             load_idx(file)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -282,11 +281,7 @@ class Published:
         self.content = {name: to_idx(array) for name, array in self.arrays.items()}
 
     def table(self):
-        files = [
-            datasets.MnistFile(name, hashlib.sha256(content).hexdigest(), self.arrays[name].shape)
-            for name, content in self.content.items()
-        ]
-        return {"train": tuple(files[:2]), "test": tuple(files[2:])}
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.content.items()}
 
     def put(self, folder, pattern="{}.gz"):
         """Write the four files into `folder`."""
@@ -305,6 +300,7 @@ def published(monkeypatch, tmp_path):
     """A small MNIST, no environment variable, an empty cache, and no mirror."""
     small = Published()
     monkeypatch.setattr(datasets, "MNIST_FILES", small.table())
+    monkeypatch.setattr(datasets, "SPLITS", {"train": ("train", 3), "test": ("t10k", 2)})
     monkeypatch.setattr(datasets, "MIRRORS", ())
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
     monkeypatch.delenv("CNNCLF_DATA", raising=False)
@@ -360,8 +356,8 @@ def test_mnist_that_is_nowhere_and_not_downloaded(published, tmp_path, monkeypat
     monkeypatch.setenv("CNNCLF_DATA", str(tmp_path / "variable"))
     sentence = (
         f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of {tmp_path / 'home'}, {tmp_path / 'variable'}, "
-        f"{tmp_path / 'cache' / 'cnnclf'}, found neither; "
-        "set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
+        f"{tmp_path / 'cache' / 'cnnclf'}; found neither. "
+        "Set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files."
     )
     with pytest.raises(FileNotFoundError, match=with_gaps(sentence)):
         load_mnist(data_home=tmp_path / "home", download=False)
@@ -370,7 +366,7 @@ def test_mnist_that_is_nowhere_and_not_downloaded(published, tmp_path, monkeypat
 
 def test_a_split_that_mnist_does_not_have(published):
     with pytest.raises(
-        ValueError, match=with_gaps("split: expected 'train' or 'test', got 'validation'; pass one of the two")
+        ValueError, match=with_gaps("Expected split to be 'train' or 'test'; got 'validation'. Change split.")
     ):
         load_mnist("validation")
 
@@ -384,14 +380,14 @@ def test_a_split_that_mnist_does_not_have(published):
         (
             TRAIN_IMAGES,
             np.zeros((3, 28, 28), dtype=np.int8),
-            "uint8 of shape (3, 28, 28), got int8 of shape (3, 28, 28)",
+            "uint8 of shape (3, 28, 28); got int8 of shape (3, 28, 28)",
         ),
         (
             TRAIN_IMAGES,
             np.zeros((3, 784), dtype=np.uint8),
-            "uint8 of shape (3, 28, 28), got uint8 of shape (3, 784)",
+            "uint8 of shape (3, 28, 28); got uint8 of shape (3, 784)",
         ),
-        (TRAIN_LABELS, np.zeros(2, dtype=np.uint8), "uint8 of shape (3,), got uint8 of shape (2,)"),
+        (TRAIN_LABELS, np.zeros(2, dtype=np.uint8), "uint8 of shape (3,); got uint8 of shape (2,)"),
     ],
     ids=["type", "dimensions", "fewer labels than images"],
 )
@@ -400,7 +396,7 @@ def test_arrays_unlike_mnists_are_refused(published, tmp_path, name, array, sent
     (tmp_path / f"{name}.gz").unlink()
     file.write_bytes(to_idx(array))
     with pytest.raises(
-        ValueError, match=with_gaps(f"{file}: expected MNIST's {name}, {sentence}; replace it by the published file")
+        ValueError, match=with_gaps(f"{file}: expected MNIST's {name}, {sentence}. Replace it with the published file.")
     ):
         load_mnist(data_home=tmp_path)
 
@@ -408,7 +404,7 @@ def test_arrays_unlike_mnists_are_refused(published, tmp_path, name, array, sent
 def test_labels_over_nine_are_refused(published, tmp_path):
     published.content[TRAIN_LABELS] = to_idx(np.array([5, 10, 9], dtype=np.uint8))
     file = published.put(tmp_path, "{}") / TRAIN_LABELS
-    sentence = f"{file}: expected MNIST's labels, 0 to 9, got a label 10; replace it by the published file"
+    sentence = f"{file}: expected MNIST's labels, 0 to 9; got a label 10. Replace it with the published file."
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_mnist(data_home=tmp_path)
 
@@ -420,16 +416,27 @@ def test_one_changed_bit_is_refused(published, tmp_path, name):
     published.content[name] = changed
     file = published.put(tmp_path) / f"{name}.gz"
     sentence = (
-        f"{file}: expected MNIST's {name}, content with SHA-256 {hashlib.sha256(good).hexdigest()}, "
-        f"got SHA-256 {hashlib.sha256(changed).hexdigest()}; replace it by the published file"
+        f"{file}: expected MNIST's {name}, content with SHA-256 {hashlib.sha256(good).hexdigest()}; "
+        f"got SHA-256 {hashlib.sha256(changed).hexdigest()}. Replace it with the published file."
     )
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_mnist(data_home=tmp_path)
 
 
-def test_each_split_has_as_many_labels_as_images():
-    shapes = {split: [file.shape for file in files] for split, files in datasets.MNIST_FILES.items()}
-    assert shapes == {"train": [(60_000, 28, 28), (60_000,)], "test": [(10_000, 28, 28), (10_000,)]}
+def test_each_split_has_as_many_labels_as_images(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        datasets, "load_mnist_file", lambda name, shape, *_: asked.setdefault(name, shape) and np.zeros(1, np.uint8)
+    )
+    for split in ("train", "test"):
+        load_mnist(split, download=False)
+    assert asked == {
+        "train-images-idx3-ubyte": (60_000, 28, 28),
+        "train-labels-idx1-ubyte": (60_000,),
+        "t10k-images-idx3-ubyte": (10_000, 28, 28),
+        "t10k-labels-idx1-ubyte": (10_000,),
+    }
+    assert datasets.MNIST_FILES.keys() == asked.keys()
 
 
 # MNIST: mirrors, on a server of our own
@@ -499,7 +506,7 @@ def test_what_is_found_nowhere_is_downloaded_once(mirror, published, tmp_path, e
 
 
 def test_nothing_is_downloaded_where_that_is_not_wanted(mirror, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"found neither; set CNNCLF_DATA"):
+    with pytest.raises(FileNotFoundError, match=r"found neither\. Set CNNCLF_DATA"):
         load_mnist(data_home=tmp_path, download=False)
     assert mirror.asked == []
 
@@ -528,7 +535,7 @@ def test_the_next_mirror_is_asked_when_one_serves_garbage(mirror, published, tmp
 
 def test_without_a_network_the_reason_is_short(published, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "MIRRORS", ("http://127.0.0.1:9/mnist/",))  # port 9: nobody listens
-    sentence = "found neither, and no mirror supplied it: 127.0.0.1 (no connection); set CNNCLF_DATA or pass data_home"
+    sentence = "found neither, and no mirror supplied it: 127.0.0.1 (no connection). Set CNNCLF_DATA or pass data_home"
     with pytest.raises(FileNotFoundError, match=re.escape(sentence)):
         load_mnist()
 
@@ -539,9 +546,9 @@ def test_a_failed_download_leaves_no_file(mirror, tmp_path, garbage):
         mirror.serve(folder, TRAIN_IMAGES, **garbage)
     sentence = (
         f"MNIST: expected {TRAIN_IMAGES}.gz or {TRAIN_IMAGES} in one of {tmp_path / 'home'}, "
-        f"{tmp_path / 'cache' / 'cnnclf'}, found neither, and no mirror supplied it: "
-        f"{mirror.url('bad')} (…), {mirror.url('good')} (…); "
-        "set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files"
+        f"{tmp_path / 'cache' / 'cnnclf'}; found neither, and no mirror supplied it: "
+        f"{mirror.url('bad')} (…), {mirror.url('good')} (…). "
+        "Set CNNCLF_DATA or pass data_home to name a folder that has MNIST's files."
     )
     with pytest.raises(FileNotFoundError, match=with_gaps(sentence)):
         load_mnist(data_home=tmp_path / "home")
@@ -552,7 +559,9 @@ def test_a_damaged_download_is_reported_by_its_address(mirror, tmp_path):
     for folder in ("bad", "good"):
         mirror.serve(folder, TRAIN_IMAGES, gzip.compress(b"\0\0\x08"))
     address = f"{mirror.url('good')}{TRAIN_IMAGES}.gz"
-    reason = f"({address}: expected at least 4 bytes, as its header says, got 3; the file is cut short, fetch it again)"
+    reason = (
+        f"({address}: expected at least 4 bytes, as its header says; got 3. The file is cut short: fetch it again.)"
+    )
     with pytest.raises(FileNotFoundError, match=re.escape(reason)):
         load_mnist(data_home=tmp_path)
 
@@ -571,7 +580,7 @@ def test_a_download_stopped_by_hand_leaves_nothing(mirror, tmp_path, monkeypatch
 def test_a_place_that_cannot_be_written_to_is_a_reason_like_any_other(mirror, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     reason = (
-        f"no mirror supplied it: {mirror.url('bad')} (…), {mirror.url('good')} (…); set CNNCLF_DATA or pass data_home"
+        f"no mirror supplied it: {mirror.url('bad')} (…), {mirror.url('good')} (…). Set CNNCLF_DATA or pass data_home"
     )
     with pytest.raises(FileNotFoundError, match=re.escape(reason).replace("…", ".+")):
         load_mnist(data_home=tmp_path / "file")

@@ -48,18 +48,16 @@ def test_the_digits_say_that_they_are_not_mnist():
     assert (data.name, data.argument) == ("scikit-learn’s bundled digits", "digits")
     assert data.note == (
         "These are scikit-learn’s bundled digits, 1,797 images of 8 × 8 pixels, and not MNIST, because they were asked "
-        "for with --dataset digits. Numbers from one say nothing about the other."
+        "for with --dataset digits. Results on one do not carry over to the other."
     )
 
 
 def test_each_part_says_what_it_is_for():
     origins = {name: part.origin for name, part in splits.load("digits", seed=0).parts.items()}
     assert origins == {
-        "training": "All that is left. The network learns from these.",
-        "validation": (
-            "A tenth of each class, taken out of the training set. Watched after every epoch, never learnt from."
-        ),
-        "test": "A fifth of each class, drawn at random before all else. Judged once, when all was done.",
+        "training": "All other images. The network learns from these.",
+        "validation": "A tenth of each class of the training set. Evaluated after every epoch, never trained on.",
+        "test": "A fifth of each class, drawn at random first. Evaluated once, at the end.",
     }
 
 

@@ -10,8 +10,8 @@ from fuzzing import fuzz, instrumented
 
 with instrumented():
     import hostile
-    from cnnclf.onnx._digest import read_entries, seal
-    from cnnclf.onnx._file import limit_memory
+    from cnnclf.onnx._file import read_entries, seal
+    from cnnclf.onnx._runtime import limit_memory
 
 
 def make(data: bytes) -> bytes:

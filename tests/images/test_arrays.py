@@ -18,7 +18,7 @@ from PIL import Image
 
 from cnnclf import CNNClassifier
 from cnnclf.images._arrays import check_images
-from cnnclf.images._layout import ImageLayout, infer_layout
+from cnnclf.images._spec import ImageLayout, infer_layout
 from helpers import exactly, unhurried
 
 
@@ -103,7 +103,7 @@ def test_image_shape_must_be_three_positive_whole_numbers(image_shape):
 
 def test_image_shape_must_have_the_pixels_of_a_flat_row():
     sentence = (
-        "image_shape=(3, 16, 16) has 768 pixels, but a row of X has 784 features. "
+        "Expected image_shape to have 784 pixels, as a row of X has; got (3, 16, 16) with 768. "
         "Give the (channels, height, width) whose product is the number of features."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
@@ -119,7 +119,7 @@ def test_image_shape_must_have_the_pixels_of_a_flat_row():
 )
 def test_image_shape_must_be_one_of_the_readings(input_shape, image_shape, shape_of_x, readings):
     sentence = (
-        f"image_shape={image_shape} does not fit X of shape {shape_of_x}, which can be read as {readings}. "
+        f"Expected image_shape to be {readings} for X of shape {shape_of_x}; got {image_shape}. "
         "Give image_shape as (channels, height, width), or reshape X."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
@@ -137,8 +137,8 @@ def test_image_shape_must_be_one_of_the_readings(input_shape, image_shape, shape
 )
 def test_two_different_readings_are_refused(input_shape, channels_first, channels_last):
     sentence = (
-        f"Ambiguous channel order: X of shape (n, {input_shape[0]}, {input_shape[1]}, {input_shape[2]}) can be read as "
-        f"images of (channels, height, width) = {channels_first}, channels first, or {channels_last}, channels last. "
+        f"Expected one possible channel order; got X of shape (n, {str(input_shape)[1:-1]}), which can be images of "
+        f"(channels, height, width) = {channels_first}, channels first, or {channels_last}, channels last. "
         "Pass image_shape=(channels, height, width) to choose."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
@@ -148,7 +148,7 @@ def test_two_different_readings_are_refused(input_shape, channels_first, channel
 def test_an_unusual_number_of_channels_must_be_said():
     sentence = (
         "Expected 1, 3 or 4 channels as the first or the last axis of an image; got X of shape (n, 2, 28, 28). "
-        "Pass image_shape=(channels, height, width) to say which axis is the channels."
+        "Pass image_shape=(channels, height, width) to choose the axis."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         infer_layout((2, 28, 28))
@@ -574,7 +574,7 @@ def test_a_label_left_in_the_columns_is_warned_of(n, size):
     sentence = (
         f"X has rows of {n} = {n - 1} + 1 numbers, which are read as one line of {n} pixels; {n - 1} would be images "
         f"of {size}. Drop the column that is no pixel, such as a label or a row number, or pass "
-        f"image_shape=(1, 1, {n}) if this is meant."
+        f"image_shape=(1, 1, {n}) if a line is right."
     )
     with pytest.warns(UserWarning, match=exactly(sentence)):
         check_images(table)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cnnclf import CNNClassifier, load_digits
-from cnnclf.images._decode import FORMATS, open_picture
+from cnnclf.images._decode import FORMATS, decode
 from cnnclf.images._handwriting import Frame, clean_ink, frame_ink, otsu_threshold
 from cnnclf.images._pictures import as_grey, read_picture
 from cnnclf.images._spec import InputSpec
@@ -80,10 +80,10 @@ def test_the_unit_of_the_training_pixels():
     assert row[10, 10:13].tolist() == [0, 1, 1]
 
 
-def test_a_network_that_does_not_know_what_white_is_says_how_to_tell_it():
+def test_a_network_that_does_not_know_what_white_is_says_how_to_set_it():
     assert error_of(read_picture, file_of(five()), replace(MNIST, white=None)) == (
-        "Expected a network whose training pixels tell what white is, 1, 16, 255 or 65535; these do not. Say it with "
-        "clf.input_spec_ = dataclasses.replace(clf.input_spec_, white=255), or pass pixels in their unit to predict."
+        "Expected training pixels in a usual unit, with white at 1, 16, 255 or 65535; got another. Set it with "
+        "clf.input_spec_ = dataclasses.replace(clf.input_spec_, white=255), or pass pixels in that unit to predict."
     )
 
 
@@ -278,7 +278,7 @@ def test_a_network_that_was_not_told_so_frames_no_handwriting(preparation):
 def test_a_picture_of_another_size_for_a_network_that_was_told_nothing_is_warned_of():
     sentence = (
         "Expected pictures of 28×28 pixels, as this network was fitted without preparation; one is of another size, "
-        "resized in proportion and padded. Say at fit what is done with such: preparation='resize', 'pad' or "
+        "resized in proportion and padded. Choose at fit how to prepare them: preparation='resize', 'pad' or "
         "'handwriting'."
     )
     with pytest.warns(UserWarning, match=rf"\A{re.escape(sentence)}\Z"):
@@ -386,7 +386,7 @@ def test_exif_orientation_is_respected(orientation):
     stored = upright.transpose(turned_by[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert np.array_equal(np.asarray(open_picture(file_of(stored, exif=exif))), np.asarray(upright))
+    assert np.array_equal(np.asarray(decode(file_of(stored, exif=exif))), np.asarray(upright))
 
 
 def test_a_file_and_its_content_are_the_same_picture(tmp_path):
@@ -412,21 +412,21 @@ def test_no_picture(tmp_path, content):
 
 def test_half_a_picture():
     message = error_of(read_picture, file_of(five())[:300], MNIST)
-    assert message.startswith("picture: expected a readable picture, got OSError(")
+    assert message.startswith("picture: expected a readable picture; got OSError(")
     assert message.endswith("). Save it again as PNG.")
 
 
 def test_a_moving_picture():
     frames = [five(), five(width=30)]
     assert error_of(read_picture, file_of(frames[0], "GIF", save_all=True, append_images=frames[1:]), MNIST) == (
-        "picture: expected one picture, got several frames. Save the one that is meant on its own."
+        "picture: expected one picture; got several frames. Save the right frame on its own."
     )
 
 
 def test_floats_have_no_known_unit():
     image = Image.fromarray(np.zeros((9, 9), dtype=np.float32))
     assert error_of(read_picture, file_of(image, "TIFF"), MNIST) == (
-        "picture: expected whole-number pixels, got floats, whose unit is unknown. Save it as PNG."
+        "picture: expected whole-number pixels; got floats, whose unit is unknown. Save it as PNG."
     )
 
 
@@ -443,5 +443,5 @@ def bomb(side):
 @pytest.mark.parametrize("side", [10_000, 50_000])  # where Pillow warns, and where it refuses
 def test_a_picture_that_would_fill_the_memory(side):
     message = error_of(read_picture, bomb(side), MNIST)
-    assert message.startswith(f"picture: expected a picture that is safe to decode, got Image size ({side**2} pixels) ")
+    assert message.startswith(f"picture: expected a picture that is safe to decode; got Image size ({side**2} pixels) ")
     assert message.endswith(" Make it smaller.")

@@ -31,11 +31,10 @@ from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf import CNNClassifier, ONNXClassifier
+from cnnclf._utils.digest import PLACEHOLDER
 from cnnclf._utils.labels import encode_labels
 from cnnclf.images._spec import InputSpec
-from cnnclf.onnx._classifier import PLACEHOLDER
-from cnnclf.onnx._digest import DIGEST_KEY, NESTED, check_digest, seal
-from cnnclf.onnx._file import FORMAT, KEY
+from cnnclf.onnx._file import DIGEST_KEY, FORMAT, KEY, NESTED, check_digest, seal
 from helpers import error_of
 
 # The network of most tests: a 2×2 image [[a, b], [c, d]] has the logits ln2·(a + b) and ln2·(c + d), so the
@@ -378,7 +377,7 @@ NO_DIGEST = (
     "expected an ONNX file written by CNNClassifier.to_onnx; it holds no 'cnnclf.sha256', so it was made by another "
     "program, or is cut short or damaged. Export the model again."
 )
-DAMAGED = "the file is damaged: its SHA-256 is not the one stored in it. Export or copy it again."
+DAMAGED = "expected an intact file; its SHA-256 is not the one stored in it. Export or copy it again."
 
 
 def foreign_model():
@@ -489,7 +488,7 @@ def test_what_onnx_runtime_cannot_load(tmp_path):
     model.graph.node[2].op_type = "MatMulOfTheFuture"
     path = write(tmp_path / "model.onnx", model)
     message = error_of(ONNXClassifier, path)
-    assert message.startswith(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it: ")
+    assert message.startswith(f"{path}: expected a graph that ONNX Runtime {onnxruntime.__version__} can load; got ")
     assert "MatMulOfTheFuture" in message
     assert message.endswith(". Upgrade onnxruntime, or export the model again.")
 
@@ -609,7 +608,7 @@ def test_the_search_for_such_weights_knows_every_message_of_onnx():
 @pytest.mark.parametrize("value", [0, -1, 1.5, "4", True])
 def test_bad_parameters(path, name, value):
     assert error_of(ONNXClassifier, path, **{name: value}) == (
-        f"{name} must be an integer of at least 1; got {value!r}."
+        f"Expected {name} to be a whole number, 1 or more; got {value!r}. Change {name}."
     )
 
 
@@ -644,7 +643,11 @@ def test_parameters_are_stored_untouched_and_can_be_set(path, tmp_path):
     ("params", "kind", "sentence"),
     [
         ({"depth": 3}, ValueError, "Expected parameters among path, n_threads, batch_size; got 'depth'."),
-        ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1; got 0."),
+        (
+            {"batch_size": 0},
+            ValueError,
+            "Expected batch_size to be a whole number, 1 or more; got 0. Change batch_size.",
+        ),
         (
             {"path": "no.onnx", "batch_size": 8},
             FileNotFoundError,
@@ -744,7 +747,7 @@ def test_a_clone_predicts(clf):
 
 def test_it_cannot_be_fitted(clf):
     assert error_of(clf.fit, X, [3, 7, 3], kind=NotImplementedError) == (
-        "ONNXClassifier cannot be fitted: the network in its file is finished. Fit a CNNClassifier and export it, "
+        "ONNXClassifier cannot be fitted: the network in its file is final. Fit a CNNClassifier and export it, "
         "or wrap this classifier in sklearn.frozen.FrozenEstimator to use it as it is."
     )
 

@@ -30,7 +30,7 @@ from cnnclf.architectures._build import build_sequential
 from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, Norm, Pool, ReLU
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import ARCHITECTURES
-from cnnclf.images._layout import ImageLayout
+from cnnclf.images._spec import ImageLayout
 from cnnclf.onnx._export import Served, to_graph
 from cnnclf.onnx._graph import fold
 from cnnclf.onnx._int8 import pool_as_channels
@@ -480,8 +480,8 @@ def test_a_graph_that_disagrees_is_not_written(clf, tmp_path, monkeypatch, weigh
     old.write_bytes(b"the file of yesterday")
     with pytest.raises(
         RuntimeError,
-        match=r"\AThe exported graph disagrees with the network: in onnxruntime a probability differs by 0\.\d+, a "
-        r"label's by \S+; expected at most 1e-05\. Nothing was written\. Please report it with the architecture and "
+        match=r"\AExpected a graph that agrees with the network within 1e-05; got in onnxruntime a probability that "
+        r"differs by 0\.\d+, and a label's by \S+\. Nothing was written\. Please report it with the architecture and "
         r"the versions of torch and onnx\.\Z",
     ):
         clf.to_onnx(old)
@@ -618,14 +618,14 @@ def test_other_beginnings_are_left_alone(layers, shape, dtype):
 def test_int8_needs_calibration(clf, tmp_path):
     with pytest.raises(
         ValueError,
-        match=r"\Aquantize='int8' needs calibration: a few hundred images as they were given to fit, from which the "
-        r"range of every layer is measured\. Pass for example calibration=X\[:500\]\.\Z",
+        match=r"\AExpected calibration images for quantize='int8', which measures the range of every layer on them; "
+        r"got none\. Pass a few hundred images as fit was given them, for example calibration=X\[:500\]\.\Z",
     ):
         clf.to_onnx(tmp_path / "m.onnx", quantize="int8")
 
 
 def test_unknown_quantization(clf, tmp_path):
-    with pytest.raises(ValueError, match=r"\Aquantize must be None or 'int8'; got 'int4'\.\Z"):
+    with pytest.raises(ValueError, match=r"\AExpected quantize to be None or 'int8'; got 'int4'\. Change quantize\.\Z"):
         clf.to_onnx(tmp_path / "m.onnx", quantize="int4")
 
 
@@ -634,8 +634,8 @@ def test_int8_of_a_network_too_small(few_digits, tmp_path):
     clf = CNNClassifier(lambda shape, n: build_sequential((Conv(4), Flatten()), shape, n), max_epochs=1).fit(X, y)
     with pytest.raises(
         ValueError,
-        match=r"\Aquantize='int8' needs a network with at least one layer between the first convolution and the output "
-        r"layer, as these stay float32; this one has 2 layers with weights\. Export it without quantize\.\Z",
+        match=r"\AExpected for quantize='int8' a layer between the first convolution and the output layer, as these "
+        r"two stay float32; got 2 layers with weights\. Export the network without quantize\.\Z",
     ):
         clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X)
     assert not any(tmp_path.iterdir())
@@ -657,9 +657,9 @@ def test_int8_that_would_be_wrong_is_not_written(tmp_path):
     assert clf.predict(X[[0, -1]]).tolist() == ["dark", "bright"]
     with pytest.raises(
         RuntimeError,
-        match=r"\AThe int8 file gives \d+\.\d+ % of the images the label that the network gives them, in onnxruntime; "
-        r"expected at least 98 %\. Nothing was written\. Pass more calibration images, like those that the file will "
-        r"see, or export without quantize\.\Z",
+        match=r"\AExpected an int8 file that gives at least 98 % of the images the network's label; got \d+\.\d+ % in "
+        r"onnxruntime\. Nothing was written\. Pass more calibration images, like those that the file will see, or "
+        r"export without quantize\.\Z",
     ):
         clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X[:50])
     assert not any(tmp_path.iterdir())
@@ -807,12 +807,14 @@ def test_a_converted_model_that_says_something_else_is_not_handed_over(few_digit
     X, y, X_test, y_test = few_digits
     model = CalibratedClassifierCV(FrozenEstimator(clfs().fit(X, y))).fit(X_test, y_test)
     # the logits as if they were probabilities
-    monkeypatch.setattr(skl2onnx_converter, "calibrated", lambda graph, model: graph.ask(model.estimator, scores=True))
+    monkeypatch.setattr(
+        skl2onnx_converter, "calibrated", lambda graph, model: graph.apply(model.estimator, scores=True)
+    )
     with pytest.raises(
         RuntimeError,
-        match=r"\AThe converted model disagrees with the estimator: a probability differs by \S+, a label's by \S+; "
-        r"expected at most 0\.001\. It is not handed over\. Export the CNNClassifier alone with its to_onnx, and "
-        r"compute the rest where the file is served\.\Z",
+        match=r"\AExpected a converted model that agrees with the estimator within 0\.001; got a probability that "
+        r"differs by \S+, and a label's by \S+\. Export the CNNClassifier alone with its to_onnx, and compute the rest "
+        r"where the file is served\.\Z",
     ):
         skl2onnx_converter.to_onnx(model, X_test)
 
@@ -825,7 +827,8 @@ def test_a_vote_of_other_labels_is_not_handed_over(few_digits, monkeypatch):
     vote = VotingClassifier([("a", clfs())]).fit(X, y)
     monkeypatch.setattr(skl2onnx_converter.Graph, "mean", lambda graph, parts, weights: graph.add("Sub", 1.0, parts[0]))
     with pytest.raises(
-        RuntimeError, match=r"\AThe converted model disagrees with the estimator: \d+\.\d+ % of the labels"
+        RuntimeError,
+        match=r"\AExpected a converted model that agrees .*; got other labels for \d+\.\d+ % of X\. Export the",
     ):
         skl2onnx_converter.to_onnx(vote, X_test)
 
@@ -882,7 +885,8 @@ def test_a_converter_asked_for_too_old_an_opset(few_digits):
     register()
     X, y, _, _ = few_digits
     with pytest.raises(
-        ValueError, match=r"\AThis CNNClassifier needs opset 14; got target_opset=12\. Pass target_opset=14 or"
+        ValueError,
+        match=r"\AExpected target_opset to be 14 or more for this CNNClassifier; got 12\. Pass target_opset=14 to skl2",
     ):
         skl2onnx.to_onnx(clfs().fit(X, y), X[:1], target_opset=12)
 
