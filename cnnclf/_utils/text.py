@@ -255,6 +255,29 @@ def quote_all(values: Collection[object]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def unexpected(source: object, expected: str, found: object, advice: str) -> str:
+    """Write the sentences of an error about a file.
+
+    Parameters
+    ----------
+    source : object
+        The file's name.
+    expected, found, advice : str
+        What was expected of it, what it is or holds, and what to do.
+
+    Returns
+    -------
+    str
+        Two sentences.
+
+    Examples
+    --------
+    >>> unexpected("7.png", "a picture", "text", "Check the path")
+    '7.png: expected a picture; got text. Check the path.'
+    """
+    return f"{source}: expected {expected}; got {found}. {advice}."
+
+
 def of_all(n_chosen: int, n: int) -> str:
     """Write how many of all were chosen, or nothing where all were.
 

@@ -100,7 +100,7 @@ class Reader:
         ValueError
             If it is no drawing.
         """
-        ink = self.paper.put(Drawing.from_json(told))
+        ink = self.paper.place(Drawing.from_json(told))
         look = self.network.look(self.paper.to_row(ink))
         return {
             "probabilities": [round(float(p), 5) for p in look.probabilities],

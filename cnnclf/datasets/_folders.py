@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import most_unpacked
-from cnnclf._utils.text import quote_all
+from cnnclf._utils.text import quote_all, unexpected
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +22,7 @@ LOADED_MODES = ("L", "RGB", "RGBA")  # each can hold all that the ones before it
 
 
 def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
-    """Load images of one size from a folder that has one sub-folder for each class.
+    """Load images of one size from a folder that has one sub-folder per class.
 
     Sub-folders and files are loaded in the order of their names. Hidden ones (``.name``) are skipped, and files that
     often accompany pictures: ``Thumbs.db``, ``desktop.ini``, notes and tables such as ``README.txt``. The images are
@@ -122,24 +122,20 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
 
     folder = Path(path)
     if not folder.is_dir():
-        raise ValueError(
-            f"{folder}: expected a folder with one sub-folder for each class; got "
-            f"{'a file' if folder.exists() else 'no such folder'}. Check the path."
-        )
+        found = "a file" if folder.exists() else "no such folder"
+        raise ValueError(unexpected(folder, "a folder with one sub-folder per class", found, "Check the path"))
     inside = Path(os.path.realpath(folder))
     classes = sorted(entry for entry in folder.iterdir() if not is_litter(entry))
     if not classes:
-        raise ValueError(
-            f"{folder}: expected one sub-folder for each class; got none. "
-            "Move the images into sub-folders named after them."
-        )
+        advice = "Move the images into one sub-folder per class"
+        raise ValueError(unexpected(folder, "one sub-folder per class", "none", advice))
     files: list[Path] = []
     wrong: dict[Path, str | None] = {}
     for subfolder in classes:
-        wrong[subfolder] = find_wrong_class(subfolder, inside)
+        wrong[subfolder] = find_wrong(subfolder, inside, is_class=True)
         if wrong[subfolder] is None:
             members = sorted(entry for entry in subfolder.iterdir() if not is_litter(entry))
-            wrong |= {member: find_wrong_image(member, inside) for member in members}
+            wrong |= {member: find_wrong(member, inside, is_class=False) for member in members}
             files += members
             if not members:
                 wrong[subfolder] = "expected images of this class; got none. Add some, or remove the folder."
@@ -147,32 +143,19 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def find_wrong_class(entry: Path, folder: Path) -> str | None:
-    """Describe what is wrong with an entry that should be the folder of a class, None if nothing."""
-    if leads_out(entry, folder):
-        return LEADS_OUT
-    if not entry.is_dir():
-        return "expected only sub-folders, one for each class; got a file. Move it into that of its class, or away."
-    return None
-
-
-def find_wrong_image(entry: Path, folder: Path) -> str | None:
-    """Describe what is wrong with an entry that should be an image of a class, None if nothing."""
-    if leads_out(entry, folder):
-        return LEADS_OUT
-    if not entry.is_file():
+def find_wrong(entry: Path, folder: Path, *, is_class: bool) -> str | None:
+    """Describe what is wrong with an entry that should be the folder of a class, or an image; None if nothing."""
+    # A stranger's archive must not read other files here. realpath, unlike Path.resolve, accepts links in a circle.
+    if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(folder):
+        return (
+            "expected links within the folder only; got one that leads out of it. Replace it with a copy of its target."
+        )
+    if is_class and not entry.is_dir():
+        return "expected only sub-folders, one per class; got a file. Move it into that of its class, or away."
+    if not is_class and not entry.is_file():
         kind = "a folder" if entry.is_dir() else "a link to nothing or a pipe"
         return f"expected only image files here; got {kind}. Move it away."
     return None
-
-
-LEADS_OUT = "expected links within the folder only; got one that leads out of it. Replace it with a copy of its target."
-
-
-def leads_out(entry: Path, folder: Path) -> bool:
-    """Return whether an entry is a link out of the folder: a stranger's archive must not read other files here."""
-    # realpath, unlike Path.resolve, accepts links in a circle.
-    return entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(folder)
 
 
 def decode_all(folder: Path, files: Sequence[Path]) -> "list[Image.Image]":
@@ -191,11 +174,11 @@ def decode_all(folder: Path, files: Sequence[Path]) -> "list[Image.Image]":
     refuse_pictures(folder, errors)
     size, _ = Counter(image.size for image in images.values()).most_common(1)[0]
     like = next(file for file, image in images.items() if image.size == size)
-    wanted = f"expected an image of {pixels(*size)}, as {like} is"
+    wanted = f"an image of {pixels(*size)}, as {like} is"
     refuse_pictures(
         folder,
         [
-            (str(file), f"{file}: {wanted}; got {pixels(*image.size)}. Bring all images to one size.")
+            (str(file), unexpected(file, wanted, pixels(*image.size), "Bring all images to one size"))
             for file, image in images.items()
             if image.size != size
         ],

@@ -13,10 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.files import most_unpacked
+from cnnclf._utils.text import unexpected
 
 HeaderCheck = Callable[[np.dtype[Any], tuple[int, ...]], None]
 
 IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+IDX_START = (
+    "an IDX file, which starts with 00 00, a type (08, 09, 0b, 0c, 0d or 0e) and a number of dimensions (01 or more)"
+)
+RIGHT_FILE = "Check that this is the right file"
 CHUNK = 2**20  # bytes read at once, so that memory follows the file's size and not the sizes in its header
 
 
@@ -70,7 +75,7 @@ def read_idx_content(path: Path, source: str, check_header: HeaderCheck | None =
     """
     content = bytearray()
     if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
-        raise ValueError(f"{source}: expected a file; got a pipe or a device. Copy its content into a file.")
+        raise ValueError(unexpected(source, "a file", "a pipe or a device", "Copy its content into a file"))
     try:
         with path.open("rb") as raw:
             # An IDX file starts with two zeros, a gzip with 1f 8b.
@@ -78,11 +83,7 @@ def read_idx_content(path: Path, source: str, check_header: HeaderCheck | None =
             with gzip.GzipFile(fileobj=raw) if packed else raw as stream:
                 extend(content, stream, 4, source)
                 if content[:2] != b"\0\0" or content[2] not in IDX_DTYPES or content[3] == 0:
-                    raise ValueError(
-                        f"{source}: expected an IDX file, which starts with 00 00, a type (08, 09, 0b, 0c, 0d or 0e) "
-                        f"and a number of dimensions (01 or more); got {content.hex(' ')}. "
-                        "Check that this is the right file."
-                    )
+                    raise ValueError(unexpected(source, IDX_START, content.hex(" "), RIGHT_FILE))
                 extend(content, stream, 4 + 4 * content[3], source)
                 dtype, shape = idx_header(content)
                 if check_header is not None:
@@ -90,21 +91,17 @@ def read_idx_content(path: Path, source: str, check_header: HeaderCheck | None =
                 length = len(content) + dtype.itemsize * math.prod(shape)
                 most = most_unpacked(os.fstat(raw.fileno()).st_size)
                 if packed and length > most:
+                    limit = f"a gzip that unpacks to at most {most:,} bytes, a hundred times its size and 32 MB"
                     raise ValueError(
-                        f"{source}: expected a gzip that unpacks to at most {most:,} bytes, a hundred times its size "
-                        f"and 32 MB; got one of {length:,}. Unpack it yourself if you trust it."
+                        unexpected(source, limit, f"one of {length:,}", "Unpack it yourself if you trust it")
                     )
                 extend(content, stream, length, source)
                 if stream.read(1):
-                    raise ValueError(
-                        f"{source}: expected {length} bytes, as its header says; got more. The file is damaged: fetch "
-                        "it again."
-                    )
+                    expected = f"{length} bytes, as its header says"
+                    raise ValueError(unexpected(source, expected, "more", "The file is damaged: fetch it again"))
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{source}: expected a readable IDX file, compressed with gzip or not; got {error!r}. "
-            "Check the path, or fetch the file again."
-        ) from error
+        expected, advice = "a readable IDX file, compressed with gzip or not", "Check the path, or fetch the file again"
+        raise ValueError(unexpected(source, expected, repr(error), advice)) from error
     return content
 
 
@@ -113,10 +110,8 @@ def extend(content: bytearray, stream: BinaryIO | gzip.GzipFile, length: int, so
     while len(content) < length:
         chunk = stream.read(min(CHUNK, length - len(content)))
         if not chunk:
-            raise ValueError(
-                f"{source}: expected at least {length} bytes, as its header says; got {len(content)}. "
-                "The file is cut short: fetch it again."
-            )
+            expected = f"at least {length} bytes, as its header says"
+            raise ValueError(unexpected(source, expected, len(content), "The file is cut short: fetch it again"))
         content += chunk
 
 
@@ -132,6 +127,4 @@ def decode_idx(content: bytearray, source: str) -> NDArray[Any]:
     try:
         return flat.reshape(shape)
     except ValueError as error:  # more dimensions than NumPy has, or sizes it cannot multiply beside a zero
-        raise ValueError(
-            f"{source}: expected a shape that NumPy can hold; got {shape} ({error}). Check that this is the right file."
-        ) from error
+        raise ValueError(unexpected(source, "a shape that NumPy can hold", f"{shape} ({error})", RIGHT_FILE)) from error

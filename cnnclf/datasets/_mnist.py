@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.extras import needed_by
-from cnnclf._utils.text import quote
+from cnnclf._utils.text import quote, unexpected
 from cnnclf.datasets._idx import decode_idx, read_idx_content
 
 # SHA-256 of each file's uncompressed content, so that any gzip of it is accepted.
@@ -154,7 +154,7 @@ def read_mnist(path: Path, source: str, name: str, shape: tuple[int, ...]) -> ND
     """Return the array in `path`, which errors call `source`, if it is the published one."""
 
     def refuse(expected: str, found: str) -> ValueError:
-        return ValueError(f"{source}: expected MNIST's {expected}; got {found}. Replace it with the published file.")
+        return ValueError(unexpected(source, f"MNIST's {expected}", found, "Replace it with the published file"))
 
     def check_header(found_dtype: np.dtype[Any], found: tuple[int, ...]) -> None:
         if found_dtype != np.uint8 or found != shape:

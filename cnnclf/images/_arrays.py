@@ -1,6 +1,6 @@
-"""From any array of images to one checked array and the way it was read.
+"""Any array of images → one checked array, and its layout.
 
-Everything that takes an ``X`` passes it through here, so this module needs NumPy and nothing heavier.
+Everything that takes an ``X`` checks it here, so this module needs NumPy and nothing heavier.
 """
 
 import math
@@ -23,45 +23,45 @@ def check_images(
     estimator: str = "CNNClassifier",
     min_samples: int = 1,
 ) -> tuple[NDArray[np.uint8 | np.float32], ImageLayout]:
-    """Turn any array of images into one array of pixels, or say what is wrong with it.
+    """Convert any array of images to one array of pixels, or raise an error that describes what is wrong with it.
 
     Parameters
     ----------
     X : array-like of shape (n, features), (n, height, width), (n, channels, height, width) or \
 (n, height, width, channels)
         Real numbers: an array of any dtype and memory order, nested lists, a torch tensor, a data frame, or anything
-        else that NumPy or DLPack can read. One image on its own must be given as ``image[np.newaxis]``: two axes are
-        always rows of features.
+        else that NumPy or DLPack can read. A single image must be given as ``image[np.newaxis]``: two axes are always
+        rows of features.
     image_shape : sequence of three int, optional
-        The (channels, height, width) of every image, where ``X.shape`` does not tell; see `infer_layout`.
+        The (channels, height, width) of every image, where ``X.shape`` is not enough; see `infer_layout`.
     layout : ImageLayout, optional
-        The reading that X must have, as an earlier call returned it. `image_shape` is not looked at then. Flat rows of
-        as many numbers are taken, too, in the order of ``X.reshape(n, -1)``: tools that know scikit-learn's estimators
-        alone hand on rows of ``n_features_in_`` numbers.
+        The layout that X must have, as an earlier call returned it. `image_shape` is then ignored. Flat rows of as many
+        numbers are accepted, too, in the order of ``X.reshape(n, -1)``: tools made for scikit-learn's estimators pass
+        rows of ``n_features_in_`` numbers.
     estimator : str, default="CNNClassifier"
-        Who is asking, for the errors.
+        The estimator's name in errors.
     min_samples : int, default=1
         The fewest images to accept.
 
     Returns
     -------
     pixels : ndarray of shape (n, channels, height, width), uint8 or float32
-        C-contiguous, aligned and in native byte order. uint8 and bool give uint8, every other dtype float32. Shares
-        memory with X where nothing had to be converted, so it is not to be written to.
+        C-contiguous, aligned and in native byte order. uint8 and bool become uint8, every other dtype float32. Shares
+        memory with X where nothing had to be converted, so do not write to it.
     layout : ImageLayout
         How X was read.
 
     Raises
     ------
     ValueError
-        If X is not a stack of equally large images of finite real numbers, or does not have the layout asked for.
+        If X is not a stack of equally large images of finite real numbers, or does not have the given layout.
     TypeError
         If X is sparse, or holds objects that are not numbers.
 
     Warns
     -----
     UserWarning
-        If flat rows are one number longer than a square image, as they are where a column of labels was left in.
+        If flat rows are one number longer than a square image, as with a column of labels that was left in.
 
     Examples
     --------
@@ -88,17 +88,17 @@ def check_images(
 
 
 def as_array(X: Any) -> NDArray[Any]:
-    """Take any array-like for a NumPy array of its own shape and dtype; torch's floats become float32.
+    """Convert any array-like to a NumPy array of its own shape and dtype; torch's floats become float32.
 
     Parameters
     ----------
     X : array-like
-        What NumPy or DLPack can read: lists, a data frame, a torch tensor on any device.
+        Anything that NumPy or DLPack can read: lists, a data frame, a torch tensor on any device.
 
     Returns
     -------
     ndarray
-        Shares memory with X where it can, so it is not to be written to.
+        Shares memory with X where it can, so do not write to it.
 
     Raises
     ------
@@ -121,17 +121,17 @@ first, for example with cnnclf.load_image_folder.
     refuse_other_kinds(X, X)
     if isinstance(X, list | tuple) and any(getattr(row, "mode", None) == "P" for row in X):  # of PIL
         raise ValueError(
-            "Expected pictures of grey or colour; got some of mode P, whose pixels are places in a palette. "
+            "Expected grey or colour pictures; got some of mode P, whose pixels are positions in a palette. "
             'Convert each with image.convert("RGB"), or "L".'
         )
-    # A frame hands out its columns as attributes, so a name alone proves nothing: only a method is callable.
+    # A frame's columns are its attributes, so a name alone proves nothing: only a method is callable.
     if hasattr(X, "nnz") and callable(getattr(X, "toarray", None)):
         raise TypeError(
-            f"Expected a dense array of images, got a sparse {type(X).__name__}. Use X.toarray() to convert it."
+            f"Expected a dense array of images; got a sparse {type(X).__name__}. Use X.toarray() to convert it."
         )
     if np.ma.is_masked(X):
         raise ValueError(
-            "Expected a value for every pixel, got a masked array with masked values. Fill them with X.filled(value)."
+            "Expected a value for every pixel; got a masked array with masked values. Fill them with X.filled(value)."
         )
     if callable(getattr(X, "detach", None)):
         X = X.detach().cpu()
@@ -157,7 +157,7 @@ first, for example with cnnclf.load_image_folder.
 
 
 def refuse_other_kinds(X: Any, value: Any) -> None:
-    """Refuse X if `value`, which is X itself or its first row, is known not to be an array of pixels."""
+    """Refuse X if `value`, which is X itself or its first row, is known to be no array of pixels."""
     if (found := recognise(value)) is None:
         return
     what, advice = found
@@ -168,8 +168,8 @@ def refuse_other_kinds(X: Any, value: Any) -> None:
 
 
 def recognise(value: Any) -> tuple[str, str] | None:
-    """Say what a value is that holds images in another way than as an array, and what to do; None for all others."""
-    kinds = {f"{cls.__module__}.{cls.__name__}" for cls in type(value).__mro__}  # no library has to be loaded for it
+    """Describe a value that holds images in another form than an array, and what to do; None for all others."""
+    kinds = {f"{cls.__module__}.{cls.__name__}" for cls in type(value).__mro__}  # so that no library is loaded for it
     name = type(value).__name__
     match value:
         case str() | os.PathLike():
@@ -199,7 +199,7 @@ def recognise(value: Any) -> tuple[str, str] | None:
 
 
 def describe_sizes(X: Any) -> str:
-    """Describe which rows differ, as far as they have shapes."""
+    """Describe the first row of another size, as far as rows have sizes."""
     shapes: list[tuple[int, ...] | None] = []
     for row in X if isinstance(X, Iterable) else ():
         try:
@@ -212,9 +212,11 @@ def describe_sizes(X: Any) -> str:
 
 
 def check_counts(array: NDArray[Any], min_samples: int) -> None:
+    """Refuse an array of fewer than two axes, of too few images or without features, in scikit-learn's words."""
     if array.ndim < 2:
+        rows = f" of {type(array[0]).__name__}" if array.dtype == object and array.ndim and len(array) else ""
         raise ValueError(
-            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead: {describe_column(array)}. "
+            f"Expected 2D array, got {'1D' if array.ndim else 'scalar'} array instead: {quote(array)}{rows}. "
             "Reshape your data using array.reshape(1, -1) if it is a single row, "
             "or stack your images with np.stack(images)."
         )
@@ -227,12 +229,8 @@ def check_counts(array: NDArray[Any], min_samples: int) -> None:
         raise ValueError(f"Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
 
 
-def describe_column(array: NDArray[Any]) -> str:
-    rows = f" of {type(array[0]).__name__}" if array.dtype == object and array.ndim and len(array) else ""
-    return f"{quote(array)}{rows}"
-
-
 def check_layout(shape: tuple[int, ...], layout: ImageLayout, estimator: str) -> None:
+    """Refuse images of another shape than the fitted ones, in scikit-learn's words."""
     if shape[1:] == layout.input_shape:
         return
     if len(shape) == 2 and len(layout.input_shape) == 1:
@@ -246,6 +244,7 @@ def check_layout(shape: tuple[int, ...], layout: ImageLayout, estimator: str) ->
 
 
 def as_numbers(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of real numbers: itself, or objects converted to float64."""
     match array.dtype.kind:
         case "b" | "u" | "i" | "f":
             return array
@@ -255,12 +254,12 @@ def as_numbers(array: NDArray[Any]) -> NDArray[Any]:
             except (TypeError, ValueError, OverflowError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(
-                    "Expected a number for every pixel; got X of dtype object with a value that is none: "
+                    "Expected a number for every pixel; got X of dtype object with another value: "
                     f"{cut(str(error).rstrip('.'), 100)}. Give every pixel as a number."
                 ) from error
         case "c":
             raise ValueError(
-                f"Complex data not supported: expected real pixels, got X of dtype {array.dtype}. "
+                f"Complex data not supported: expected real pixels; got X of dtype {array.dtype}. "
                 "Pass X.real or np.abs(X)."
             )
         case "S" | "U" | "T":
@@ -270,20 +269,22 @@ def as_numbers(array: NDArray[Any]) -> NDArray[Any]:
             )
         case _:
             raise ValueError(
-                f"Expected pixels of a real numeric dtype, got X of dtype {array.dtype}. Convert it to float32."
+                f"Expected pixels of a real numeric dtype; got X of dtype {array.dtype}. Convert it to float32."
             )
 
 
 def as_pixels(numbers: NDArray[Any], layout: ImageLayout) -> NDArray[np.uint8 | np.float32]:
+    """Convert numbers to pixels (n, channels, height, width), uint8 or float32."""
     planes = np.moveaxis(numbers, -1, 1) if layout.channels_last else numbers
     dtype = np.uint8 if numbers.dtype in (np.uint8, np.bool) else np.float32
-    with np.errstate(all="ignore"):  # what overflows becomes infinite, and is reported as that
+    with np.errstate(all="ignore"):  # overflow becomes infinite, and is reported as that
         pixels = np.require(planes, dtype=dtype, requirements=["C", "A"])
     # By way of one axis, because an axis of length 1 may keep a negative stride, which torch refuses.
     return pixels.reshape(-1).reshape(len(numbers), *layout.image_shape)
 
 
 def check_finite(pixels: NDArray[np.uint8 | np.float32]) -> None:
+    """Refuse NaN and infinity."""
     if pixels.dtype == np.uint8:
         return
     # The extremes show any NaN (it propagates) or infinity, without the temporary array that np.isfinite needs.

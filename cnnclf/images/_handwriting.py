@@ -1,4 +1,4 @@
-"""A drawing or photograph of handwriting → an image framed as MNIST frames its digits."""
+"""A drawing or photograph of handwriting → an image framed like MNIST's digits."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ FloatImage = NDArray[np.float32]
 
 # Pixels of a drawing's longer side while it is cleaned: strokes are some pixels wide, noise is one.
 SMALLEST_SIDE, LARGEST_SIDE = 56, 280
-FAINTEST = 0.1  # contrast, of 1, that a drawing needs
+FAINTEST = 0.1  # the smallest contrast, 0 to 1, of a drawing
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Frame:
     Attributes
     ----------
     canvas : tuple of int
-        (height, width) of what the ink was put on.
+        (height, width) of the field that the ink was placed on.
     box : tuple of int
         (height, width) that the ink was scaled to fit.
     in_proportion : bool
-        Whether its height and width were scaled alike, and its centre of mass put at the canvas's centre; or each to
-        fit, and the box put there.
+        Whether the ink kept its proportions and its centre of mass was placed at the canvas's centre; otherwise it was
+        stretched to fill the box, and the box was centred.
     block : int
         Side of the squares of the canvas whose means are the pixels.
     """
@@ -39,9 +39,9 @@ class Frame:
 
     @classmethod
     def of(cls, size: tuple[int, int]) -> "Frame":
-        """Find how digits of a size (height, width) were made.
+        """Return how digits of a size (height, width) were made.
 
-        Those of 8×8 pixels are scikit-learn's, all others were made as MNIST's were, whose ink fits 20 of 28 pixels.
+        Those of 8×8 pixels are scikit-learn's; all others were made like MNIST's, whose ink fits 20 of 28 pixels.
 
         References
         ----------
@@ -62,11 +62,11 @@ class Frame:
 
 
 def frame_drawing(grey: FloatImage, size: tuple[int, int], name: str) -> FloatImage:
-    """Find the ink, 0..1, in a grey picture of a drawing, and frame it as digits of a size (height, width) were."""
+    """Find the ink, 0..1, in a grey picture of a drawing, and frame it like digits of a size (height, width)."""
     ink = 1 - grey if np.median(border(grey)) > 0.5 else grey
     frame = Frame.of(size)
     if ink.shape == size != frame.canvas:
-        return ink  # these pixels are means of blocks already; without what they are means of there is no framing
+        return ink  # these pixels are already means of blocks, and cannot be framed without the blocks' own pixels
     return frame_ink(clean_ink(enlarge(ink), name), frame)
 
 
@@ -82,29 +82,29 @@ def paste(ground: FloatImage, pixels: FloatImage, top: int, left: int) -> FloatI
 
 
 def clean_ink(picture: FloatImage, name: str = "picture") -> FloatImage:
-    """Build a picture of bright ink on a darker ground, such as a photograph, 0 where there is none and 1 where it is.
+    """Return the ink, 0 to 1, of a picture of bright ink on a darker ground, such as a photograph.
 
     Parameters
     ----------
     picture : ndarray of shape (height, width), float32
         Brightness, 0..1.
     name : str, default="picture"
-        What to call it in the error.
+        Its name in the error.
 
     Returns
     -------
     ndarray of shape (height, width), float32, within 0..1
-        Of at most ``LARGEST_SIDE`` pixels each way.
+        At most ``LARGEST_SIDE`` pixels high and wide.
 
     Raises
     ------
     ValueError
-        If nothing stands out from the ground.
+        If nothing contrasts with the ground.
 
     Notes
     -----
-    Ink is what Otsu's threshold finds in the blurred picture, with the pixels around it, whose grey is kept so that
-    edges stay smooth. All else is ground.
+    Otsu's threshold finds the ink in the blurred picture. The pixels around it keep their grey, so that edges stay
+    smooth. All other pixels are ground.
 
     References
     ----------
@@ -122,10 +122,10 @@ def clean_ink(picture: FloatImage, name: str = "picture") -> FloatImage:
     blurred = Image.fromarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5))
     levels = np.asarray(blurred)
     if int(levels.max()) - int(levels.min()) < FAINTEST * 255:
-        raise ValueError(f"{name}: expected a drawing that stands out from its paper; got an even shade.")
+        raise ValueError(f"{name}: expected a drawing that contrasts with its paper; got an even shade.")
     is_ink = levels > otsu_threshold(levels)
     near = np.asarray(Image.fromarray(is_ink).convert("L").filter(ImageFilter.MaxFilter(5))) > 0
-    # Blurred ink is broader than ink, so that not all of it is: of a line one pixel wide, a third.
+    # Blurred ink is broader than ink: of a line one pixel wide, only a third of the blurred pixels is ink.
     paper, ink = np.median(pixels[~is_ink]), np.quantile(pixels[is_ink], 0.9)
     cleaned: FloatImage = (near * (pixels - paper) / (ink - paper)).clip(0, 1).astype(np.float32)
     return cleaned
@@ -145,7 +145,7 @@ def shrink(image: Image.Image, largest_side: int) -> Image.Image:
 
 
 def light(image: Image.Image) -> FloatImage:
-    """Estimate the ground under bright ink, which is uneven in a photograph: what an opening wider than ink leaves."""
+    """Estimate the ground under bright ink, uneven in a photograph, by a morphological opening wider than the ink."""
     tiny = shrink(image, 36)
     ground = Image.fromarray(np.rint(np.asarray(tiny) * 255).astype(np.uint8))
     for step in (ImageFilter.MinFilter(13), ImageFilter.MaxFilter(13), ImageFilter.GaussianBlur(4)):
@@ -165,14 +165,14 @@ def otsu_threshold(levels: NDArray[np.uint8]) -> int:
 
 
 def frame_ink(ink: FloatImage, frame: Frame) -> FloatImage:
-    """Scale and place drawn ink as the digits of a training set were.
+    """Scale and place drawn ink like the digits of a training set.
 
     Parameters
     ----------
     ink : ndarray of shape (height, width), float32
-        How much ink there is, 0 to 1. Some of it is above 0.
+        Amount of ink, 0 to 1, somewhere above 0.
     frame : Frame
-        What they were like.
+        How the digits were made.
 
     Returns
     -------
@@ -195,13 +195,13 @@ def frame_ink(ink: FloatImage, frame: Frame) -> FloatImage:
         height, width = (max(1, round(length * scale)) for length in cropped.shape)
     scaled = np.asarray(Image.fromarray(cropped).resize((width, height), Image.Resampling.BOX))
     if frame.in_proportion:
-        # (row, column) of the centre of mass; it comes to lie within half a pixel of the canvas's.
+        # (row, column) of the centre of mass, which is moved to within half a pixel of the canvas's.
         centre = [
             float(np.average(np.arange(n), weights=scaled.sum(axis=1 - axis))) for axis, n in enumerate(scaled.shape)
         ]
     else:
         centre = [height / 2, width / 2]
-    # To the pixel n/2, counted from 0, as in MNIST; but nothing is cut off.
+    # To the pixel n/2, counted from 0, as in MNIST; but no ink is cut off.
     top, left = (
         min(max(math.ceil((side - 1) / 2 - middle), 0), side - length)
         for side, middle, length in zip(frame.canvas, centre, scaled.shape, strict=True)

@@ -1,9 +1,9 @@
-"""Strokes of a pen → the image that a network of handwritten digits takes, made as MNIST's were.
+"""Strokes of a pen → the image that a network of handwritten digits takes, made like MNIST's.
 
-MNIST's digits were size-normalised to fit 20×20 pixels in proportion, which made them grey at their edges, and put into
-28×28 with the centre of mass at the centre. The same is done here: the pen's way is drawn finely, scaled by averaging,
-and placed by :func:`cnnclf.images._handwriting.frame_ink`. The only liberty is with the pen: one width for all sizes
-makes a small digit all blot and a large one a hairline, so it is brought into the range that MNIST's pens have.
+MNIST's digits were size-normalised to fit 20×20 pixels in proportion, which made them grey at their edges, and placed
+in 28×28 with the centre of mass at the centre. The same is done here: the strokes are drawn finely, scaled by
+averaging, and placed by :func:`cnnclf.images._handwriting.frame_ink`. Only the pen's width differs: with one width for
+all sizes a small digit would be a blot and a large one a hairline, so the width is clipped to that of MNIST's pens.
 """
 
 import math
@@ -21,37 +21,37 @@ from cnnclf.images._spec import InputSpec
 
 SIDE = 1000  # of the square that is drawn on, in units of the points
 MOST_POINTS = 10_000  # of one drawing
-# Means of such digits, as parts of white, are below these: MNIST's is 0.13, that of scikit-learn's digits 0.31. That of
-# Fashion-MNIST, which has MNIST's size and is photographs, is 0.29.
+# The mean of handwritten digits, as a share of white, is below these: MNIST's is 0.13, that of scikit-learn's digits
+# 0.31. That of Fashion-MNIST, photographs in MNIST's size, is 0.29.
 MOST_INK = {(28, 28): 0.25, (8, 8): 0.35}
 FINE = 320  # pixels of the longer side of a drawing before it is scaled: 16×16 for each of MNIST's
 
-# Of 20 pixels, the box of a digit: nine of ten of MNIST's are drawn with pens between these.
+# In a digit's box of 20 pixels: nine of ten of MNIST's digits are drawn with pens between these widths.
 THINNEST, THICKEST = 1.75, 4.0
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What was drawn.
+    """The strokes of a pen.
 
     Attributes
     ----------
     strokes : tuple of ndarray of shape (n, 2), float64
         The points (x, y) of each stroke, x to the right and y down, 0 to ``SIDE``.
     width : float
-        Of the pen, in the same unit.
+        The pen's width, in the same unit.
     """
 
     strokes: tuple[NDArray[np.float64], ...]
     width: float
 
     @classmethod
-    def from_json(cls, told: Any) -> "Drawing":
-        """Take a drawing out of decoded JSON.
+    def from_json(cls, stored: Any) -> "Drawing":
+        """Load a drawing from decoded JSON.
 
         Parameters
         ----------
-        told : object
+        stored : object
             ``{"strokes": [[[x, y], …], …], "width": w}`` with whole numbers, if it is a drawing.
 
         Returns
@@ -61,20 +61,20 @@ class Drawing:
         Raises
         ------
         ValueError
-            If it is none, or larger than a drawing may be.
+            If it is no drawing, or too large.
 
         Examples
         --------
         >>> Drawing.from_json({"strokes": [[[500, 100], [500, 900]]], "width": 80}).strokes[0].tolist()
         [[500.0, 100.0], [500.0, 900.0]]
         """
-        match told:
+        match stored:
             case {"strokes": [_, *_] as strokes, "width": int(width)} if all(map(is_stroke, strokes)):
                 pass
             case _:
                 raise ValueError(
                     'Expected a drawing, {"strokes": [[[x, y], …], …], "width": w}, with one stroke or more, each of '
-                    f"one point or more, in whole numbers; got {quote(told)}."
+                    f"one point or more, in whole numbers; got {quote(stored)}."
                 )
         n_points = sum(map(len, strokes))
         if n_points > MOST_POINTS:
@@ -85,25 +85,24 @@ class Drawing:
         return cls(tuple(np.array(stroke, dtype=np.float64) for stroke in strokes), float(width))
 
 
-def is_stroke(told: object) -> bool:
+def is_stroke(value: object) -> bool:
     """Return whether a value from JSON is a list of points in whole numbers."""
-    return (
-        isinstance(told, list)
-        and len(told) > 0
-        and all(isinstance(point, list) and [type(number) for number in point] == [int, int] for point in told)
-    )
+    match value:
+        case [_, *_] as points:
+            return all(isinstance(point, list) and [*map(type, point)] == [int, int] for point in points)
+    return False
 
 
 @dataclass(frozen=True)
 class Paper:
-    """What a network takes drawings as.
+    """How a network takes drawings.
 
     Attributes
     ----------
     spec : InputSpec
         What it takes.
     frame : Frame
-        How the images that it was trained on were made.
+        How its training images were made.
     """
 
     spec: InputSpec
@@ -111,7 +110,7 @@ class Paper:
 
     @classmethod
     def of(cls, spec: InputSpec) -> "Paper":
-        """Find out what a network takes drawings as.
+        """Return how a network takes drawings.
 
         Parameters
         ----------
@@ -125,8 +124,8 @@ class Paper:
         Raises
         ------
         ValueError
-            If it was fitted with another ``preparation`` than "handwriting"; and, where it was fitted without any, if
-            its images have neither the size of MNIST's digits or scikit-learn's, nor as little ink.
+            If it was fitted with another ``preparation`` than "handwriting"; and, where it was fitted without any,
+            unless its images have the size of MNIST's or scikit-learn's digits, and as little ink.
 
         Examples
         --------
@@ -139,18 +138,18 @@ class Paper:
             check_handwriting(spec)
         return cls(spec, Frame.of((size[0], size[1])))
 
-    def put(self, drawing: Drawing) -> NDArray[np.uint8]:
-        """Scale and place a drawing as the training images were.
+    def place(self, drawing: Drawing) -> NDArray[np.uint8]:
+        """Scale and place a drawing like the training images.
 
         Parameters
         ----------
         drawing : Drawing
-            What was drawn.
+            The strokes.
 
         Returns
         -------
         ndarray of shape (height, width), uint8
-            How much ink there is: 0 for none, 255 for all.
+            Amount of ink, 0 to 255.
 
         References
         ----------
@@ -162,7 +161,7 @@ class Paper:
 
         >>> mnist = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,), "handwriting")
         >>> paper = Paper.of(mnist)
-        >>> image = paper.put(Drawing((np.array([[500, 100], [500, 900]]),), 10))
+        >>> image = paper.place(Drawing((np.array([[500, 100], [500, 900]]),), 10))
         >>> (image > 127).sum(axis=0)[11:17]
         array([ 0,  0, 20, 20,  0,  0])
         """
@@ -175,7 +174,7 @@ class Paper:
         Parameters
         ----------
         ink : ndarray of shape (height, width), uint8
-            As :meth:`put` gives it.
+            As :meth:`place` returns it.
 
         Returns
         -------
@@ -186,30 +185,30 @@ class Paper:
 
 
 def check_handwriting(spec: InputSpec) -> None:
-    """Refuse a network that was not told that it is one of handwriting, unless its images are very like such."""
+    """Refuse a network that was not fitted for handwriting, unless its images look like handwriting."""
     n_channels, *size = spec.image_shape
     most_ink = MOST_INK.get((size[0], size[1])) if n_channels == 1 and spec.preparation is None else None
     if most_ink is None:
         raise ValueError(
-            f"Expected a network of handwriting; this one takes {'×'.join(map(str, size))} pixels of {n_channels} "
+            f"Expected a network of handwriting; got one that takes {'×'.join(map(str, size))} pixels of {n_channels} "
             f"channel{'s' if n_channels > 1 else ''} and was fitted with preparation={spec.preparation!r}. Fit it with "
-            "preparation='handwriting', or show it pictures with cnnclf predict."
+            "preparation='handwriting', or classify pictures with cnnclf predict."
         )
     brightness = float(spec.mean[0]) / white_of(spec)
     if min(brightness, 1 - brightness) > most_ink:
         raise ValueError(
-            f"Expected a network of handwriting, of which at most {most_ink:.0%} is ink; the mean of this one's "
-            f"training pixels is {brightness:.0%} of white. Show it pictures with cnnclf predict."
+            f"Expected a network of handwriting, of which at most {most_ink:.0%} is ink; got one whose training pixels "
+            f"have a mean of {brightness:.0%} of white. Classify pictures with cnnclf predict."
         )
 
 
 def draw(drawing: Drawing) -> FloatImage:
-    """Draw strokes with a round pen, as large as fits ``FINE`` pixels, on a ground that ends where the ink does."""
+    """Draw strokes with a round pen, ``FINE`` pixels at the longer side, on a ground without margins."""
     points = np.concatenate(drawing.strokes)
     low = points.min(axis=0)
     extent = points.max(axis=0) - low
     longest = float(extent.max())
-    # A pen of t pixels in a box of 20 leaves 20 − t for the way of its middle.
+    # A pen of t pixels in a box of 20 leaves 20 − t for the path of its centre.
     thinnest, thickest = (longest * t / (20 - t) for t in (THINNEST, THICKEST))
     width = min(max(drawing.width, thinnest), thickest) if longest else drawing.width
     scale = FINE / (longest + width)  # pixels a unit

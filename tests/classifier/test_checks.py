@@ -211,7 +211,7 @@ NAN = "Input X contains NaN. Fill the missing pixels or drop those images before
 INFINITE = (
     "Input X contains infinity or a value too large for dtype('float32'). Scale or clip the pixels before you pass X."
 )
-COMPLEX = "Complex data not supported: expected real pixels, got X of dtype complex128. Pass X.real or np.abs(X)."
+COMPLEX = "Complex data not supported: expected real pixels; got X of dtype complex128. Pass X.real or np.abs(X)."
 STRINGS = (
     "dtype='numeric' is not compatible with arrays of bytes/strings: got X of dtype <U1. "
     "Convert your data to numeric values explicitly instead."
@@ -233,7 +233,7 @@ STRINGS = (
         (
             scipy.sparse.csr_array(np.eye(20)),
             TypeError,
-            "Expected a dense array of images, got a sparse csr_array. Use X.toarray() to convert it.",
+            "Expected a dense array of images; got a sparse csr_array. Use X.toarray() to convert it.",
         ),
         (
             [np.zeros((8, 8)), np.zeros((7, 8))],

@@ -301,7 +301,7 @@ def test_images_that_can_be_read_in_two_ways():
 
 @pytest.mark.usefixtures("untrainable")
 def test_a_sparse_matrix():
-    with refused(TypeError, "Expected a dense array of images, got a sparse csr_array."):
+    with refused(TypeError, "Expected a dense array of images; got a sparse csr_array."):
         TestTimeAugmentation(OnePixel()).fit(csr_array(np.eye(64)), [0, 1] * 32)
 
 

@@ -137,7 +137,7 @@ DIGITS = Paper.of(InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,
 
 
 def put(told, paper=MNIST):
-    return paper.put(Drawing.from_json(told))
+    return paper.place(Drawing.from_json(told))
 
 
 # What a hand draws, as the network gets it
@@ -213,16 +213,16 @@ def test_a_network_that_was_told_handwriting_is_drawn_for_at_any_size_and_in_any
 def test_networks_of_something_else():
     colour = InputSpec((3, 32, 32), (3, 32, 32), False, "uint8", 255, (120.0,) * 3, (60.0,) * 3)
     assert error_of(Paper.of, colour) == (
-        "Expected a network of handwriting; this one takes 32×32 pixels of 3 channels and was fitted with "
-        "preparation=None. Fit it with preparation='handwriting', or show it pictures with cnnclf predict."
+        "Expected a network of handwriting; got one that takes 32×32 pixels of 3 channels and was fitted with "
+        "preparation=None. Fit it with preparation='handwriting', or classify pictures with cnnclf predict."
     )
     assert error_of(Paper.of, replace(OF_MNIST, preparation="pad")) == (
-        "Expected a network of handwriting; this one takes 28×28 pixels of 1 channel and was fitted with "
-        "preparation='pad'. Fit it with preparation='handwriting', or show it pictures with cnnclf predict."
+        "Expected a network of handwriting; got one that takes 28×28 pixels of 1 channel and was fitted with "
+        "preparation='pad'. Fit it with preparation='handwriting', or classify pictures with cnnclf predict."
     )
     assert error_of(Paper.of, replace(OF_MNIST, mean=(72.9,))) == (  # Fashion-MNIST's
-        "Expected a network of handwriting, of which at most 25% is ink; the mean of this one's training pixels is 29% "
-        "of white. Show it pictures with cnnclf predict."
+        "Expected a network of handwriting, of which at most 25% is ink; got one whose training pixels have a mean of "
+        "29% of white. Classify pictures with cnnclf predict."
     )
 
 
@@ -765,8 +765,8 @@ def test_a_model_of_other_images(tmp_path):
     result = cnnclf("app", tmp_path / "colour.cnn", "--no-browser")
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: Expected a network of handwriting; this one takes 12×12 pixels of 3 channels and was fitted with "
-        "preparation=None. Fit it with preparation='handwriting', or show it pictures with cnnclf predict.\n"
+        "error: Expected a network of handwriting; got one that takes 12×12 pixels of 3 channels and was fitted with "
+        "preparation=None. Fit it with preparation='handwriting', or classify pictures with cnnclf predict.\n"
     )
 
 

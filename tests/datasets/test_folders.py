@@ -129,13 +129,13 @@ def test_rgb_beside_rgba_is_opaque(tmp_path):
         (
             [],
             ".",
-            "expected one sub-folder for each class; got none. Move the images into sub-folders named after them.",
+            "expected one sub-folder per class; got none. Move the images into one sub-folder per class.",
         ),
-        ([], "none", "expected a folder with one sub-folder for each class; got no such folder. Check the path."),
+        ([], "none", "expected a folder with one sub-folder per class; got no such folder. Check the path."),
         (
             ["a/1.png", "2.png"],
             "2.png",
-            "expected only sub-folders, one for each class; got a file. Move it into that of its class, or away.",
+            "expected only sub-folders, one per class; got a file. Move it into that of its class, or away.",
         ),
         (["a/1.png", "b/.hidden"], "b", "expected images of this class; got none. Add some, or remove the folder."),
         (
@@ -156,7 +156,7 @@ def test_a_folder_that_is_not_laid_out_by_class_is_refused(tmp_path, files, name
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     file = put_image(tmp_path, "1.png", Image.fromarray(GREY))
-    sentence = f"{file}: expected a folder with one sub-folder for each class; got a file. Check the path."
+    sentence = f"{file}: expected a folder with one sub-folder per class; got a file. Check the path."
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_image_folder(file)
 

@@ -433,14 +433,14 @@ def test_a_byte_tensor_stays_bytes():
 
 @pytest.mark.parametrize("sparse", [scipy.sparse.csr_array, scipy.sparse.csr_matrix, scipy.sparse.coo_array])
 def test_sparse_matrices_are_refused(sparse):
-    sentence = f"Expected a dense array of images, got a sparse {sparse.__name__}. Use X.toarray() to convert it."
+    sentence = f"Expected a dense array of images; got a sparse {sparse.__name__}. Use X.toarray() to convert it."
     with pytest.raises(TypeError, match=exactly(sentence)):
         check_images(sparse(np.eye(4)))
 
 
 def test_masked_values_are_refused():
     sentence = (
-        "Expected a value for every pixel, got a masked array with masked values. Fill them with X.filled(value)."
+        "Expected a value for every pixel; got a masked array with masked values. Fill them with X.filled(value)."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         check_images(np.ma.masked_equal([[0, 1, 2, 3]], 2))
@@ -634,7 +634,7 @@ def test_five_axes_or_an_empty_one_are_refused(shape):
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_complex_numbers_are_refused_in_the_words_of_scikit_learn(dtype):
-    sentence = f"Complex data not supported: expected real pixels, got X of dtype {dtype}. Pass X.real or np.abs(X)."
+    sentence = f"Complex data not supported: expected real pixels; got X of dtype {dtype}. Pass X.real or np.abs(X)."
     with pytest.raises(ValueError, match=exactly(sentence)):
         check_images(np.zeros((2, 4), dtype=dtype))
 
@@ -653,7 +653,7 @@ def test_strings_are_refused_in_the_words_of_scikit_learn(dtype):
 @pytest.mark.parametrize("dtype", ["datetime64[D]", "timedelta64[s]", "|V4", "[('red', 'u1'), ('green', 'u1')]"])
 def test_dtypes_that_are_no_numbers_are_refused(dtype):
     X = np.zeros((2, 4), dtype=[("red", "u1"), ("green", "u1")] if dtype.startswith("[") else dtype)
-    sentence = f"Expected pixels of a real numeric dtype, got X of dtype {dtype}. Convert it to float32."
+    sentence = f"Expected pixels of a real numeric dtype; got X of dtype {dtype}. Convert it to float32."
     with pytest.raises(ValueError, match=exactly(sentence)):
         check_images(X)
 
@@ -670,7 +670,7 @@ def test_objects_that_do_not_convert_are_refused(value, reason):
     X = np.zeros((1, 2), dtype=object)
     X[0, 0] = value
     sentence = (
-        f"Expected a number for every pixel; got X of dtype object with a value that is none: {reason}. "
+        f"Expected a number for every pixel; got X of dtype object with another value: {reason}. "
         "Give every pixel as a number."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
@@ -680,7 +680,7 @@ def test_objects_that_do_not_convert_are_refused(value, reason):
 @pytest.mark.parametrize("value", [{"foo": "bar"}, 1j, pd.NA])
 def test_objects_that_are_no_numbers_are_refused_in_the_words_of_python(value):
     sentence = (
-        "Expected a number for every pixel; got X of dtype object with a value that is none: float() argument must be "
+        "Expected a number for every pixel; got X of dtype object with another value: float() argument must be "
         f"a string or a real number, not '{type(value).__name__}'. Give every pixel as a number."
     )
     with pytest.raises(TypeError, match=exactly(sentence)):

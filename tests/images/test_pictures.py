@@ -169,7 +169,7 @@ def test_the_thinnest_pen_is_ink_too():
 
 
 def test_paper_without_a_drawing():
-    sentence = "expected a drawing that stands out from its paper; got an even shade."
+    sentence = "expected a drawing that contrasts with its paper; got an even shade."
     assert error_of(read_picture, file_of(Image.new("L", (300, 400), 230)), MNIST) == f"picture: {sentence}"
     noise = np.random.default_rng(0).integers(200, 230, (400, 300), dtype=np.uint8)
     assert error_of(clean_ink, 1 - noise.astype(np.float32) / 255, "page.png") == f"page.png: {sentence}"

@@ -137,7 +137,7 @@ def test_places_in_a_palette_are_no_pixels(kind):
     grey = [Image.new("L", (8, 8), level) for level in (0, 99)]
     assert as_array(kind(grey)).shape == (2, 8, 8)
     sentence = (
-        "Expected pictures of grey or colour; got some of mode P, whose pixels are places in a palette. "
+        "Expected grey or colour pictures; got some of mode P, whose pixels are positions in a palette. "
         'Convert each with image.convert("RGB"), or "L".'
     )
     with pytest.raises(ValueError, match=exactly(sentence)):

@@ -324,7 +324,7 @@ def test_a_data_frame_of_pixels(tmp_path):
         ),
         (
             X.astype(complex),
-            "Complex data not supported: expected real pixels, got X of dtype complex128. Pass X.real or np.abs(X).",
+            "Complex data not supported: expected real pixels; got X of dtype complex128. Pass X.real or np.abs(X).",
         ),
     ],
 )
