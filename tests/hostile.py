@@ -814,7 +814,7 @@ def two(first: bytes, second: bytes) -> Callable[[Path], None]:
 LEADS_OUT = "got one that leads out of it"
 FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     **{name: (lambda folder, make=make: put(make())(folder), reason) for name, (make, reason) in PICTURES.items()},
-    "empty folder": (lambda folder: folder.mkdir(parents=True), "expected one sub-folder for each class"),
+    "empty folder": (lambda folder: folder.mkdir(parents=True), "expected one sub-folder per class"),
     "empty class": (lambda folder: (folder / "a").mkdir(parents=True), "expected images of this class"),
     "link to a file outside": (link("a/2.png", "../../outside/b/secret.png"), LEADS_OUT),
     "link to a password": (link("a/2.png", "/etc/passwd"), LEADS_OUT),
@@ -826,7 +826,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "link in a circle": (link("a/2.png", "2.png"), "expected"),
     "pipe": (pipe, "expected only image files here"),
     "many bombs": (many_bombs, "50 files cannot be read"),
-    "small beside large": (two(image("PNG"), whole_png(2_000, colour=2, channels=3)), "bring all images to one size"),
+    "small beside large": (two(image("PNG"), whole_png(2_000, colour=2, channels=3)), "Bring all images to one size"),
 }
 
 
