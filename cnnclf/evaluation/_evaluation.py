@@ -335,16 +335,12 @@ class Evaluation(Summarised, ReadOnly):
         # In the type of the confidences, because 0.6 as float32 is above 0.6 as float64.
         edges = (np.arange(1, n_bins) / n_bins).astype(confidence.dtype)
         bins = np.searchsorted(edges, confidence)
-        return tuple(
-            ReliabilityBin(
-                lower=m / n_bins,
-                upper=(m + 1) / n_bins,
-                n_images=int((bins == m).sum()),
-                confidence=float(confidence[bins == m].mean(dtype=np.float64)),
-                accuracy=float(right[bins == m].mean()),
-            )
-            for m in np.unique(bins).tolist()
-        )
+        found = []
+        for m in np.unique(bins).tolist():
+            inside = bins == m
+            means = float(confidence[inside].mean(dtype=np.float64)), float(right[inside].mean())
+            found.append(ReliabilityBin(m / n_bins, (m + 1) / n_bins, int(inside.sum()), *means))
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every figure in a form that JSON can hold.
@@ -384,22 +380,18 @@ class Evaluation(Summarised, ReadOnly):
     def _summary(self) -> Summary:
         low, high = map(percent, self.accuracy_interval)
         mistakes = f"{self.n_mistakes:,} {'mistake' if self.n_mistakes == 1 else 'mistakes'}"
+        images = f"{self.n_samples:,} {'image' if self.n_samples == 1 else 'images'}"
+        title = f"accuracy {percent(self.accuracy)} (95 % interval {low} to {high}), {mistakes} on {images}"
         scores = [*zip(self.classes.tolist(), self.per_class, strict=True), ("mean", self.macro_mean)]
+        rows = tuple(
+            (cut(str(label), LONGEST_LABEL), *map(percent, (s.precision, s.recall, s.f1)), f"{s.support:,}")
+            for label, s in scores
+        )
         notes: tuple[str, ...] = ()
         if self.log_loss is not None and self.brier_score is not None and self.calibration_error is not None:
             error = percent(self.calibration_error)
             notes = (f"log loss {self.log_loss:.4f}, Brier score {self.brier_score:.4f}, calibration error {error}",)
-        return Summary(
-            f"accuracy {percent(self.accuracy)} (95 % interval {low} to {high}), "
-            f"{mistakes} on {self.n_samples:,} {'image' if self.n_samples == 1 else 'images'}",
-            "lrrrr",
-            ("class", "precision", "recall", "F1", "images"),
-            tuple(
-                (cut(str(label), LONGEST_LABEL), *map(percent, (s.precision, s.recall, s.f1)), f"{s.support:,}")
-                for label, s in scores
-            ),
-            notes,
-        )
+        return Summary(title, "lrrrr", ("class", "precision", "recall", "F1", "images"), rows, notes)
 
     def _encoded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return encode(self.y_true, self.classes), encode(self.y_pred, self.classes)

@@ -131,15 +131,9 @@ def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
     if curves is None:
         return Verdict("unknown", int(history[-1]["epoch"]), None, None, None, None, NO_VALIDATION)
     kind, reason = classify(curves)
-    return Verdict(
-        kind,
-        epoch=curves.epoch[-1],
-        best_epoch=curves.epoch[curves.best],
-        turned_at=curves.epoch[curves.best] if has_turned(curves.valid_loss) else None,
-        gap=curves.gap,
-        rise=rise(curves.valid_loss[-1], min(curves.valid_loss)),
-        reason=reason,
-    )
+    last, best = curves.epoch[-1], curves.epoch[curves.best]
+    turned_at = best if has_turned(curves.valid_loss) else None
+    return Verdict(kind, last, best, turned_at, curves.gap, rise(curves.valid_loss[-1], min(curves.valid_loss)), reason)
 
 
 def read_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:

@@ -13,7 +13,7 @@ import warnings
 import zipfile
 import zlib
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,8 @@ def read_predictions(path: str | os.PathLike[str]) -> Evaluation:
 
 def evaluate_csv(content: bytes) -> Evaluation:
     """Evaluate the predictions in the bytes of a CSV file."""
-    lines = csv.reader(
-        io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), skipinitialspace=True, strict=True
-    )
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+    lines = csv.reader(text, skipinitialspace=True, strict=True)
     try:
         names = next(lines, [])
         check_names(names)
@@ -102,8 +101,8 @@ def evaluate_csv(content: bytes) -> Evaluation:
         has_labels = classes == ["predicted"]
         known = None if has_labels else dict.fromkeys(classes)  # found faster than in a list
         true: list[str] = []
-        predicted: list[str] = []
-        proba = array("d")
+        read: Callable[[str, str, int], Any] = read_label if has_labels else read_probability
+        values: Any = [] if has_labels else array("d")
         for cells in lines:
             if not cells:
                 continue
@@ -112,13 +111,9 @@ def evaluate_csv(content: bytes) -> Evaluation:
                     f"Expected {len(names)} cells in line {lines.line_num}, as in the first; got {len(cells)}. "
                     "Write one per column, separated by commas."
                 )
-            label = cells.pop(at)
-            true.append(read_label(label, lines.line_num, "true", known))
+            true.append(read_label(cells.pop(at), "true", lines.line_num, known))
             check_count(len(true), MOST_IMAGES, "images")
-            if has_labels:
-                predicted.append(read_label(cells[0], lines.line_num, "predicted", None))
-            else:
-                proba.extend(read_probability(*cell, lines.line_num) for cell in zip(cells, classes, strict=True))
+            values.extend(read(*cell, lines.line_num) for cell in zip(cells, classes, strict=True))
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected text in UTF-8; got {error}. Save the table as CSV in UTF-8.") from error
     except csv.Error as error:
@@ -128,10 +123,10 @@ def evaluate_csv(content: bytes) -> Evaluation:
     if not true:
         raise ValueError("Expected one line or more below the names of the columns; got none. Write one per image.")
     if has_labels:
-        return evaluate_labels(*as_labels(true, predicted))
+        return evaluate_labels(*as_labels(true, values))
     labels, columns = as_labels(true, classes)
     try:
-        return Evaluation.from_predictions(labels, np.frombuffer(proba).reshape(len(true), -1), columns)
+        return Evaluation.from_predictions(labels, np.frombuffer(values).reshape(len(true), -1), columns)
     except ValueError as error:
         raise ValueError(f"{error} Rows are counted from 0, below the names of the columns.") from error
 
@@ -158,7 +153,7 @@ def check_count(n: int, most: int, what: str) -> None:
         raise ValueError(f"Expected at most {most:,} {what}; got more. Evaluate a part of them.")
 
 
-def read_label(cell: str, line: int, column: str, classes: Collection[str] | None) -> str:
+def read_label(cell: str, column: str, line: int, classes: Collection[str] | None = None) -> str:
     """Check the label in a cell, which is one of the classes where they are known."""
     if classes is not None and cell not in classes:
         raise ValueError(

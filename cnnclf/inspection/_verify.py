@@ -107,13 +107,9 @@ class Verification(Summarised):
             "onnxruntime: the exported graph, not optimised; largest difference in percent of 1e-5·max(1, max|a|).",
             *("○: NumPy does not know the layer, so it was only run again.",) * (n_again > 0),
         )
-        return Summary(
-            f"{n_verified} of {len(self.layers)} layers verified{again}{failed}",
-            "lllrrrr",
-            ("", "layer", "kind", "values", "torch", "NumPy", "onnxruntime"),
-            tuple(map(list_cells, self.layers)),
-            notes,
-        )
+        title = f"{n_verified} of {len(self.layers)} layers verified{again}{failed}"
+        head = ("", "layer", "kind", "values", "torch", "NumPy", "onnxruntime")
+        return Summary(title, "lllrrrr", head, tuple(map(list_cells, self.layers)), notes)
 
 
 def verify(trace: TraceRecord, module: nn.Module) -> Verification:

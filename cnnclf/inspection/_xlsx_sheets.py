@@ -321,13 +321,10 @@ def lay_out_softmax(step: StepRecord, name: str, source: Sheet, classes: Numbers
     """Lay out the softmax as a table of classes, with the prediction beside it."""
     n = len(classes)
     logits, powers, shares = (area(TOP, column, TOP + n, column + 1, fixed=True) for column in (1, 2, 3))
-    exponentials = np.exp(step.input.astype(float) - step.input.max())
+    exponentials = np.exp(step.input.astype(float) - step.input.max())[:, np.newaxis]
     blocks = (
         Block(TOP, 1, step.input[:, np.newaxis], "numbers", lambda row, _: f"={source.at(0, row, 0)}"),
-        Block(
-            *(TOP, 2, exponentials[:, np.newaxis], "numbers"),
-            lambda row, _: f"=EXP({cell(TOP + row, 1)}-MAX({logits}))",
-        ),
+        Block(TOP, 2, exponentials, "numbers", lambda row, _: f"=EXP({cell(TOP + row, 1)}-MAX({logits}))"),
         Block(TOP, 3, step.output[:, np.newaxis], "share", lambda row, _: f"={cell(TOP + row, 2)}/SUM({powers})"),
         Block(*SHARE, step.output.max().reshape(1, 1), "percent", lambda *_: f"=MAX({shares})"),
     )
