@@ -69,8 +69,10 @@ def test_completing_loads_nothing_heavy():
 @pytest.mark.slow
 def test_bash_completes_once_it_is_installed(tmp_path):
     home = os.environ | {"HOME": str(tmp_path), "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"}
-    installed = subprocess.run([COMMAND, "--install-completion", "bash"], capture_output=True, text=True, env=home)
-    assert installed.returncode == 0, installed.stderr
+    # From a bash, as the command looks for the shell among its parent processes, and pytest need not have one.
+    install = ["bash", "-c", "cnnclf --install-completion; exit $?"]
+    installed = subprocess.run(install, capture_output=True, text=True, env=home)
+    assert installed.returncode == 0, installed.stdout
     script = (
         'source "$HOME/.bashrc"\nCOMP_WORDS=(cnnclf report --recipe on)\nCOMP_CWORD=3\n'
         '_cnnclf_completion cnnclf\necho "${COMPREPLY[@]}"\n'
