@@ -13,14 +13,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from cnnclf._utils.frozen import ReadOnly
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import cut, percent, quote_all, share_of
-from cnnclf.evaluation._labels import (
-    check_classes,
-    check_labels,
-    check_probabilities,
-    encode,
-    match_labels,
-    sort_labels,
-)
+from cnnclf.evaluation._labels import check_classes, check_labels, check_proba, encode, match_labels, sort_labels
 from cnnclf.evaluation._records import ConfusedPair, Mistake, ReliabilityBin, Scores, wilson_interval
 
 N_PAIRS = 10  # confused pairs in a record
@@ -124,7 +117,7 @@ class Evaluation(Summarised, ReadOnly):
                 ) from error
         check_classes(labels)
         check_labels(true, labels)
-        check_probabilities(proba, (len(true), len(labels)))
+        check_proba(proba, (len(true), len(labels)))
         return cls(true, labels[proba.argmax(axis=1)], proba, labels)
 
     @classmethod

@@ -92,7 +92,7 @@ def check_labels(
         )
 
 
-def check_probabilities(y_proba: NDArray[np.floating[Any]], shape: tuple[int, int]) -> None:
+def check_proba(y_proba: NDArray[np.floating[Any]], shape: tuple[int, int]) -> None:
     """Check that there is one row of probabilities per image."""
     if y_proba.shape != shape:
         raise ValueError(f"Expected y_proba of shape {shape}, (images, classes); got {y_proba.shape}.")

@@ -7,29 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from cnnclf._utils.text import percent, quote_all, share_of
+from cnnclf.inspection import _items as items
 from cnnclf.inspection._arithmetic import MOST_LINES, Explanation, batched, sum_up
 from cnnclf.inspection._evidence import collect_evidence, find_class, keep_largest
 from cnnclf.inspection._explain import explain
 from cnnclf.inspection._geometry import AXES, Window, unravel
-from cnnclf.inspection._items import (
-    DECIMALS,
-    LARGEST_IMAGE,
-    LARGEST_MAP,
-    Arithmetic,
-    Beside,
-    Item,
-    Paragraph,
-    Section,
-    Table,
-    draw,
-    fixed,
-    left_out,
-    maps,
-    matrix,
-    numbers,
-    peak,
-    plain,
-)
+from cnnclf.inspection._items import DECIMALS, Arithmetic, Item, Paragraph, Section, Table, fixed, plain
 from cnnclf.inspection._recompute import recompute
 from cnnclf.inspection._records import LAYER_TABLE, StepRecord, TraceRecord, list_layer_rows, shape_of, walk
 
@@ -40,7 +23,7 @@ BAR = 30  # characters that a probability of 1 fills
 
 def narrate(trace: TraceRecord) -> tuple[Section, ...]:
     """Return a trace as the sections of its walkthrough: title, image, one per layer, and the decision."""
-    image = Section("The image: raw pixels", tuple(maps(trace.image, LARGEST_IMAGE)))
+    image = Section("The image: raw pixels", tuple(items.maps(trace.image, items.LARGEST_IMAGE)))
     steps = [describe_step(trace, step) for step in walk(trace.steps)]
     numbered = [replace(section, heading=f"{n}. {section.heading}") for n, section in enumerate(steps, start=1)]
     return (describe_network(trace), image, *numbered, *explain_decision(trace))
@@ -58,7 +41,7 @@ def describe_network(trace: TraceRecord) -> Section:
     return Section(
         f"From {shape_of(trace.image)} pixels to a prediction: {plain(first)}",
         (
-            *draw(trace.image),
+            *items.draw(trace.image),
             Paragraph(
                 f"The network predicts {plain(first)} with a probability of {percent(trace.share)}{runner_up}. "
                 f"{caveat(trace)}These are its layers:"
@@ -85,17 +68,17 @@ def describe_step(trace: TraceRecord, step: StepRecord) -> Section:
     """Return the section of one layer: what it does, its output, and the arithmetic of the largest number in it."""
     counts = {"parameters": step.n_parameters, "multiply-adds": step.n_multiply_adds}
     costs = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    items: list[Item] = [Paragraph(SENTENCES[step.kind](step) + (f" {costs}." if costs else ""))]
+    parts: list[Item] = [Paragraph(SENTENCES[step.kind](step) + (f" {costs}." if costs else ""))]
     if sizes := output_sizes(step):
-        items.append(Arithmetic(sizes))
+        parts.append(Arithmetic(sizes))
     if step.kind in PICTURED:
-        items += draw(step.output)
+        parts += items.draw(step.output)
     # The features of a row are written out before their ReLU.
     if step.kind in WRITTEN_OUT and (step.kind, step.output.ndim) != ("relu", 1):
-        items += maps(step.output, LARGEST_MAP)
-    items += work_out(trace, step)
+        parts += items.maps(step.output, items.LARGEST_MAP)
+    parts += work_out(trace, step)
     heading = f"{plain(step.name)} – {plain(step.description)}, {shape_of(step.input)} → {shape_of(step.output)}"
-    return Section(heading, tuple(items), depth=step.name.count("."))
+    return Section(heading, tuple(parts), depth=step.name.count("."))
 
 
 PICTURED = ("conv", "relu", "residual", "unknown")
@@ -173,7 +156,7 @@ def work_out(trace: TraceRecord, step: StepRecord) -> list[Item]:
     """Return the arithmetic of the largest number in a layer's output."""
     if step.kind in ("dropout", "block", "unknown"):
         return []
-    cell = peak(step.output)
+    cell = items.peak(step.output)
     if step.kind == "flatten":
         return flatten_place(step, cell)
     explanation = explain(step, cell, recompute(step))
@@ -216,14 +199,14 @@ def work_conv(step: StepRecord, explanation: Explanation) -> list[Item]:
     window = Window.of(step.settings)
     (top, left), (down, right) = window.corner(cell[1:]), window.dilation
     values, weights = (
-        numbers(np.reshape([getattr(term, factor) for term in terms], (height, width)), DECIMALS)
+        items.numbers(np.reshape([getattr(term, factor) for term in terms], (height, width)), DECIMALS)
         for factor in ("value", "weight")
     )
     rows, columns = range(top, top + down * height, down), range(left, left + right * width, right)
-    patch = matrix(f"patch of channel {first + strongest}", values, rows, columns)
-    kernel = matrix(f"kernel {cell[0]} for channel {first + strongest}", weights, range(height), range(width))
-    pair = Beside((patch, kernel))
-    cut = left_out(kernel, height, width)
+    patch = items.matrix(f"patch of channel {first + strongest}", values, rows, columns)
+    kernel = items.matrix(f"kernel {cell[0]} for channel {first + strongest}", weights, range(height), range(width))
+    pair = items.Beside((patch, kernel))
+    cut = items.left_out(kernel, height, width)
     lines = explanation.lines(DECIMALS)
     if n_channels == 1 or len(lines) <= MOST_LINES:
         return [*[Paragraph(f"Kernel of {height}×{width}{cut}:")] * bool(cut), pair, Arithmetic(lines)]
