@@ -168,6 +168,29 @@ def short(number: float) -> str:
     return f"{number / 1e6:.2g}M" if number < 99.5e6 else f"{number / 1e6:.0f}M"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Parameters
+    ----------
+    number : int
+        The count.
+    noun : str
+        In the singular; its plural ends in s.
+
+    Returns
+    -------
+    str
+        The count and the noun, in the plural unless the count is 1.
+
+    Examples
+    --------
+    >>> counted(1, "epoch"), counted(1_200, "image")
+    ('1 epoch', '1,200 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def cut(line: str, length: int) -> str:
     """Shorten a line to at most `length` letters.
 

@@ -101,9 +101,8 @@ TO_COMPARE = typer.Option(
 FOLDS = typer.Option(min=2, metavar="N", help="full: folds of the comparison.", show_default="3")
 FROM_PREDICTIONS = typer.Option(
     metavar="FILE",
-    help="Evaluate saved predictions of any classifier instead: a .csv file with a column true and a column predicted "
-    "or one of probabilities per class, or an .npz file with y_true and y_pred, or y_proba and classes. With "
-    "--dataset, the report shows the test images.",
+    help="Evaluate saved predictions of any classifier instead: .csv with columns true and predicted (or probabilities "
+    "per class), .npz with y_true and y_pred (or y_proba and classes). --dataset adds the test images.",
     show_default=False,
 )
 JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one per core.")

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from cnnclf._utils.tables import Summarised, Summary, aligned
-from cnnclf._utils.text import mean_and_deviation, percent
+from cnnclf._utils.text import counted, mean_and_deviation, percent
 from cnnclf.architectures._summary import LayerSummary
 
 
@@ -42,7 +42,7 @@ class Fold(Summarised):
     def _summary(self) -> Summary:
         return Summary(
             f"fold {self.number}: {percent(self.accuracy)} of {self.n_test:,} images, trained on {self.n_train:,} in "
-            f"{len(self.history)} {'epoch' if len(self.history) == 1 else 'epochs'}, {self.fit_seconds:.2f} CPU s"
+            f"{counted(len(self.history), 'epoch')}, {self.fit_seconds:.2f} CPU s"
         )
 
 
@@ -157,9 +157,8 @@ class Comparison(Summarised):
         return "\n".join(aligned(summary.align, (summary.head, *summary.rows)))
 
     def _summary(self) -> Summary:
-        n = len(self.results)
         accuracy, seconds = f"accuracy, {self.n_folds} folds", ("CPU s per fit", "µs per image")
-        title = f"{n} {'architecture' if n == 1 else 'architectures'}; best mean accuracy: {self.best.name}"
+        title = f"{counted(len(self.results), 'architecture')}; best mean accuracy: {self.best.name}"
         rows = tuple(
             (
                 result.name,

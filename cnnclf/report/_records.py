@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.tables import Summarised, Summary
+from cnnclf._utils.text import counted
 from cnnclf.architectures._summary import LayerSummary, summarize
 from cnnclf.architectures._table import find_architecture
 from cnnclf.classifier._settings import Setting, explain, readable
@@ -66,7 +67,7 @@ class ModelRecord(Summarised):
     file: str
 
     def _summary(self) -> Summary:
-        epochs = "1 epoch" if len(self.history) == 1 else f"{len(self.history)} epochs"
+        epochs = counted(len(self.history), "epoch")
         title = f"{self.architecture}: {self.n_parameters:,} parameters, {epochs}, {self.verdict.kind}"
         rows = tuple((layer.name, layer.kind, f"{layer.n_parameters:,}") for layer in self.layers)
         return Summary(title, "llr", ("layer", "kind", "parameters"), rows)

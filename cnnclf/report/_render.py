@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnnclf._utils.jinja import page_templates
-from cnnclf._utils.text import mean_and_deviation, percent
+from cnnclf._utils.text import counted, mean_and_deviation, percent
 from cnnclf.inspection._items import Beside, Matrix, Paragraph, Picture
 from cnnclf.inspection._text import hold
 from cnnclf.plots._style import INK, as_maps, signed_colours
@@ -107,12 +107,8 @@ def strengths(matrix: Matrix) -> tuple[tuple[float, ...], ...]:
 
 def to_svg(figure: Figure, name: str) -> str:
     """Save a figure as one ``<svg>`` element in the page's own font and ink, the same bytes every time."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
-        # The reader's fonts draw the text, so glyphs that matplotlib's font lacks are not missing.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", transparent=True)  # the page has its own background
-    svg = buffer.getvalue()
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        svg = save(figure, format="svg", transparent=True).decode()  # the page has its own background
     svg = svg[svg.index("<svg") :]
     # The metadata holds the date.
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -129,10 +125,15 @@ def standalone(svg: str) -> str:
 
 def to_png(figure: Figure) -> bytes:
     """Save a figure as PNG, the same bytes every time."""
+    return save(figure, format="png", dpi=160, metadata={"Software": None})
+
+
+def save(figure: Figure, **options: Any) -> bytes:
+    """Return a figure as a file of matplotlib, without warnings of glyphs that its font lacks."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a reader's fonts have them
+        figure.savefig(buffer, **options)
     return buffer.getvalue()
 
 
@@ -186,7 +187,7 @@ def templates() -> Environment:
     environment = page_templates("cnnclf.report").overlay(
         autoescape=select_autoescape(["html.j2"]), keep_trailing_newline=True
     )
-    filters = (percent, duration, data_uri, cell_json, hold, in_words, ink, strengths)
+    filters = (percent, counted, duration, data_uri, cell_json, hold, in_words, ink, strengths)
     environment.filters |= {function.__name__: function for function in filters}
     environment.filters |= {
         "kind": lambda record: type(record).__name__,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.base import clone
 
-from cnnclf._utils.text import say
+from cnnclf._utils.text import counted, say
 from cnnclf.classifier._classifier import CNNClassifier
 from cnnclf.datasets._splits import Data, Images
 from cnnclf.evaluation._evaluation import Evaluation
@@ -82,7 +82,7 @@ def carry_out(
         )
         if choose:
             clf.set_params(architecture=comparison.best.name)
-    say(f"training {clf.architecture}, {clf.max_epochs} epoch{'s' if clf.max_epochs > 1 else ''}")
+    say(f"training {clf.architecture}, {counted(clf.max_epochs, 'epoch')}")
     seconds = train(clf, data)
     clf.save(folder / MODEL_FILE)
     return evaluate(clf, data, reproduction, comparison, seconds)
