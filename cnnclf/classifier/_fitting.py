@@ -51,14 +51,14 @@ def check_warm_start(clf: Any) -> bool:
 def make_module(clf: Any, standardise: Standardise) -> nn.Sequential:
     """Return a classifier's network with the initial weights of its seed."""
     with session("cpu", (clf.seed_, 0)):
-        return build_module(clf.architecture, clf.image_shape_, len(clf.classes_), standardise)
+        return build_module(clf.architecture, clf.input_spec_.image_shape, len(clf.classes_), standardise)
 
 
 def warn_of_many_parameters(clf: Any, module: nn.Module) -> None:
     """Warn of a network that has outgrown its architecture."""
     n_parameters = count_parameters(module)
     if isinstance(clf.architecture, str) and n_parameters > MANY_PARAMETERS:
-        _, height, width = clf.image_shape_
+        _, height, width = clf.input_spec_.image_shape
         warnings.warn(
             f"Expected at most {MANY_PARAMETERS:,} parameters of architecture={clf.architecture!r}; got "
             f"{n_parameters:,}, as its dense layer grows with the image, here {height}×{width}. Make the images "
@@ -84,7 +84,7 @@ def make_net(clf: Any, module: nn.Sequential, batch_size: int, history: Epochs |
     with session(device):
         precision = choose_precision(clf.precision, device)
         on_cpu = torch.device(device).type == "cpu"
-        if on_cpu and precision == "bfloat16" and steps_to_one_column(module, clf.image_shape_):
+        if on_cpu and precision == "bfloat16" and steps_to_one_column(module, clf.input_spec_.image_shape):
             precision = "float32"
         net: Net = Net(
             module,

@@ -44,18 +44,6 @@ ONNX = re.compile(rb"\x08[\x03-\x20]\x12")  # ir_version (field 1, a small numbe
 Tensors = Mapping[str, torch.Tensor]
 Specification = dict[str, tuple[str, tuple[int, ...]]]  # what safetensors calls the type, and the shape, of each tensor
 
-TYPES = {
-    torch.float32: "F32",
-    torch.float64: "F64",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.uint8: "U8",
-    torch.int8: "I8",
-    torch.int16: "I16",
-    torch.int32: "I32",
-    torch.int64: "I64",
-    torch.bool: "BOOL",
-}
 # A folder that fit would write to: it belongs to a machine, and a stranger's file must not name one.
 OF_THIS_PLACE = {"checkpoint"}
 
@@ -196,7 +184,19 @@ def specify(clf: Any) -> Specification:
         tensors = parts | body.state_dict()
     else:
         tensors = make_module(clf, standardise).state_dict()
-    return {name: (TYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+    return {name: (name_type(tensor.dtype), tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def name_type(dtype: torch.dtype) -> str:
+    """Return what safetensors calls a type.
+
+    Examples
+    --------
+    >>> [name_type(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int64, torch.uint8, torch.bool)]
+    ['F32', 'BF16', 'I64', 'U8', 'BOOL']
+    """
+    kind = "F" if dtype.is_floating_point else "I" if dtype.is_signed else "U"
+    return {torch.bfloat16: "BF16", torch.bool: "BOOL"}.get(dtype, f"{kind}{8 * dtype.itemsize}")
 
 
 def check_specification(found: Specification, expected: Specification) -> None:

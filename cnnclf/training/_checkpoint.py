@@ -58,7 +58,7 @@ class Generation:
     decides : mapping of str to JSON-able values
         What :func:`describe_training` gave.
     seed : int
-        Of the fit.
+        The seed of the fit.
     finished : bool
         Whether there is nothing left to train.
     progress : mapping of str to JSON-able values
@@ -79,18 +79,18 @@ class Checkpoint:
     Parameters
     ----------
     folder : Path
-        Where they are.
+        The folder.
     decides : mapping of str to JSON-able values
-        All that decides the fit.
+        Everything that determines the result of the fit.
     seed : int
-        Of a fit that is new.
+        The seed of a new fit.
     newest : Generation or None
         The state to continue from.
 
     Attributes
     ----------
     seed : int
-        Of the fit, which is the one it was begun with.
+        The seed that the fit was begun with.
     """
 
     def __init__(self, folder: Path, decides: Mapping[str, Any], seed: int, newest: Generation | None) -> None:
@@ -152,7 +152,7 @@ class Checkpoint:
         self.has_written = True
 
     def close(self, net: Any) -> None:
-        """Mark a fit that came to its end as finished.
+        """Mark a fit that ended as finished.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class Checkpoint:
 
 
 def open_checkpoint(clf: Any, training_data: str, validation_data: str | None) -> Checkpoint:
-    """Find or make the folder of a fit, and read the state that it continues from.
+    """Find or make the folder of a fit, and read the state to continue from.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def drop_generations(folder: Path, epoch: int) -> None:
 
 
 def drop_leftovers(folder: Path) -> None:
-    """Delete half-written files of processes that were killed; a young one may be another process at work."""
+    """Delete half-written files of killed processes; a recent one may belong to a process at work."""
     for path in folder.glob(".epoch-*.checkpoint.*"):
         with contextlib.suppress(FileNotFoundError):  # it has just got its name
             if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
@@ -280,7 +280,7 @@ def read_generation(path: Path) -> Generation | None:
     )
 
 
-# A net in the middle of its training
+# The state of a net in training
 
 
 def live_tensors(net: Any) -> dict[str, torch.Tensor]:

@@ -116,9 +116,9 @@ class TrainingSet:
     Attributes
     ----------
     rows : Rows
-        The images that the network learns from.
+        The images to learn from.
     valid : Rows or None
-        The images that are only measured, after each epoch.
+        The images that are only evaluated, after each epoch.
     batch_size : int
         Images per gradient step.
     """
@@ -134,7 +134,7 @@ def prepare(clf: Any, data: Labelled, validation: Labelled | None = None, held_o
     Parameters
     ----------
     clf : CNNClassifier
-        About to train: its parameters and classes are checked, its seed is drawn.
+        Its parameters and classes are checked, its seed is drawn.
     data : Labelled
         The training data.
     validation : Labelled, optional

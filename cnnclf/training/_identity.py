@@ -1,4 +1,4 @@
-"""What makes a fit this fit: its parameters, data and sources, described and compared."""
+"""What identifies a fit: its parameters, data and sources, described and compared."""
 
 import hashlib
 import inspect
@@ -18,7 +18,7 @@ from cnnclf.training._runtime import choose_device, choose_precision
 
 CHANGES_NO_RESULT = {"verbose", "checkpoint", "preparation"}
 
-# What a checkpoint takes for parameters that have more in them than their name says.
+# What a checkpoint accepts for parameters that are not plain values.
 NAMEABLE = {
     "architecture": "a function or a class of a module",
     "augment": "a function or a class of a module",
@@ -27,11 +27,11 @@ NAMEABLE = {
 }
 
 
-# What decides a fit
+# What determines a fit
 
 
 def describe_training(clf: Any, training_data: str, validation_data: str | None, *, needs_seed: bool) -> dict[str, Any]:
-    """Return all that decides the result of a fit, as JSON types; a drawn seed is stored separately."""
+    """Return everything that determines the result of a fit, as JSON types; a drawn seed is stored separately."""
     callbacks = [describe_callback(callback) for callback in clf.callbacks or ()]
     parameters = {**clf.get_params(deep=False), "callbacks": callbacks}
     if not needs_seed and not isinstance(clf.random_state, int | np.integer):
@@ -44,19 +44,19 @@ def describe_training(clf: Any, training_data: str, validation_data: str | None,
 
 
 def describe_fit(clf: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that decides the result of a fit except its data, as JSON types.
+    """Return everything that determines the result of a fit except its data, as JSON types.
 
     Parameters
     ----------
     clf : CNNClassifier
         Fitted or not.
     parameters : mapping of str to object
-        Its parameters, or those of them that decide.
+        Its parameters, or those that matter.
 
     Returns
     -------
     dict
-        JSON types alone.
+        Only JSON types.
 
     Raises
     ------

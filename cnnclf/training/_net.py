@@ -184,7 +184,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         Parameters
         ----------
         rows, valid : Rows
-            What is trained on, and what is only evaluated.
+            The training rows, and those that are only evaluated.
         epochs : int
             Number of passes over ``rows``.
         schedule : str
@@ -259,7 +259,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         self.history_ = Epochs()
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
-        """Time every epoch; stop early and show progress where asked to."""
+        """Time every epoch; stop early and show progress if requested."""
         callbacks: list[tuple[str, Callback]] = [("timer", EpochTimer())]
         if self.patience is not None:
             callbacks.append(("early_stopping", StopEarly(self.patience)))

@@ -64,7 +64,7 @@ def cheapest_order(network: nn.Module) -> list[nn.Module]:
     Parameters
     ----------
     network : nn.Module
-        What is not an ``nn.Sequential``, and what hooks watch, is applied as it is.
+        It is applied as it is if it is no ``nn.Sequential`` or has hooks.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def choose_memory_format(network: nn.Module) -> torch.memory_format:
     Parameters
     ----------
     network : nn.Module
-        Its layers are looked at; a convolution that is a call of a function is not seen.
+        Only its layers are checked, not convolutions that are function calls.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def steps_to_one_column(network: nn.Module, image_shape: tuple[int, int, int]) -
     Parameters
     ----------
     network : nn.Module
-        Is left in evaluation mode.
+        It is left in evaluation mode.
     image_shape : tuple of int
         (channels, height, width) of the images it takes.
 
@@ -255,12 +255,12 @@ def rows_alike(network: nn.Module) -> nn.Module:
     Parameters
     ----------
     network : nn.Module
-        Is left as it is.
+        It is not changed.
 
     Returns
     -------
     nn.Module
-        The same layers, or stand-ins that share all of their tensors; the network itself where nothing is to be done.
+        The same layers, or stand-ins that share all of their tensors; the network itself where no layer is replaced.
 
     Examples
     --------

@@ -175,7 +175,7 @@ def to_text(kept: Hashes) -> str:
 
 
 def from_text(text: object) -> Hashes:
-    """Read what `to_text` wrote, which may come from a stranger.
+    """Read the output of `to_text`, which may come from an untrusted file.
 
     Raises
     ------
