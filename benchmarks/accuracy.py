@@ -30,7 +30,7 @@ from sklearn.model_selection import train_test_split
 
 from cnnclf import RECIPES, CNNClassifier, TestTimeAugmentation, load_mnist
 from cnnclf.architectures._table import find_architecture
-from cnnclf.plots._style import INK, SMALL, Style, new_figure, one_row_each, tidy
+from cnnclf.plots._style import INK, SMALL, Series, new_figure, one_row_each, tidy
 
 # Seeds of each recipe, and the accuracy in per cent that it is made for.
 LADDER = {"one_epoch": (10, 99.0), "compact": (10, 99.4), "tiny": (5, 99.4), "accurate": (10, 99.77)}
@@ -310,7 +310,7 @@ def draw(result: dict[str, Any]) -> Figure:
     height = 1.1 + 0.3 * max(len(names), len(pieces))
     figure = new_figure(9.6 if pieces else 6.4, height)
     axes = figure.subplots(1, 2 if pieces else 1, squeeze=False)[0]
-    ax, (plain, views) = axes[0], (Style.of(0), Style.of(1))
+    ax, (plain, views) = axes[0], (Series.of(0), Series.of(1))
     for i, row in enumerate(rows):
         for key, style, lift in (("accuracy", plain, -0.14), ("five_views", views, 0.14)):
             values = per_cent(row, key)

@@ -27,7 +27,7 @@ from cnnclf import CNNClassifier, load_mnist
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import find_architecture
 from cnnclf.images._arrays import check_images
-from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
+from cnnclf.plots._style import INK, SMALL, Series, new_figure, tidy
 from cnnclf.training._data import Labelled, arrange, fingerprint
 from cnnclf.training._net import OPTIMIZERS, one_cycle
 from cnnclf.training._runtime import choose_precision
@@ -219,7 +219,7 @@ def draw(result: dict[str, Any]) -> Figure:
     figure = new_figure(7.2, 3.0)
     panels = zip(figure.subplots(1, 2), (("fit", "batch"), ("predict", "images")), strict=True)
     for k, (ax, (side, size)) in enumerate(panels):
-        style, rows = Style.of(k), result[side]
+        style, rows = Series.of(k), result[side]
         for i, row in enumerate(rows):
             ax.plot([i] * len(row["pairs"]), ratios(row["pairs"]), "o", color=style.colour, alpha=0.35, markersize=3)
         medians = [np.median(ratios(row["pairs"])) for row in rows]

@@ -161,12 +161,12 @@ def render(result: dict[str, Any]) -> str:
 
 def draw(result: dict[str, Any]) -> Figure:
     """Draw CPU seconds above and memory below, a column an axis, all logarithmic."""
-    from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
+    from cnnclf.plots._style import INK, SMALL, Series, new_figure, tidy
 
     figure = new_figure(9.6, 4.4)
     panels = figure.subplots(2, len(AXES), sharex="col", sharey="row")
     for line, (key, words) in enumerate((("cpu_seconds", "CPU s"), ("peak_mib", "memory, MiB"))):
-        style = Style.of(line)
+        style = Series.of(line)
         for ax, (axis, (title, _)) in zip(panels[line], AXES.items(), strict=True):
             x, y = series(result, axis, key)
             ax.plot(x, y, marker=style.marker, color=style.colour, linewidth=1.8, markersize=5)

@@ -350,7 +350,7 @@ def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def draw(result: dict[str, Any]) -> Figure:
     """Draw the test error against CPU seconds, both on logarithmic axes."""
-    from cnnclf.plots._style import INK, SMALL, Style, new_figure, tidy
+    from cnnclf.plots._style import INK, SMALL, Series, new_figure, tidy
 
     figure = new_figure(7.2, 4.4)
     ax = figure.subplots()
@@ -367,7 +367,7 @@ def draw(result: dict[str, Any]) -> Figure:
             fontsize=SMALL,
         )
     for k, (name, points) in enumerate(result["sides"].items()):
-        style = Style.of(k)
+        style = Series.of(k)
         where = [(float(np.mean(p["cpu_seconds"])), 100 - float(np.mean(per_cent(p)))) for p in points]
         if name == OURS:
             ax.plot(*zip(*where, strict=True), "o", color=style.colour, markersize=6, markerfacecolor="none", zorder=3)

@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cnnclf._utils.frozen import ReadOnly
 from cnnclf._utils.tables import Summarised, Summary
-from cnnclf._utils.text import cut, percent, quote_all, share_of
+from cnnclf._utils.text import counted, cut, percent, quote_all, share_of
 from cnnclf.evaluation._labels import check_classes, check_labels, check_proba, encode, match_labels, sort_labels
 from cnnclf.evaluation._records import ConfusedPair, Mistake, ReliabilityBin, Scores, wilson_interval
 
@@ -372,8 +372,7 @@ class Evaluation(Summarised, ReadOnly):
 
     def _summary(self) -> Summary:
         low, high = map(percent, self.accuracy_interval)
-        mistakes = f"{self.n_mistakes:,} {'mistake' if self.n_mistakes == 1 else 'mistakes'}"
-        images = f"{self.n_samples:,} {'image' if self.n_samples == 1 else 'images'}"
+        mistakes, images = counted(self.n_mistakes, "mistake"), counted(self.n_samples, "image")
         title = f"accuracy {percent(self.accuracy)} (95 % interval {low} to {high}), {mistakes} on {images}"
         scores = [*zip(self.classes.tolist(), self.per_class, strict=True), ("mean", self.macro_mean)]
         rows = tuple(

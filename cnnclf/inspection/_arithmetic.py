@@ -10,7 +10,7 @@ from typing import Any
 
 from cnnclf._utils.frozen import ReadOnly
 from cnnclf._utils.tables import Summarised, Summary
-from cnnclf._utils.text import decimals_apart
+from cnnclf._utils.text import counted, decimals_apart
 from cnnclf.inspection._records import Cell
 
 TERMS_PER_LINE = 8  # of a sum that has no rows
@@ -102,8 +102,8 @@ class Explanation(Summarised, ReadOnly):
     exact: Exact
 
     def _summary(self) -> Summary:
-        cell, n = ", ".join(map(str, self.cell)), len(self.terms)
-        title = f"{self.name} ({cell}) is {self.value:.7g}, of {n:,} {'term' if n == 1 else 'terms'}"
+        cell, terms = ", ".join(map(str, self.cell)), counted(len(self.terms), "term")
+        title = f"{self.name} ({cell}) is {self.value:.7g}, of {terms}"
         lines = self.lines()
         return Summary(title, notes=lines if len(lines) <= MOST_LINES else ("lines() has the arithmetic.",))
 

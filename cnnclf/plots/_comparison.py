@@ -100,7 +100,7 @@ class FoldCurvesDisplay(style.Drawn):
         is_cut = low > min(map(min, folds))
         label = "held-out accuracy" + (f"\n(cut below {percent(low, 1)})" if is_cut else "")
         for k, (panel, (name, of_one)) in enumerate(zip(self.axes_, self.curves.items(), strict=True)):
-            draw_folds(panel, of_one, style.Style.of(k))
+            draw_folds(panel, of_one, style.Series.of(k))
             style.caption(panel, cut(name, int(panel_width(n) * LETTERS)))
             panel.set(xlabel="epoch", ylim=(low, high))
             style.in_percent(panel.yaxis)
@@ -148,7 +148,7 @@ class FoldBoxDisplay(style.Display):
         style.tidy(ax, grid="x")
         style.one_row_each(ax, list(self.accuracies))
         for row, accuracies in enumerate(self.accuracies.values()):
-            values, series = np.asarray(accuracies, dtype=float), style.Style.of(row)
+            values, series = np.asarray(accuracies, dtype=float), style.Series.of(row)
             if len(values) >= FEWEST_FOR_A_BOX:
                 draw_box(ax, values, row, series)
             else:
@@ -222,7 +222,7 @@ class AccuracyCostDisplay(style.Display):
         means = np.array([np.mean(self.accuracies[name]) for name in names])
         spreads = np.array([deviation(self.accuracies[name]) for name in names])
         for k, (cost, mean, spread) in enumerate(zip(costs, means, spreads, strict=True)):
-            series = style.Style.of(k)
+            series = style.Series.of(k)
             ax.errorbar(cost, mean, spread, color=series.colour, marker=series.marker, markersize=6.5, capsize=2.5)
         ax.set_xscale("log")
         # Factors leave room for names beside the cheapest and the dearest, also if all cost the same.
@@ -279,7 +279,7 @@ def curve_limits(folds: Sequence[Sequence[float]]) -> tuple[float, float]:
     return style.share_limits(max(low, min(map(min, folds))), high)
 
 
-def draw_folds(ax: Axes, folds: Sequence[Sequence[float]], series: style.Style) -> None:
+def draw_folds(ax: Axes, folds: Sequence[Sequence[float]], series: style.Series) -> None:
     """Draw a thin line per fold, and their mean."""
     marker = series.marker if max(map(len, folds)) <= MOST_MARKED else ""
     for accuracies in folds:
@@ -293,7 +293,7 @@ def draw_folds(ax: Axes, folds: Sequence[Sequence[float]], series: style.Style) 
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
-def draw_box(ax: Axes, values: NDArray[np.float64], row: int, series: style.Style) -> None:
+def draw_box(ax: Axes, values: NDArray[np.float64], row: int, series: style.Series) -> None:
     """Draw the quartiles as a box, the median as a line in it, and the range as whiskers."""
     low, first, median, third, high = np.percentile(values, (0, 25, 50, 75, 100))
     ax.hlines([row, row], [low, third], [first, high], color=series.colour, linewidth=1)

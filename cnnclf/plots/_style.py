@@ -46,7 +46,7 @@ Picture = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Style:
+class Series:
     """The look of one of several series, of which no two look the same in black and white.
 
     Attributes
@@ -64,7 +64,7 @@ class Style:
     line: Line
 
     @classmethod
-    def of(cls, k: int) -> "Style":
+    def of(cls, k: int) -> "Series":
         """Return the look of series number `k`, from 0."""
         return cls(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], LINES[k % len(LINES)])
 

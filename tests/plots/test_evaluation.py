@@ -39,7 +39,7 @@ from cnnclf.plots import (
 )
 from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay, TrainingCurvesDisplay
 from cnnclf.plots._evaluation import confusion_colours
-from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Style, signed_colours
+from cnnclf.plots._style import BLUE, COLOURS, INK, ORANGE, RED, Display, Series, signed_colours
 from cnnclf.plots._trace import as_pictures
 from helpers import texts
 
@@ -202,7 +202,7 @@ def lab(light):
 
 
 def test_series_are_told_apart_in_black_and_white():
-    styles = [Style.of(k) for k in range(9)]
+    styles = [Series.of(k) for k in range(9)]
     assert len({style.marker for style in styles}) == 9
     assert len({style.line for style in styles[:8]}) == 8
     lightness = [lab(linear(style.colour))[0] for style in styles]
