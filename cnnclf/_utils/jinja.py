@@ -1,4 +1,4 @@
-"""Templates: each lies beside the code that fills it, and what all pages share lies here."""
+"""Templates: each is beside the code that fills it, and those that all pages share are here."""
 
 import base64
 import hashlib

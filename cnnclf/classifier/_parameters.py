@@ -164,7 +164,7 @@ def is_class_weight(value: object) -> bool:
 
 SWITCH = Range(is_bool, "True or False")
 
-# In the order in which they are explained. “Measured here”: on MNIST's validation images, means of three seeds.
+# In the order of the explanations. “Measured here”: on MNIST's validation images, means of three seeds.
 PARAMETERS: dict[str, Parameter] = {
     "architecture": Parameter(
         "which layers, in which order",
@@ -272,7 +272,7 @@ PARAMETERS: dict[str, Parameter] = {
         "no weights.",
     ),
     "image_shape": Parameter(
-        "(channels, height, width), where the data does not tell",
+        "(channels, height, width), where the data does not show it",
         Range(lambda v: v is None or isinstance(v, Sequence), "None, or three whole numbers (channels, height, width)"),
         "The shape of the array is enough; a flat row of 784 numbers is a square grey image of 28 × 28. Only other "
         "flat rows and an ambiguous order of channels need it.",

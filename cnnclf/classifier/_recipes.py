@@ -18,40 +18,40 @@ from typing import Any
 
 from cnnclf._utils.text import did_you_mean, quote
 
-# What is not named keeps the constructor's default. What each piece brings is measured in benchmarks/accuracy.md.
+# Other parameters keep the constructor's defaults. benchmarks/accuracy.md measures the effect of each piece.
 RECIPES: dict[str, dict[str, Any]] = {
     # The fewest seconds to 99 % on MNIST.
     "one_epoch": {
         "architecture": "compact",
-        "max_epochs": 1,  # every image is seen once
-        "batch_size": 192,  # a tenth less time than with 128, and a hair less accuracy
-        "lr": 0.01,  # so few steps have to be long ones
-        "label_smoothing": 0.1,  # keeps the few steps there are busy with images that are right but not yet certain
+        "max_epochs": 1,  # every image is used once
+        "batch_size": 192,  # a tenth less time than with 128, at slightly lower accuracy
+        "lr": 0.01,  # so few steps must be long
+        "label_smoothing": 0.1,  # so that images already classified correctly still give gradients
     },
-    # Most of what a small network can reach, in little time.
+    # Most of a small network's best accuracy, in little time.
     "compact": {
         "architecture": "compact",
-        "max_epochs": 5,  # twice as many take a seventh of the mistakes away
-        "label_smoothing": 0.05,  # keeps the network from being too sure of doubtful images
-        "augment": "affine",  # how hands differ: slant, size and place
-        "weight_averaging": True,  # takes out the noise of the last steps
+        "max_epochs": 5,  # twice as many remove a seventh of the mistakes
+        "label_smoothing": 0.05,  # prevents overconfidence on ambiguous images
+        "augment": "affine",  # how handwriting differs: slant, size and position
+        "weight_averaging": True,  # removes the noise of the last steps
     },
-    # The fewest parameters, and time to use them well.
+    # The fewest parameters, trained for long.
     "tiny": {
         "architecture": "tiny",
         "max_epochs": 30,  # a small network learns slowly
-        "lr": 0.01,  # few weights, each of which bears a longer step
-        "augment": "affine",  # so many epochs over the same images want changes to them
-        "weight_averaging": True,  # takes out the noise of the last steps, which few weights feel the most
+        "lr": 0.01,  # few weights tolerate longer steps
+        "augment": "affine",  # over so many epochs the images should vary
+        "weight_averaging": True,  # removes the noise of the last steps, to which few weights are most sensitive
     },
     # The most accurate, at several times the cost.
     "accurate": {
         "architecture": "accurate",
-        "max_epochs": 12,  # random changes make each epoch a new one; more of them bring nothing
-        "lr": 0.004,  # more layers in a row bear a little less than the default
-        "label_smoothing": 0.05,  # keeps the network from being too sure of doubtful images
-        "augment": "affine",  # how hands differ: slant, size and place
-        "weight_averaging": True,  # takes out the noise of the last steps
+        "max_epochs": 12,  # random changes make each epoch new; more epochs gain nothing
+        "lr": 0.004,  # more layers tolerate slightly less than the default
+        "label_smoothing": 0.05,  # prevents overconfidence on ambiguous images
+        "augment": "affine",  # how handwriting differs: slant, size and position
+        "weight_averaging": True,  # removes the noise of the last steps
     },
 }
 
@@ -72,7 +72,7 @@ def find_recipe(name: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        For an unknown name; the sentence offers the nearest known one.
+        For an unknown name; the error suggests the nearest known one.
 
     Examples
     --------

@@ -163,7 +163,7 @@ class Checkpoint:
             self.write(net, finished=True)
         if self.failure is not None:
             raise OSError(
-                f"{self.failure}. Training went on without it: the fitted model is in memory, "
+                f"{self.failure}. Training continued without it: the fitted model is in memory, "
                 "so save it elsewhere, or make room and fit again."
             )
 

@@ -294,7 +294,7 @@ def class_weights(
     if isinstance(class_weight, dict):
         left_out = [label for label in classes.tolist() if label not in class_weight]
         strangers = [label for label in class_weight if label not in classes]
-        # Some of the classes may be missing here, as in a fold; a stranger beside a class left out is a misspelling.
+        # Classes may be missing here, as in a fold; but an unknown one beside one left out is a misspelling.
         if left_out and strangers:
             raise ValueError(
                 f"Expected class_weight to name the classes of y; got {quote_all(strangers)} and nothing for "

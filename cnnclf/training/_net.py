@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Training images that are measured after an epoch at least, or all where there are fewer.
 FEWEST_MEASURED = 2048
 
-# Epochs that are remembered when training goes on and that are saved, so that partial fits can go on for ever.
+# Epochs that are kept when training continues and in files, so that the number of partial fits is not limited.
 KEPT_EPOCHS = 10_000
 
 # The figures of an epoch by skorch's names, and what ``history_`` calls them.

@@ -49,7 +49,7 @@ def name_processor() -> str:
 def choose_precision(precision: str, device: str) -> str:
     """Resolve ``"auto"``: bfloat16 where the processor multiplies it natively, else float32.
 
-    Emulated bfloat16 is slower than float32, so torch's own "supported" is not asked but the instruction set.
+    Emulated bfloat16 is slower than float32, so the instruction set decides, not torch's own "supported".
     """
     if precision != "auto":
         return precision

@@ -743,7 +743,7 @@ def test_a_disk_that_gets_full_costs_no_model(n_files, some, tmp_path, monkeypat
         patch.setattr(checkpoint, "write_atomically", full_after(n_files))
         sentence = (
             f"{tmp_path / f'epoch-{n_files:04d}.checkpoint'} could not be written (No space left on device). "
-            "Training went on without it: the fitted model is in memory, so save it elsewhere, or make room and fit "
+            "Training continued without it: the fitted model is in memory, so save it elsewhere, or make room and fit "
             "again."
         )
         with pytest.raises(OSError, match=exactly(sentence)):
