@@ -132,10 +132,7 @@ def compare_architectures(
     rows = np.arange(_num_samples(X))
     most = max(Counter(np.asarray(y).ravel().tolist()).values(), default=0)
     if isinstance(cv, int | np.integer) and most < cv:  # scikit-learn only warns if any class has enough
-        raise ValueError(
-            f"Expected {cv} images of each class or more, for {cv} folds; got at most {most} per class. "
-            "Add images, or use fewer folds."
-        )
+        raise ValueError(f"Expected {cv} images per class for {cv} folds; got at most {most}. Use fewer folds.")
     splits = [(rows[train], rows[test]) for train, test in check_cv(cv, y, classifier=True).split(X, y)]
     if len(splits) < 2:
         raise ValueError(f"Expected cv to give two folds or more; got {len(splits)}. Pass cv=5.")
@@ -159,9 +156,7 @@ def make_candidates(
 ) -> dict[str, CNNClassifier]:
     """Return for each name an unfitted estimator of its architecture, all parameters checked."""
     if not isinstance(estimator, CNNClassifier):
-        raise TypeError(
-            f"Expected estimator to be a CNNClassifier; got {type(estimator).__name__}. Pass CNNClassifier(...)."
-        )
+        raise TypeError(f"Expected estimator to be a CNNClassifier; got {quote(estimator)}. Pass CNNClassifier(...).")
     if isinstance(names, str) or not isinstance(names, Sequence | Mapping):
         raise TypeError(f"Expected names to be a list or a mapping; got {quote(names)}. Pass ['tiny', 'lenet5'].")
     if not names:

@@ -102,13 +102,10 @@ class ConfusionMatrixDisplay(style.Display):
     def __post_init__(self) -> None:
         if self.normalize is not None and self.normalize not in NORMALISED:
             raise ValueError(f"Expected normalize to be 'true', 'pred', 'all' or None; got {quote(self.normalize)}.")
-        if self.display_labels is None:
-            self.display_labels = range(len(self.confusion_matrix))
-        if len(self.display_labels) != len(self.confusion_matrix):
-            raise ValueError(
-                f"Expected {len(self.confusion_matrix)} display_labels, one per row of the confusion matrix; "
-                f"got {len(self.display_labels)}."
-            )
+        n = len(self.confusion_matrix)
+        self.display_labels = range(n) if self.display_labels is None else self.display_labels
+        if len(self.display_labels) != n:
+            raise ValueError(f"Expected {n} display_labels, one per row; got {len(self.display_labels)}.")
 
     def plot(
         self, ax: Axes | None = None, *, include_values: bool | None = None, values_format: str | None = None
@@ -318,8 +315,7 @@ class ReliabilityDisplay(style.Display):
         """
         if evaluation.y_proba is None:
             raise ValueError(
-                "Expected an evaluation with probabilities; got one of predicted labels alone. "
-                "Evaluate a classifier with predict_proba."
+                "Expected an evaluation with probabilities; got labels. Use a classifier with predict_proba."
             )
         return cls(evaluation.reliability(), evaluation.calibration_error).plot(ax)
 

@@ -268,8 +268,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
     assert result.exit_code == 1
     # 30 of each class, of which 6 are held out for the test
     assert result.stderr.splitlines()[-1] == (
-        "error: Expected 40 images of each class or more, for 40 folds; got at most 24 per class. Add images, or use "
-        "fewer folds."
+        "error: Expected 40 images per class for 40 folds; got at most 24. Use fewer folds."
     )
 
 

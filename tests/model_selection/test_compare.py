@@ -718,7 +718,8 @@ def test_refuses_names_that_are_none(names, error, sentence, some):
 
 
 def test_refuses_another_estimator(some):
-    sentence = "Expected estimator to be a CNNClassifier; got KFold. Pass CNNClassifier(...)."
+    given = "KFold(n_splits=5, random_state=None, shuffle=False)"
+    sentence = f"Expected estimator to be a CNNClassifier; got {given}. Pass CNNClassifier(...)."
     with pytest.raises(TypeError, match=exactly(sentence)):
         compare_architectures(*some, ["lenet5"], estimator=KFold())
 
