@@ -258,19 +258,13 @@ def as_numbers(array: NDArray[Any]) -> NDArray[Any]:
                     f"{cut(str(error).rstrip('.'), 100)}. Give every pixel as a number."
                 ) from error
         case "c":
-            raise ValueError(
-                f"Complex data not supported: expected real pixels; got X of dtype {array.dtype}. "
-                "Pass X.real or np.abs(X)."
-            )
+            problem, advice = "Complex data not supported: expected real pixels;", "Pass X.real or np.abs(X)."
         case "S" | "U" | "T":
-            raise ValueError(
-                f"dtype='numeric' is not compatible with arrays of bytes/strings: got X of dtype {array.dtype}. "
-                "Convert your data to numeric values explicitly instead."
-            )
+            problem = "dtype='numeric' is not compatible with arrays of bytes/strings:"
+            advice = "Convert your data to numeric values explicitly instead."
         case _:
-            raise ValueError(
-                f"Expected pixels of a real numeric dtype; got X of dtype {array.dtype}. Convert it to float32."
-            )
+            problem, advice = "Expected pixels of a real numeric dtype;", "Convert it to float32."
+    raise ValueError(f"{problem} got X of dtype {array.dtype}. {advice}")
 
 
 def as_pixels(numbers: NDArray[Any], layout: ImageLayout) -> NDArray[np.uint8 | np.float32]:

@@ -199,13 +199,7 @@ class InputSpec(ImageLayout):
     @classmethod
     def of(cls, pixels: NDArray[np.uint8 | np.float32], layout: ImageLayout) -> "InputSpec":
         """Describe training images, as `check_images` gives them; their mean and std are not measured here."""
-        return cls(
-            input_shape=layout.input_shape,
-            image_shape=layout.image_shape,
-            channels_last=layout.channels_last,
-            dtype=str(pixels.dtype),
-            white=white_level(pixels),
-        )
+        return cls(**asdict(layout), dtype=str(pixels.dtype), white=white_level(pixels))
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON types."""

@@ -166,7 +166,7 @@ class ONNXClassifier:
                 f"Expected labels of the kind of the classes, {quote_all(self.classes_)}; got {quote_all(true)}. "
                 "Make all of them text, with y.astype(str), or all of them numbers."
             )
-        weights = None if sample_weight is None else np.asarray(sample_weight)
+        weights: Any = sample_weight
         return float(np.average(predicted == true, weights=weights))
 
     def fit(self, X: Any, y: Any = None) -> NoReturn:

@@ -4,6 +4,7 @@ skl2onnx converts; this module registers converters for the classifiers of this 
 scikit-learn's voting and calibration, where its own converters refuse some settings and compute others differently.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -135,10 +136,10 @@ def register() -> None:
     common = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
     for kind, alias, converter, options, parser in (
         (CNNClassifier, "CnnclfCNNClassifier", convert, RAW_SCORES, None),
-        (TestTimeAugmentation, "CnnclfTestTimeAugmentation", convert_views, {}, None),
-        (FrozenEstimator, "CnnclfFrozenEstimator", convert_frozen, RAW_SCORES, parse_frozen),
-        (VotingClassifier, "SklearnVotingClassifier", convert_vote, {}, None),
-        (CalibratedClassifierCV, "SklearnCalibratedClassifierCV", convert_calibration, {}, None),
+        (TestTimeAugmentation, "CnnclfTestTimeAugmentation", composed(mean_of_views), {}, None),
+        (FrozenEstimator, "CnnclfFrozenEstimator", composed(frozen), RAW_SCORES, parse_frozen),
+        (VotingClassifier, "SklearnVotingClassifier", composed(vote), {}, None),
+        (CalibratedClassifierCV, "SklearnCalibratedClassifierCV", composed(mean_of_calibrated), {}, None),
     ):
         update_registered_converter(kind, alias, infer_shapes, converter, options=common | options, parser=parser)
 
@@ -230,54 +231,57 @@ class Graph:
         return self.add("Sum", *weighted)
 
 
+def composed(compute: Callable[[Graph, Any], str]) -> Callable[[Any, Any, Any], None]:
+    """Return the converter of a classifier whose probabilities `compute` adds to a graph."""
+
+    def convert_composition(scope: Any, operator: Any, container: Any) -> None:
+        graph = Graph(scope, operator, container)
+        graph.write_outputs(compute(graph, operator.raw_operator))
+
+    return convert_composition
+
+
 def parse_frozen(scope: Any, model: Any, inputs: list[Any], custom_parsers: Any = None) -> Any:
     """Parse a frozen estimator, alone or in a pipeline, classifier or transformer, as the estimator in it."""
     scope.add_options(id(model.estimator), scope.get_options(model))
     return parse(scope, model.estimator, inputs, custom_parsers=custom_parsers)
 
 
-def convert_frozen(scope: Any, operator: Any, container: Any) -> None:
-    """Pass the rows and the options on to the frozen classifier."""
-    graph = Graph(scope, operator, container)
-    frozen = operator.raw_operator
-    graph.write_outputs(
-        graph.apply(frozen.estimator, scores=scope.get_options(frozen, {"raw_scores": False})["raw_scores"])
-    )
+def frozen(graph: Graph, model: Any) -> str:
+    """Apply the frozen classifier, with the options of what freezes it."""
+    options = graph.scope.get_options(model, {"raw_scores": False})
+    return graph.apply(model.estimator, scores=options["raw_scores"])
 
 
-def convert_views(scope: Any, operator: Any, container: Any) -> None:
+def mean_of_views(graph: Graph, model: Any) -> str:
     """Apply the classifier to the images and their shifts as one batch; a shift is an order of the row's numbers."""
-    graph = Graph(scope, operator, container)
-    model, (rows,) = operator.raw_operator, operator.inputs
+    (rows,) = graph.operator.inputs
     shape, n_features, n_classes = rows.type.shape[1:], model.n_features_in_, len(model.classes_)
     order = np.arange(n_features).reshape(1, *model.layout_.input_shape)
     views = np.stack([view.ravel() for view in (order, *shifted(order, model.layout_, int(model.reach)))])
     seen = graph.add("Gather", graph.add("Reshape", rows.onnx_name, [-1, n_features]), views, axis=1)
-    batch = scope.declare_local_variable("views", type(rows.type)([None, *shape]))
+    batch = graph.scope.declare_local_variable("views", type(rows.type)([None, *shape]))
     graph.add("Reshape", seen, [-1, *shape], output=batch.onnx_name)
     each = graph.add("Reshape", graph.apply(model.estimator_, [batch]), [-1, len(views), n_classes])
-    graph.write_outputs(graph.add("Div", graph.add("ReduceSum", each, [1], keepdims=0), float(len(views))))
+    return graph.add("Div", graph.add("ReduceSum", each, [1], keepdims=0), float(len(views)))
 
 
-def convert_vote(scope: Any, operator: Any, container: Any) -> None:
+def vote(graph: Graph, model: Any) -> str:
     """Compute the weighted mean of the members' probabilities; in a vote of labels, of ones and zeros."""
-    graph = Graph(scope, operator, container)
-    vote = operator.raw_operator
     weights = None
-    if vote.weights is not None:
-        weights = [w for (_, member), w in zip(vote.estimators, vote.weights, strict=True) if member != "drop"]
-    parts = [graph.apply(member) for member in vote.estimators_]
-    if vote.voting == "hard":
+    if model.weights is not None:
+        weights = [w for (_, member), w in zip(model.estimators, model.weights, strict=True) if member != "drop"]
+    parts = [graph.apply(member) for member in model.estimators_]
+    if model.voting == "hard":
         labels = [graph.add("ArgMax", part, axis=1, keepdims=1) for part in parts]
-        ones = [graph.add("Equal", label, np.arange(len(vote.classes_))) for label in labels]
+        ones = [graph.add("Equal", label, np.arange(len(model.classes_))) for label in labels]
         parts = [graph.add("Cast", one, to=onnx.TensorProto.FLOAT) for one in ones]
-    graph.write_outputs(graph.mean(parts, weights))
+    return graph.mean(parts, weights)
 
 
-def convert_calibration(scope: Any, operator: Any, container: Any) -> None:
+def mean_of_calibrated(graph: Graph, model: Any) -> str:
     """Compute the mean of the calibrated classifiers."""
-    graph = Graph(scope, operator, container)
-    graph.write_outputs(graph.mean([calibrated(graph, each) for each in operator.raw_operator.calibrated_classifiers_]))
+    return graph.mean([calibrated(graph, each) for each in model.calibrated_classifiers_])
 
 
 def calibrated(graph: Graph, model: Any) -> str:

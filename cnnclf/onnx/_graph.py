@@ -192,18 +192,11 @@ def opset_of(node: onnx.NodeProto) -> int:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hide the exporter's progress, its notes on torchvision and the warnings of its own deprecated calls."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "root")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),  # its report of a failure is in the exception, too
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with contextlib.ExitStack() as stack:
+        for logger in map(logging.getLogger, ("torch", "torch.onnx", "root")):
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))  # reports of failures are in exceptions, too
+        yield

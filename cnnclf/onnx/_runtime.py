@@ -3,7 +3,6 @@
 import numbers
 import os
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ finally:
 
 # A graph's constants are computed when it is loaded, but for those that would take more bytes than this.
 LARGEST_CONSTANT = ("optimization.constant_folding_max_output_size_in_bytes", str(32 * 2**20))
-NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 def limit_memory(n_bytes: int) -> None:
@@ -97,7 +95,7 @@ def open_session(file: ModelFile, n_threads: int) -> onnxruntime.InferenceSessio
 
 
 def load_graph(
-    content: bytes, settings: Mapping[str, str] = NO_SETTINGS, n_threads: int = 1
+    content: bytes, settings: Mapping[str, str] | None = None, n_threads: int = 1
 ) -> onnxruntime.InferenceSession:
     """Load a graph on the CPU, with bounds on its memory and the settings that a file's metadata asks for."""
     options = onnxruntime.SessionOptions()
@@ -107,7 +105,7 @@ def load_graph(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(*LARGEST_CONSTANT)
     options.add_session_config_entry("session.use_env_allocators", "1")  # where limit_memory has made one
-    options.add_session_config_entry(DISABLED_OPTIMIZERS, settings.get(DISABLED_OPTIMIZERS, ""))
+    options.add_session_config_entry(DISABLED_OPTIMIZERS, (settings or {}).get(DISABLED_OPTIMIZERS, ""))
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
