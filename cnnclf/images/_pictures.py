@@ -239,21 +239,15 @@ def fit(image: Image.Image, spec: InputSpec) -> FloatImage:
     if spec.preparation == "resize":
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(image, dtype=np.float32)
-    if pixels.shape[:2] != (height, width):
-        ground = np.median(border(pixels), axis=0)
-        pixels = pad(np.asarray(resize_to_fit(image, (height, width)), dtype=np.float32), (height, width), ground)
+    if image.size != (width, height):
+        pixels = pad(image, (height, width), np.median(border(pixels), axis=0))
     return np.moveaxis(np.atleast_3d(pixels), -1, 0)
 
 
-def resize_to_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize a picture in proportion, with antialiasing, so that it just fits (height, width)."""
+def pad(image: Image.Image, size: tuple[int, int], ground: Any) -> FloatImage:
+    """Resize a picture in proportion, with antialiasing, to just fit (height, width), and pad it evenly."""
     scale = min(size[0] / image.height, size[1] / image.width)
     fitting = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(fitting, Image.Resampling.BICUBIC)
-
-
-def pad(pixels: FloatImage, size: tuple[int, int], ground: Any) -> FloatImage:
-    """Pad a picture (height, width) or (height, width, n_channels) at the centre of a larger ground."""
-    padded = np.empty((*size, *pixels.shape[2:]), dtype=np.float32)
-    padded[:] = ground
+    pixels = np.asarray(image.resize(fitting, Image.Resampling.BICUBIC), dtype=np.float32)
+    padded = np.full((*size, *pixels.shape[2:]), ground, dtype=np.float32)
     return paste(padded, pixels, (size[0] - pixels.shape[0]) // 2, (size[1] - pixels.shape[1]) // 2)
