@@ -56,7 +56,7 @@ def report(
     seed: Annotated[int, options.SEED] = 0,
     jobs: Annotated[int, options.JOBS] = -1,
     from_predictions: Annotated[Path | None, options.FROM_PREDICTIONS] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("report"),
+    out: Annotated[Path, options.OUT] = Path("report"),
     json: Annotated[bool, options.JSON] = False,
 ) -> None:
     """Train a network, evaluate it on images that it has never seen, and write a report."""
@@ -95,17 +95,13 @@ def saved_in(out: Path) -> str:
 
 @app.command()
 def compare(
-    architectures: Annotated[
-        str, typer.Option(autocompletion=options.complete_architectures, metavar="A,B,…", help="Networks to compare.")
-    ] = options.COMPARED,
+    architectures: Annotated[str, options.ARCHITECTURES] = options.COMPARED,
     folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds of the cross-validation.")] = 5,
     dataset: Annotated[str, options.DATASET] = "auto",
     epochs: Annotated[int | None, options.EPOCHS] = None,
     seed: Annotated[int, options.SEED] = 0,
     jobs: Annotated[int, options.JOBS] = -1,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for figures, numbers and finished fits.")] = Path(
-        "comparison"
-    ),
+    out: Annotated[Path, options.OUT] = Path("comparison"),
     json: Annotated[bool, options.JSON] = False,
 ) -> None:
     """Compare architectures by k-fold cross-validation on the training images."""
@@ -123,15 +119,7 @@ def export(
     model: Annotated[Path, options.MODEL],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.", show_default=False)],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise to int8, which is smaller and faster.")] = False,
-    calibration: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=options.complete_labelled,
-            metavar="mnist|digits|DIR",
-            help="Training images on which --int8 measures the range of every layer.",
-            show_default=False,
-        ),
-    ] = None,
+    calibration: Annotated[str | None, options.CALIBRATION] = None,
 ) -> None:
     """Export a trained network as one ONNX file that takes raw pixels and returns labels."""
     with clear_errors("nothing was exported"):
@@ -144,12 +132,7 @@ def export(
 @app.command()
 def predict(
     model: Annotated[Path, options.EITHER_MODEL],
-    pictures: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PICTURE", help="Image files, folders of them, or - for one on standard input.", show_default=False
-        ),
-    ],
+    pictures: Annotated[list[str], options.PICTURES],
     json: Annotated[bool, options.JSON] = False,
 ) -> None:
     """Classify pictures of any size and colour."""
@@ -180,23 +163,11 @@ def evaluate(
 @app.command()
 def trace(
     model: Annotated[Path, options.MODEL],
-    digit: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Trace a test image of this class.", show_default=False)
-    ] = None,
+    digit: Annotated[str | None, options.DIGIT] = None,
     index: Annotated[int, typer.Option(min=0, metavar="N", help="Which of these images, counted from 0.")] = 0,
     dataset: Annotated[str | None, options.LABELLED] = None,
-    image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Trace the picture in this file.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File to write: .html is a page to explore, .xlsx a workbook with live formulas, .md, .tex and .txt "
-            "are for reading.",
-            show_default="text on standard output",
-        ),
-    ] = None,
+    image: Annotated[Path | None, options.IMAGE] = None,
+    out: Annotated[Path | None, options.TRACE_FILE] = None,
 ) -> None:
     """Show every step from the pixels of one image to its prediction."""
     with clear_errors("nothing was traced"):

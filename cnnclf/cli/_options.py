@@ -92,6 +92,7 @@ RECIPE = typer.Option(
     "--epochs overrides its own.",
     show_default=False,
 )
+ARCHITECTURES = typer.Option(autocompletion=complete_architectures, metavar="A,B,…", help="Networks to compare.")
 TO_COMPARE = typer.Option(
     autocompletion=complete_architectures,
     metavar="A,B,…",
@@ -108,13 +109,30 @@ FROM_PREDICTIONS = typer.Option(
 JOBS = typer.Option(metavar="N", help="Fits of the comparison at the same time; -1 is one per core.")
 MODEL = typer.Argument(metavar="MODEL", help="File of CNNClassifier.save (.cnn).", show_default=False)
 EITHER_MODEL = typer.Argument(metavar="MODEL", help="File of to_onnx (.onnx) or of save (.cnn).", show_default=False)
+OUT = typer.Option(metavar="DIR", help="Folder for the results and the finished fits of a comparison.")
 JSON = typer.Option("--json", help="Print JSON.")
+CALIBRATION = typer.Option(
+    autocompletion=complete_labelled,
+    metavar="mnist|digits|DIR",
+    help="Training images on which --int8 measures the range of every layer.",
+    show_default=False,
+)
+PICTURES = typer.Argument(
+    metavar="PICTURE", help="Image files, folders of them, or - for one on standard input.", show_default=False
+)
+DIGIT = typer.Option(metavar="LABEL", help="Trace a test image of this class.", show_default=False)
+IMAGE = typer.Option(metavar="FILE", help="Trace the picture in this file.", show_default=False)
+TRACE_FILE = typer.Option(
+    metavar="FILE",
+    help="File to write: .html is a page to explore, .xlsx a workbook with live formulas, .md, .tex and .txt are text.",
+    show_default="text on standard output",
+)
 LABELLED = typer.Option(
     autocompletion=complete_labelled,
     metavar="mnist|digits|DIR",
     help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a folder with one "
     "sub-folder of images per class.",
-    show_default="mnist or digits, if the network learnt from it",
+    show_default="mnist or digits, if the network was trained on it",
 )
 
 

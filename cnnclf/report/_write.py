@@ -108,12 +108,10 @@ def metrics(report: Report) -> dict[str, Any]:
         }
     record["reproduction"] = asdict(report.reproduction)
     if report.run is not None:
-        times = ("fit_seconds", "predict_seconds")
-        costs = [
-            {"architecture": result.name} | {time: getattr(result, time) for time in times}
-            for result in (comparison.results if comparison else ())
-        ]
-        record["run"] = asdict(report.run) | {"costs": costs}
+        results = comparison.results if comparison else ()
+        costs = [(result.name, result.fit_seconds, result.predict_seconds) for result in results]
+        names = ("architecture", "fit_seconds", "predict_seconds")
+        record["run"] = asdict(report.run) | {"costs": [dict(zip(names, cost, strict=True)) for cost in costs]}
     return record
 
 
