@@ -1,4 +1,4 @@
-"""IDX files → arrays, bounded by what the file holds and not by what its header claims."""
+"""IDX files → arrays; memory follows the size of the file, and not the sizes in its header."""
 
 import gzip
 import math

@@ -1,6 +1,6 @@
 """MNIST, from files or mirrors, and scikit-learn's digits.
 
-No file is loaded in part: one that is cut short, too long, changed or another than its name says is refused with a
+No file is loaded in part: one that is cut short, too long, changed or not the file of its name is refused with a
 ``ValueError`` that names it.
 """
 

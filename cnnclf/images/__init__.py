@@ -1,4 +1,4 @@
-"""Arrays and picture files → checked images; `InputSpec`, the record of what a network takes; the one decoder."""
+"""Arrays and picture files → checked images; `InputSpec`, the record of what a network takes; the only decoder."""
 
 from typing import TYPE_CHECKING
 

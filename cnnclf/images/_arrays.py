@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 from cnnclf._utils.text import cut, quote
 from cnnclf.images._spec import ImageLayout, infer_layout, shape_of_x, warn_of_a_column_too_many
 
+READ = "If it is a path, read the pictures first, for example with cnnclf.load_image_folder."
+DECODE = "If they are an encoded picture, decode it with np.asarray(PIL.Image.open(io.BytesIO(data)))."
+# By the name of a class, so that no library has to be loaded.
+COLLECT = {
+    "PIL.Image.Image": 'Convert each with np.asarray(image.convert("RGB")), or "L", and stack them with np.stack.',
+    "torch.utils.data.dataset.Dataset": "Collect its images and labels in arrays, for example X, y = map(np.stack, "
+    "zip(*dataset)).",
+    "torch.utils.data.dataloader.DataLoader": "Collect its images and labels in tensors, for example X, y = "
+    "map(torch.cat, zip(*loader)).",
+}
+
 
 def check_images(
     X: Any,
@@ -169,32 +180,19 @@ def refuse_other_kinds(X: Any, value: Any) -> None:
 
 def recognise(value: Any) -> tuple[str, str] | None:
     """Describe a value that holds images in another form than an array, and what to do; None for all others."""
-    kinds = {f"{cls.__module__}.{cls.__name__}" for cls in type(value).__mro__}  # so that no library is loaded for it
     name = type(value).__name__
     match value:
         case str() | os.PathLike():
-            return (
-                f"the text {quote(value)}" if isinstance(value, str) else f"the path {quote(value)}",
-                "If it is a path, read the pictures first, for example with cnnclf.load_image_folder.",
-            )
+            return f"the {'text' if isinstance(value, str) else 'path'} {quote(value)}", READ
         case bytes() | bytearray():
-            return (
-                f"{len(value):,} bytes",
-                "If they are an encoded picture, decode it with np.asarray(PIL.Image.open(io.BytesIO(data))).",
-            )
+            return f"{len(value):,} bytes", DECODE
         case Mapping():
             return f"{name} with the keys {quote(list(value))}", "Pass the array of images in it."
         case Set() | Iterator():
             return name, "Make one array of it, for example with np.stack(list(images))."
-    if "PIL.Image.Image" in kinds:
-        return (
-            f"PIL's {name}",
-            'Convert each with np.asarray(image.convert("RGB")), or "L", and stack them with np.stack.',
-        )
-    if "torch.utils.data.dataset.Dataset" in kinds:
-        return name, "Collect its images and labels in arrays, for example X, y = map(np.stack, zip(*dataset))."
-    if "torch.utils.data.dataloader.DataLoader" in kinds:
-        return name, "Collect its images and labels in tensors, for example X, y = map(torch.cat, zip(*loader))."
+    for cls in type(value).__mro__:
+        if advice := COLLECT.get(f"{cls.__module__}.{cls.__name__}"):
+            return f"PIL's {name}" if cls.__module__ == "PIL.Image" else name, advice
     return None
 
 

@@ -103,7 +103,7 @@ def to_onnx(model: Any, X: ArrayLike) -> onnx.ModelProto:
 
 
 def reason(error: Exception) -> str:
-    """Shorten what skl2onnx or onnxruntime raised, so that there is room for what to do."""
+    """Shorten an error of skl2onnx or onnxruntime, so that there is room for the advice."""
     return cut(first_line(error), 110)
 
 
@@ -248,7 +248,7 @@ def parse_frozen(scope: Any, model: Any, inputs: list[Any], custom_parsers: Any 
 
 
 def frozen(graph: Graph, model: Any) -> str:
-    """Apply the frozen classifier, with the options of what freezes it."""
+    """Apply the frozen classifier, with the options of the estimator that freezes it."""
     options = graph.scope.get_options(model, {"raw_scores": False})
     return graph.apply(model.estimator, scores=options["raw_scores"])
 

@@ -37,7 +37,7 @@ TOLERANCE = 1e-5  # of a probability, between torch and the file
 OUTPUTS = ["label", "probabilities"]
 
 # onnxruntime would move QuantizeLinear up across a float pooling, which costs more than int8 gains. A ReLU in between
-# stops it (see to_int8), and this where there is none.
+# prevents that (see to_int8), and this setting where there is none.
 INT8_SESSION = {DISABLED_OPTIMIZERS: MAY_BE_DISABLED[-1]}
 INT8_AGREEMENT = 0.98  # share of the calibration images that must keep their label
 
@@ -78,8 +78,8 @@ def served(clf: Any, *, raw_scores: bool = False) -> "Served":
 class Served(nn.Module):
     """The network as it is served: images as ``fit`` saw them in, probabilities and the likeliest class's position out.
 
-    With `raw_scores` the first output is what the probabilities are made of, as scikit-learn calibrates it: the
-    logits, of two classes (−d, d) with d their difference.
+    With `raw_scores` the first output has the scores that scikit-learn calibrates: the logits, or for two classes
+    (−d, d) with d their difference.
     """
 
     def __init__(self, network: nn.Module, layout: ImageLayout, raw_scores: bool) -> None:
@@ -245,7 +245,7 @@ def run_as_served(content: bytes, rows: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def first_line(error: Exception) -> str:
-    """Shorten what other libraries raise, which may list every node of the graph."""
+    """Shorten the error of another library, which may list every node of the graph."""
     return str(error).strip().partition("\n")[0][:150]
 
 

@@ -1,7 +1,7 @@
-"""The ONNX file: its digest, its metadata and what it must not hold, read from its bytes before anything is run.
+"""The ONNX file: its digest, its metadata and its forbidden parts, read from its bytes before anything is run.
 
-The metadata has two entries: under ``KEY`` all that a caller has to know, as JSON, and under ``DIGEST_KEY`` the SHA-256
-of the file itself, as 64 hexadecimal digits, so that a flipped bit is found.
+The metadata has two entries: under ``KEY`` all that a caller needs, as JSON, and under ``DIGEST_KEY`` the SHA-256 of
+the file itself, as 64 hexadecimal digits, so that a flipped bit is found.
 """
 
 import json

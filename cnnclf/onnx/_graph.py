@@ -183,7 +183,7 @@ def declare_versions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def opset_of(node: onnx.NodeProto) -> int:
-    """Find the oldest opset in which a node means what it means here."""
+    """Find the oldest opset in which a node has the meaning that it has here."""
     given = settings(node)
     later = [opset for kind, name, value, opset in LATER_SETTINGS if node.op_type == kind and given.get(name) == value]
     return max(later, default=int(onnx.defs.get_schema(node.op_type, TRACED_OPSET).since_version))

@@ -1,8 +1,8 @@
-"""Static int8 quantisation of an exported graph, per channel, laid out so that it is faster on a CPU.
+"""Static int8 quantisation of an exported graph, per channel, arranged so that it is faster on a CPU.
 
-Weights have seven bits, −64 to 64. A processor without VNNI adds two products of a byte and a weight in 16 bits, and
-cuts off what is beyond them: 2 · 255 · 64 = 32,640 is within 32,767, and 2 · 255 · 127 is not. So the file gives the
-same answers on every processor.
+Weights have seven bits, −64 to 64. A processor without VNNI adds two products of a byte and a weight in 16 bits, which
+saturate: 2 · 255 · 64 = 32,640 is within 32,767, and 2 · 255 · 127 is not. So the file gives the same results on every
+processor.
 """
 
 import tempfile

@@ -26,7 +26,7 @@ LARGEST_CONSTANT = ("optimization.constant_folding_max_output_size_in_bytes", st
 
 
 def limit_memory(n_bytes: int) -> None:
-    """Bound the memory of all models together that this process opens from now on: weights, and what graphs compute.
+    """Bound the memory of all models together that this process opens from now on: weights, and results of graphs.
 
     A graph of a few bytes can ask for arrays of any size when it predicts. Where models come from strangers, call this
     before the first is opened; a model that needs more memory then raises a ``ValueError``.
@@ -53,7 +53,7 @@ def limit_memory(n_bytes: int) -> None:
     where = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
-    # 1: grown by what is asked for, and not to the next power of two, which would meet the limit at half of it.
+    # 1: grow by the requested bytes, and not to the next power of two, which would reach the limit at half of it.
     arena = onnxruntime.OrtArenaCfg({"max_mem": int(n_bytes), "arena_extend_strategy": 1})
     onnxruntime.create_and_register_allocator(where, arena)
 
@@ -88,7 +88,7 @@ def open_session(file: ModelFile, n_threads: int) -> onnxruntime.InferenceSessio
     found = [(end.name, end.type, end.shape[1:]) for end in [*session.get_inputs(), *session.get_outputs()]]
     if found != expected:
         raise ValueError(
-            f"{file.source}: expected a graph that takes and gives {quote(expected)}, as its metadata says; got "
+            f"{file.source}: expected a graph that takes and gives {quote(expected)}, by its metadata; got "
             f"{quote(found)}. Export the model again."
         )
     return session
@@ -101,7 +101,7 @@ def load_graph(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what matters is raised
+    options.log_severity_level = 4  # errors are raised anyway
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(*LARGEST_CONSTANT)
     options.add_session_config_entry("session.use_env_allocators", "1")  # where limit_memory has made one
