@@ -3,7 +3,6 @@
 Each part has a sentence on its origin and its use, which a report prints.
 """
 
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from cnnclf._utils.text import quote
+from cnnclf._utils.text import quote, say
 from cnnclf.datasets._folders import load_image_folder
 from cnnclf.datasets._mnist import load_digits, load_mnist
 
@@ -117,7 +116,7 @@ def load(dataset: str, seed: int) -> Data:
         except FileNotFoundError as error:
             if dataset == "mnist":
                 raise
-            print(f"{error}\nUsing scikit-learn's bundled digits instead of MNIST.", file=sys.stderr)
+            say(f"{error}\nUsing scikit-learn's bundled digits instead of MNIST.")
             return digits("MNIST was not found and could not be downloaded", seed)
     if dataset == "digits":
         return digits("they were asked for with --dataset digits", seed)
