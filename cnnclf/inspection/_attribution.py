@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cnnclf.inspection._evidence import find_class
-from cnnclf.inspection._record import as_batch
 from cnnclf.inspection._records import Array, TraceRecord
+from cnnclf.inspection._run import as_batch
 from cnnclf.training._network import rows_alike, rows_at_once
 from cnnclf.training._runtime import session
 

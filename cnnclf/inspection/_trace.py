@@ -13,7 +13,7 @@ from torch import nn
 
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import percent
-from cnnclf.inspection import _attribution, _evidence, _explain, _geometry, _latex, _record, _records, _text, _verify
+from cnnclf.inspection import _attribution, _evidence, _explain, _geometry, _latex, _records, _run, _text, _verify
 from cnnclf.inspection._arithmetic import Explanation
 from cnnclf.inspection._evidence import Evidence
 from cnnclf.inspection._geometry import ReceptiveField
@@ -114,7 +114,7 @@ class Trace(Summarised, TraceRecord):
     def record(cls, module: nn.Sequential, image: NDArray[Any], classes: NDArray[Any]) -> "Trace":
         """Run a copy of a network on one image (channels, height, width) and record the output of every layer."""
         module = copy.deepcopy(module).cpu().eval()
-        return cls(image, classes, _record.record_steps(module, image, Step), module)
+        return cls(image, classes, _run.record_steps(module, image, Step), module)
 
     def follow(self, image: NDArray[Any]) -> "Trace":
         """Return the trace of another image through the same copy of the network, which is exported once for both.
@@ -143,7 +143,7 @@ class Trace(Summarised, TraceRecord):
         0
         """
         _geometry.check_shape(image, self.image.shape)
-        return Trace(image, self.classes, _record.record_steps(self._module, image, Step), self._module)
+        return Trace(image, self.classes, _run.record_steps(self._module, image, Step), self._module)
 
     def _summary(self) -> Summary:
         title = f"{shape_of(self.image)} pixels → {self.label} with {percent(self.share)}"

@@ -14,8 +14,8 @@ from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import percent
 from cnnclf.inspection._geometry import Doubles
 from cnnclf.inspection._recompute import recompute
-from cnnclf.inspection._record import fold_to_softmax, record_steps
 from cnnclf.inspection._records import StepRecord, TraceRecord, same_bits, walk
+from cnnclf.inspection._run import fold_to_softmax, record_steps
 from cnnclf.training._runtime import session
 
 if TYPE_CHECKING:
