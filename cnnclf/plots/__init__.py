@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
     from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay, TrainingCurvesDisplay
     from cnnclf.plots._evaluation import ConfusionMatrixDisplay, PerClassDisplay, ReliabilityDisplay
+    from cnnclf.plots._style import signed_colours
     from cnnclf.plots._trace import ClassScoresDisplay, FeatureMapsDisplay, KernelsDisplay, TraceDisplay
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ReliabilityDisplay",
     "TraceDisplay",
     "TrainingCurvesDisplay",
+    "signed_colours",
 ]
 
 __getattr__, __dir__ = attach(
@@ -32,6 +34,7 @@ __getattr__, __dir__ = attach(
         "_comparison": ["AccuracyCostDisplay", "FoldBoxDisplay", "FoldCurvesDisplay"],
         "_data": ["ClassDistributionDisplay", "ImageGridDisplay", "TrainingCurvesDisplay"],
         "_evaluation": ["ConfusionMatrixDisplay", "PerClassDisplay", "ReliabilityDisplay"],
+        "_style": ["signed_colours"],
         "_trace": ["ClassScoresDisplay", "FeatureMapsDisplay", "KernelsDisplay", "TraceDisplay"],
     },
 )

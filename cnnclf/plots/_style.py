@@ -246,7 +246,25 @@ def as_maps(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def signed_colours(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return numbers as RGBA, (..., 4): orange above zero, blue below, more opaque farther from zero."""
+    """Return numbers as colours: orange above zero, blue below, more opaque farther from zero.
+
+    Parameters
+    ----------
+    values : ndarray of any shape
+        Numbers; NaN counts as 0.
+
+    Returns
+    -------
+    ndarray of shape (*values.shape, 4), float64
+        Red, green, blue and opacity, 0..1, for ``ax.imshow``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cnnclf.plots import signed_colours
+    >>> signed_colours(np.array([[-1.0, 0.0, 0.5]]))[..., 3].round(2)  # opacity
+    array([[1.  , 0.  , 0.59]])
+    """
     numbers = np.nan_to_num(values.astype(float))
     colours = np.full((*values.shape, 4), to_rgba(ORANGE))
     colours[numbers < 0] = to_rgba(BLUE)
