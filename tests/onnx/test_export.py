@@ -507,7 +507,7 @@ def test_no_folder(clf, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["compact", "keras_mnist", "tiny"])
 def test_int8(few_digits, tmp_path, name):
-    X, y, X_test, y_test = few_digits
+    X, y, X_test, _ = few_digits
     clf = CNNClassifier(name, max_epochs=10, random_state=0).fit(X, y)
     clf.to_onnx(tmp_path / "m.onnx")
     clf.to_onnx(tmp_path / "int8.onnx", quantize="int8", calibration=X)
@@ -531,8 +531,10 @@ def test_int8(few_digits, tmp_path, name):
     assert metadata["session"] == {"optimization.disable_specified_optimizers": "QDQPropagationTransformer"}
     assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "m.onnx").stat().st_size or name == "tiny"
     served = ONNXClassifier(tmp_path / "int8.onnx")
-    assert (served.predict(X_test) == clf.predict(X_test)).mean() >= 0.99
-    assert abs(served.score(X_test, y_test) - clf.score(X_test, y_test)) <= 0.01
+    # Probabilities of all images, as how many labels change depends on how many images lie between two classes.
+    difference = np.abs(served.predict_proba(X_test) - clf.predict_proba(X_test))
+    assert difference.max() <= 0.2
+    assert difference.mean() <= 0.002
 
 
 def depthwise(shape, n_classes):
