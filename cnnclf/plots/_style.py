@@ -255,7 +255,7 @@ def signed_colours(values: NDArray[Any]) -> NDArray[np.float64]:
 
     Returns
     -------
-    ndarray of shape (*values.shape, 4), float64
+    ndarray of shape (…, 4), float64
         Red, green, blue and opacity, 0..1, for ``ax.imshow``.
 
     Examples
