@@ -184,9 +184,9 @@ def duration(seconds: float) -> str:
 
 def templates() -> Environment:
     """Return the environment in which the templates of the report are rendered."""
-    environment = page_templates("cnnclf.report").overlay(
-        autoescape=select_autoescape(["html.j2"]), keep_trailing_newline=True
-    )
+    environment = page_templates("cnnclf.report")
+    environment.autoescape = select_autoescape(["html.j2"])
+    environment.keep_trailing_newline = True
     filters = (percent, counted, duration, data_uri, cell_json, hold, in_words, ink, strengths)
     environment.filters |= {function.__name__: function for function in filters}
     environment.filters |= {
