@@ -67,7 +67,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
         (channels, height, width), needed where the shape of ``X`` is not enough: for flat rows that are not square
         grey images, or an ambiguous channel order.
     preparation : {"resize", "pad", "handwriting"} or None, default=None
-        How a picture *file* becomes an image of this network, in ``cnnclf predict`` and :mod:`cnnclf.pictures`; stored
+        How a picture *file* becomes an image of this network, in ``cnnclf predict`` and ``cnnclf evaluate``; stored
         in ``input_spec_`` and in files. It changes nothing in ``fit`` or ``predict``. "resize" scales the picture to
         the size of the training images, "pad" scales it in proportion and pads it, "handwriting" cleans ink on paper
         and places it as in MNIST. None pads a picture of another size, with a warning.
@@ -223,7 +223,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
     def fit(
         self,
         X: Any,
-        y: ArrayLike,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         X_val: Any = None,
         y_val: ArrayLike | None = None,
@@ -237,7 +237,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEsti
             Raw pixels, uint8 or float. Without ``image_shape`` a flat row whose length is a perfect square is a square
             grey image, and any other row is a single line of pixels.
         y : array-like of shape (n,)
-            Class labels of any type.
+            Class labels of any type; required.
         sample_weight : array-like of shape (n,), optional
             Non-negative weight of each row in the loss. Whole numbers are bit-identical to repetitions, as long as
             their sum is at most ten times the number of rows with a weight. Beyond that they multiply the loss as

@@ -103,7 +103,7 @@ class Reader:
         ink = self.paper.place(Drawing.from_json(told))
         look = self.network.look(self.paper.to_row(ink))
         return {
-            "probabilities": [round(float(p), 5) for p in look.probabilities],
+            "probabilities": look.probabilities.tolist(),
             "image": base64.urlsafe_b64encode(ink.tobytes()).decode(),
             "maps": [pack(maps) for maps in look.maps],
         }

@@ -79,7 +79,7 @@ def find_dataset(clf: Classifier) -> str:
                 return dataset
     raise BadUsageError(
         "Expected --dataset, as this network was trained neither on MNIST nor on scikit-learn's digits; got none. Pass "
-        "images to evaluate it on."
+        "a folder of images."
     )
 
 

@@ -78,7 +78,7 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
         raise ValueError(f"{name}: expected a picture that is safe to decode; got {error} Make it smaller.") from error
     except UnidentifiedImageError as error:
         raise ValueError(
-            f"{name}: expected a picture, {', '.join(FORMATS)}; it is of another kind, or damaged. Save it as PNG."
+            f"{name}: expected a picture ({', '.join(FORMATS)}); got another or a damaged file. Save it as PNG."
         ) from error
     # Pillow's decoders raise all of these for damaged files.
     except (LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error, UserWarning) as error:

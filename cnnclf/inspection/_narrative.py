@@ -43,8 +43,8 @@ def describe_network(trace: TraceRecord) -> Section:
         (
             *items.draw(trace.image),
             Paragraph(
-                f"The network predicts {plain(first)} with a probability of {percent(trace.share)}{runner_up}. "
-                f"{caveat(trace)}These are its layers:"
+                f"The network predicts {plain(first)} with a probability of {percent(trace.share)}{runner_up}."
+                f"{caveat(trace)}"
             ),
             Table(*LAYER_TABLE, (*layers, total)),
             Paragraph(
@@ -59,9 +59,9 @@ def describe_network(trace: TraceRecord) -> Section:
 
 
 def caveat(trace: TraceRecord) -> str:
-    """Return a sentence that names the layers without arithmetic, with a space after it; empty if there are none."""
+    """Return a sentence that names the layers without arithmetic, with a space before it; empty if there are none."""
     names = [f"{step.name} ({step.description})" for step in walk(trace.steps) if step.kind == "unknown"]
-    return f"cnnclf cannot recompute {quote_all(names)}, so only the recorded numbers are shown. " if names else ""
+    return f" cnnclf cannot recompute {quote_all(names)}, so only the recorded numbers are shown." if names else ""
 
 
 def describe_step(trace: TraceRecord, step: StepRecord) -> Section:

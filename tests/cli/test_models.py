@@ -147,8 +147,8 @@ def test_predict_goes_on_after_a_bad_picture_and_fails_at_the_end(trained, drawi
     assert result.exit_code == 1
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["picture", str(drawings / "one.png")]
     assert result.stderr == (
-        f"error: {drawings / 'bad.png'}: expected a picture, {', '.join(FORMATS)}; it is of another kind, or "
-        f"damaged. Save it as PNG.\nerror: {drawings / 'no.png'}: expected an image file; there is none.\n"
+        f"error: {drawings / 'bad.png'}: expected a picture ({', '.join(FORMATS)}); got another or a "
+        f"damaged file. Save it as PNG.\nerror: {drawings / 'no.png'}: expected an image file; there is none.\n"
     )
 
 
@@ -246,7 +246,7 @@ def test_a_network_of_other_images_is_not_judged_on_digits_unless_asked(command,
     assert result.stdout == ""
     assert result.stderr == (
         "error: Expected --dataset, as this network was trained neither on MNIST nor on scikit-learn's digits; got "
-        "none. Pass images to evaluate it on.\n"
+        "none. Pass a folder of images.\n"
     )
 
 

@@ -210,7 +210,7 @@ def test_an_animation_is_refused(tmp_path, extension):
 def unreadable_image(file, error):
     if error == "UnidentifiedImageError(…)":
         kinds = ", ".join(FORMATS)
-        return with_gaps(f"{file}: expected a picture, {kinds}; it is of another kind, or damaged. Save it as PNG.")
+        return with_gaps(f"{file}: expected a picture ({kinds}); got another or a damaged file. Save it as PNG.")
     return with_gaps(f"{file}: expected a readable picture; got {error}. Save it again as PNG.")
 
 

@@ -405,7 +405,7 @@ def test_no_file(tmp_path):
 def test_no_picture(tmp_path, content):
     (tmp_path / "page.png").write_bytes(content)
     assert error_of(read_picture, tmp_path / "page.png", MNIST) == (
-        f"{tmp_path / 'page.png'}: expected a picture, {', '.join(FORMATS)}; it is of another kind, or damaged. "
+        f"{tmp_path / 'page.png'}: expected a picture ({', '.join(FORMATS)}); got another or a damaged file. "
         "Save it as PNG."
     )
 

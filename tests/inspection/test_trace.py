@@ -848,7 +848,7 @@ def test_a_network_of_ones_own_class_is_said_to_be_unknown_at_the_top():
     assert str(trace.verify()).splitlines()[0] == "2 of 3 layers verified, 1 only run again"
     sentence = "cnnclf cannot recompute 'net (Own)', so only the recorded numbers are shown."
     for text in (trace.to_text(), trace.to_markdown(), trace.to_latex()):
-        above, below = " ".join(text.split()).split("These are its layers", 1)
+        above, below = " ".join(text.split()).split("standardise", 1)
         assert sentence in above
         assert sentence not in below
 

@@ -192,6 +192,8 @@ IMAGES = {
 
 DATA = {
     "y missing": (lambda s: quick().fit(s.X, None), ValueError),
+    "y not given": (lambda s: quick().fit(s.X), ValueError),
+    "a loader alone": (lambda s: quick().fit(torch.utils.data.DataLoader(Pairs())), TypeError),
     "y short": (lambda s: quick().fit(s.X, s.y[:9]), ValueError),
     "y one-hot": (lambda s: quick().fit(s.X, np.eye(10)[s.y]), ValueError),
     "y continuous": (lambda s: quick().fit(s.X, np.linspace(0, 1, 60)), ValueError),
