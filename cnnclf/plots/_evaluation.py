@@ -4,10 +4,9 @@ Each holds data, draws it with ``plot(ax=None)``, keeps ``figure_`` and ``ax_``,
 scikit-learn's displays do.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from inspect import Parameter, signature
-from typing import Any, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,9 +24,6 @@ MOST_NUMBERED = 30  # classes of a confusion matrix with a number in each cell
 MOST_SCORED = 30  # classes with a row of scores
 STARTS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)  # where an axis of scores may begin
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 Normalize = Literal["true", "pred", "all"]
 # The caption of a normalised confusion matrix, and the axes over which its counts are summed.
 NORMALISED: dict[Normalize, tuple[str, int | tuple[int, int]]] = {
@@ -35,25 +31,6 @@ NORMALISED: dict[Normalize, tuple[str, int | tuple[int, int]]] = {
     "pred": ("% of each predicted class", 0),
     "all": ("% of all images", (0, 1)),
 }
-
-
-class CellOptions(TypedDict, total=False):
-    """Options of a confusion matrix."""
-
-    normalize: Normalize | None
-    display_labels: Sequence[Any] | None
-    include_values: bool | None
-    values_format: str | None
-    ax: Axes | None
-
-
-def with_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Replace ``**options`` by the names in :class:`CellOptions` in the signature that ``help`` shows."""
-    shown = signature(function)
-    *given, _ = shown.parameters.values()
-    options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in CellOptions.__annotations__]
-    function.__signature__ = shown.replace(parameters=[*given, *options])  # type: ignore[attr-defined]
-    return function
 
 
 @dataclass
@@ -147,20 +124,49 @@ class ConfusionMatrixDisplay(style.Display):
         return display.plot(ax, include_values=include_values, values_format=values_format)
 
     @classmethod
-    @with_options
     def from_estimator(
-        cls, estimator: Any, X: Any, y: ArrayLike, **options: Unpack[CellOptions]
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        normalize: Normalize | None = None,
+        display_labels: Sequence[Any] | None = None,
+        include_values: bool | None = None,
+        values_format: str | None = None,
+        ax: Axes | None = None,
     ) -> "ConfusionMatrixDisplay":
         """Evaluate a fitted classifier on labelled data and draw its confusion matrix; see `plot` for the arguments."""
-        return cls.from_evaluation(Evaluation.from_estimator(estimator, X, y), **options)
+        return cls.from_evaluation(
+            Evaluation.from_estimator(estimator, X, y),
+            normalize=normalize,
+            display_labels=display_labels,
+            include_values=include_values,
+            values_format=values_format,
+            ax=ax,
+        )
 
     @classmethod
-    @with_options
     def from_predictions(
-        cls, y_true: ArrayLike, y_pred: ArrayLike, **options: Unpack[CellOptions]
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        normalize: Normalize | None = None,
+        display_labels: Sequence[Any] | None = None,
+        include_values: bool | None = None,
+        values_format: str | None = None,
+        ax: Axes | None = None,
     ) -> "ConfusionMatrixDisplay":
         """Draw the confusion matrix of predicted labels; see `plot` for the arguments."""
-        return cls.from_evaluation(Evaluation.from_labels(y_true, y_pred), **options)
+        return cls.from_evaluation(
+            Evaluation.from_labels(y_true, y_pred),
+            normalize=normalize,
+            display_labels=display_labels,
+            include_values=include_values,
+            values_format=values_format,
+            ax=ax,
+        )
 
     def _inches(self) -> tuple[float, float]:
         n, longest = len(self.confusion_matrix), max(len(str(label)) for label in self.display_labels or ())
