@@ -162,7 +162,8 @@ def train(
             stacklevel=3,  # the caller of fit or partial_fit
         )
     if checkpoint is not None:
-        checkpoint.close(net)
+        checkpoint.close(net)  # which counts all epochs
+    net.forget_early_epochs()
 
 
 def snapshot(clf: Any) -> dict[str, Any]:

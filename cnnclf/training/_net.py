@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Training images that are measured after an epoch at least, or all where there are fewer.
 FEWEST_MEASURED = 2048
 
-# Epochs that are kept when training continues and in files, so that the number of partial fits is not limited.
+# Epochs that are kept after training and in files, so that the number of partial fits is not limited.
 KEPT_EPOCHS = 10_000
 
 # The figures of an epoch by skorch's names, and what ``history_`` calls them.
@@ -336,7 +336,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
     def on_train_begin(self, net: "Net", X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Start the schedule, or continue that of a checkpoint."""
         steps = len(self.get_iterator(X, training=True))
-        self.forget_early_epochs()
+        self.forget_batches()
         self.step_ = 0
         self.n_steps_ = self.max_epochs * steps
         self.interrupted_, self.completed_ = True, False
@@ -347,8 +347,11 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             self.step_ = self.checkpoint_.n_epochs * steps
 
     def forget_early_epochs(self) -> None:
-        """Delete early epochs, and the batches of the others, so that the history does not grow without limit."""
+        """Delete early epochs, so that the history does not grow without limit."""
         del self.history[:-KEPT_EPOCHS]
+
+    def forget_batches(self) -> None:
+        """Delete the figures of single batches of earlier trainings."""
         for epoch in reversed(self.history):
             if not epoch["batches"]:
                 break

@@ -141,16 +141,16 @@ def test_partial_fit_takes_more_than_twenty_classes_without_a_word(some):
 
 
 def test_partial_fit_goes_on_for_ever(some, monkeypatch, tmp_path):
-    # With three epochs remembered between trainings instead of ten thousand.
-    monkeypatch.setattr("cnnclf.training._net.KEPT_EPOCHS", 3)
+    # With three epochs kept instead of ten thousand.
     monkeypatch.setattr("cnnclf.classifier._persistence.KEPT_EPOCHS", 3)
+    monkeypatch.setattr("cnnclf.training._net.KEPT_EPOCHS", 3)
     X, y = some
     clf, sizes = quick("tiny"), []
     for call in range(1, 8):
         clf.partial_fit(X, y, classes=range(10))
         clf.save(tmp_path / "model.cnn")
         sizes.append((tmp_path / "model.cnn").stat().st_size)
-        assert [row["epoch"] for row in clf.history_] == list(range(max(1, call - 3), call + 1))
+        assert [row["epoch"] for row in clf.history_] == list(range(max(1, call - 2), call + 1))
         assert sum(bool(epoch["batches"]) for epoch in clf.net_.history) == 1  # those of the last training
     assert sizes[-1] < sizes[2] + 200  # bytes: the same number of epochs, of a few digits more or less
     assert [row["epoch"] for row in CNNClassifier.load(tmp_path / "model.cnn").history_] == [5, 6, 7]
