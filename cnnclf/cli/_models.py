@@ -189,7 +189,7 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
 
 def evaluate(clf: Classifier, dataset: str | None, *, json: bool) -> None:
     """Evaluate a network on test images and print the figures."""
-    from cnnclf.evaluation._evaluation import Evaluation
+    from cnnclf.evaluation._evaluation import SCORE_COLUMNS, Evaluation, score_rows
 
     if dataset is not None and dataset not in NAMED:
         check_classes_of(dataset, clf)
@@ -200,11 +200,7 @@ def evaluate(clf: Classifier, dataset: str | None, *, json: bool) -> None:
         typer.echo(to_json({"dataset": name} | evaluation.to_dict()))
         return
     typer.echo(in_short(evaluation, name))
-    scores = [*zip(evaluation.classes.tolist(), evaluation.per_class, strict=True), ("mean", evaluation.macro_mean)]
-    show_table(
-        ("class", "precision", "recall", "F1", "images"),
-        [(str(label), *map(percent, (s.precision, s.recall, s.f1)), f"{s.support:,}") for label, s in scores],
-    )
+    show_table(SCORE_COLUMNS, score_rows(evaluation))
 
 
 def write_trace(

@@ -18,6 +18,7 @@ from cnnclf.evaluation._records import ConfusedPair, Mistake, ReliabilityBin, Sc
 
 N_PAIRS = 10  # confused pairs in a record
 LONGEST_LABEL = 40  # letters of a label in a table
+SCORE_COLUMNS = ("class", "precision", "recall", "F1", "images")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -374,16 +375,12 @@ class Evaluation(Summarised, ReadOnly):
         low, high = map(percent, self.accuracy_interval)
         mistakes, images = counted(self.n_mistakes, "mistake"), counted(self.n_samples, "image")
         title = f"accuracy {percent(self.accuracy)} (95 % interval {low} to {high}), {mistakes} on {images}"
-        scores = [*zip(self.classes.tolist(), self.per_class, strict=True), ("mean", self.macro_mean)]
-        rows = tuple(
-            (cut(str(label), LONGEST_LABEL), *map(percent, (s.precision, s.recall, s.f1)), f"{s.support:,}")
-            for label, s in scores
-        )
+        rows = tuple((cut(label, LONGEST_LABEL), *scores) for label, *scores in score_rows(self))
         notes: tuple[str, ...] = ()
         if self.log_loss is not None and self.brier_score is not None and self.calibration_error is not None:
             error = percent(self.calibration_error)
             notes = (f"log loss {self.log_loss:.4f}, Brier score {self.brier_score:.4f}, calibration error {error}",)
-        return Summary(title, "lrrrr", ("class", "precision", "recall", "F1", "images"), rows, notes)
+        return Summary(title, "lrrrr", SCORE_COLUMNS, rows, notes)
 
     def _encoded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return encode(self.y_true, self.classes), encode(self.y_pred, self.classes)
@@ -398,3 +395,9 @@ class Evaluation(Summarised, ReadOnly):
     def _mean(self, average: str) -> Scores:
         precision, recall, f1, _ = self._score(average)
         return Scores(float(precision), float(recall), float(f1), self.n_samples)
+
+
+def score_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """Return the scores of each class and their mean as text, for the columns `SCORE_COLUMNS`."""
+    scores = [*zip(evaluation.classes.tolist(), evaluation.per_class, strict=True), ("mean", evaluation.macro_mean)]
+    return [(str(label), *map(percent, (s.precision, s.recall, s.f1)), f"{s.support:,}") for label, s in scores]
