@@ -4,7 +4,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnnclf._utils.text import did_you_mean, quote
-from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, ImageShape, Layer, Norm, Pool, ReLU
+from cnnclf.architectures._layers import (
+    ArchitectureFunction,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    ImageShape,
+    Layer,
+    Norm,
+    Pool,
+    ReLU,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -165,3 +176,8 @@ def find_architecture(name: str) -> Architecture:
         f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
         f"nn.Module; got {quote(name)}.{did_you_mean(name, ARCHITECTURES)}"
     )
+
+
+def source_of(architecture: str | ArchitectureFunction) -> str:
+    """Return the origin of a named architecture; an empty text for a function."""
+    return find_architecture(architecture).source if isinstance(architecture, str) else ""

@@ -24,7 +24,7 @@ from cnnclf._utils.files import write_atomically
 from cnnclf._utils.text import percent, quote, say
 from cnnclf.architectures._layers import ArchitectureFunction
 from cnnclf.architectures._summary import summarize
-from cnnclf.architectures._table import find_architecture
+from cnnclf.architectures._table import source_of
 from cnnclf.classifier._classifier import CNNClassifier
 from cnnclf.classifier._parameters import check_parameters
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold, from_json, to_json
@@ -191,8 +191,7 @@ def run(job: Job, X: Any, y: Any, verbose: int) -> ArchitectureResult:
         predict_seconds = (time.thread_time() - start) / len(job.test)
         layers = tuple(summarize(clf.module_, clf.image_shape_))
     fold = Fold(job.number, len(job.train), len(job.test), accuracy, tuple(clf.history_), fit_seconds, predict_seconds)
-    source = find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else ""
-    n_multiply_adds = sum(layer.n_multiply_adds for layer in layers)
+    source, n_multiply_adds = source_of(clf.architecture), sum(layer.n_multiply_adds for layer in layers)
     result = ArchitectureResult(job.name, source, layers, clf.n_parameters_, n_multiply_adds, (fold,))
     write(job, result)
     if verbose:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import counted
 from cnnclf.architectures._summary import LayerSummary, summarize
-from cnnclf.architectures._table import find_architecture
+from cnnclf.architectures._table import source_of
 from cnnclf.classifier._settings import Setting, explain, readable
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._overfitting import Verdict, diagnose
@@ -99,7 +99,7 @@ class ModelRecord(Summarised):
         mean, std = (state[f"standardise.{name}"].flatten().tolist() for name in ("mean", "std"))
         return cls(
             architecture=readable(clf.architecture),
-            source=find_architecture(clf.architecture).source if isinstance(clf.architecture, str) else "",
+            source=source_of(clf.architecture),
             layers=tuple(summarize(clf.module_, clf.image_shape_)),
             n_parameters=clf.n_parameters_,
             standardisation=tuple(zip(mean, std, strict=True)),
