@@ -23,7 +23,8 @@ def percent(share: float, decimals: int = 2) -> str:
     """Write a share 0..1 as a percentage, such as ``99.21 %``.
 
     Every percentage that people read is written here; ``templates/percent.js`` writes the same ones in a browser. Only
-    0 itself reads 0 % and only 1 itself reads 100 %: other shares get as many digits as that takes.
+    0 itself reads 0 % and only 1 itself reads 100 %: other shares get as many digits as that takes. A share below a
+    millionth of a percent is written as such, as in the workbook of a trace.
 
     Parameters
     ----------
@@ -35,17 +36,17 @@ def percent(share: float, decimals: int = 2) -> str:
     Returns
     -------
     str
-        The number, a space and the sign; in scientific notation below a millionth of a percent.
+        The number, a space and the sign.
 
     Examples
     --------
     >>> percent(0.9921), percent(0.9999988), percent(1.0), percent(2e-7), percent(4.2e-18)
-    ('99.21 %', '99.9999 %', '100.00 %', '0.00002 %', '4e-16 %')
+    ('99.21 %', '99.9999 %', '100.00 %', '0.00002 %', '<0.000001 %')
     >>> percent(0.5, 1), percent(0.9999988, 1)
     ('50.0 %', '99.9999 %')
     """
     if 0 < share < 1e-8:
-        return f"{share * 100:.0e} %".replace("e-0", "e-")
+        return "<0.000001 %"
     return f"{Decimal(float(share)):.{decimals_apart(share, decimals + 2) - 2}%}".replace("%", " %")
 
 

@@ -63,8 +63,9 @@ def rounded_to_sure(request):
         (1 - 2.0**-53, "99.99999999999999 %"),
         (0.00004, "0.004 %"),
         (1.2e-6, "0.0001 %"),
-        (9e-9, "9e-7 %"),
-        (2.0**-149, "1e-43 %"),  # 1.4e-45, the smallest of float32
+        (1e-8, "0.000001 %"),
+        (9.9e-9, "<0.000001 %"),
+        (2.0**-149, "<0.000001 %"),  # 1.4e-45, the smallest of float32
     ],
 )
 def test_only_all_reads_100_percent_and_only_nothing_reads_0_percent(share, written):
@@ -163,7 +164,7 @@ def test_a_mistake_whose_probability_float32_rounds_to_1_is_not_one_of_100_perce
 def test_the_table_of_predicted_pictures_calls_no_probability_100_percent_beside_another_one(capsys):
     top = (_models.Guess("cat", 1.0), _models.Guess("dog", 2.0**-30))
     _models.show_predictions([_models.Prediction("cat", 1.0, "cat.png", top)])
-    assert capsys.readouterr().out.splitlines()[1].split("\t") == ["cat.png", "cat", "99.9999999 %", "dog 9e-8 %"]
+    assert capsys.readouterr().out.splitlines()[1].split("\t") == ["cat.png", "cat", "99.9999999 %", "dog <0.000001 %"]
 
 
 def test_a_comparison_in_which_one_image_in_a_million_was_wrong_has_no_perfect_network():
