@@ -1,5 +1,6 @@
-"""Class labels as JSON and back, and plain values of any object that JSON knows."""
+"""Class labels: missing ones, all of them as JSON and back, and plain values of any object that JSON knows."""
 
+import numbers
 import re
 from typing import Any
 
@@ -17,6 +18,24 @@ LABEL_TYPES = re.compile(r"object|[<>|=]?(b1|[iu][1248]|f[248]|U(1000|[1-9][0-9]
 def holds_text(labels: NDArray[Any]) -> bool:
     """Return whether all labels are text."""
     return all(isinstance(label, str) for label in labels.tolist())
+
+
+def is_missing(label: Any) -> bool:
+    """Return whether a label is missing: None, NaN of any type, or NA and NaT of pandas."""
+    is_nan = isinstance(label, numbers.Number) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
+
+
+def check_none_missing(labels: NDArray[Any], name: str) -> None:
+    """Check that no label is missing; the error has the row of the first one."""
+    column = labels.ravel() if labels.ndim and labels.size == len(labels) else np.empty(0)
+    rows = [row for row, label in enumerate(column.tolist()) if is_missing(label)]
+    if rows:
+        more = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        raise ValueError(
+            f"Expected a label for each row; got {quote(column[rows[0]])} in row {rows[0]} of {name}{more}. "
+            "Leave out rows without a label."
+        )
 
 
 def encode_labels(labels: NDArray[Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from cnnclf._utils.labels import check_none_missing
 from cnnclf._utils.text import quote, quote_all
 from cnnclf.images._arrays import check_images
 from cnnclf.images._spec import InputSpec, warn_of_another_unit
@@ -91,23 +92,12 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
             f"Expected {name} of shape (n,), one label per image; got shape {shape}. "
             f"If {name} is one-hot encoded, pass {name}.argmax(axis=1)."
         )
-    n_missing = sum(map(is_missing, array.ravel().tolist())) if array.dtype.kind in "OfMm" else 0
-    if n_missing:
-        raise ValueError(
-            f"Expected a label for each row; {name} has {n_missing:,} missing label{'s' * (n_missing > 1)} "
-            "(None, NaN or NA). Drop those rows."
-        )
+    check_none_missing(array, name)
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     if labels.dtype == object:
         labels = check_object_labels(labels, name)
     assert_all_finite(labels, input_name=name)
     return labels
-
-
-def is_missing(label: Any) -> bool:
-    """Check whether a label is missing: None, NaN of any type, or NA and NaT of pandas."""
-    is_nan = isinstance(label, numbers.Number) and label != label
-    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
 
 
 def is_text(labels: NDArray[Any]) -> bool:

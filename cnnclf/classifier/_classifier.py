@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,6 +16,7 @@ from cnnclf.classifier._checks import check_classes, check_known_images, check_t
 from cnnclf.classifier._exports import ExportMixin
 from cnnclf.classifier._fitting import build_net, check_warm_start, make_net, train
 from cnnclf.classifier._parameters import check_callbacks, check_parameters, is_exactly
+from cnnclf.classifier._scoring import ScoreMixin
 from cnnclf.training._augmentation import Augmentation
 from cnnclf.training._checkpoint import open_checkpoint
 from cnnclf.training._data import as_tensor, fingerprint, prepare, remember
@@ -23,7 +24,7 @@ from cnnclf.training._runtime import draw_seed, session
 from cnnclf.training._sklearn_callbacks import CallbackSupportMixin
 
 
-class CNNClassifier(ExportMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator):  # type: ignore[misc]
     """A convolutional network that classifies small images, as a scikit-learn estimator.
 
     Parameters

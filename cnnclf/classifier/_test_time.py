@@ -12,18 +12,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf._utils.text import quote
+from cnnclf.classifier._scoring import ScoreMixin
 from cnnclf.images._arrays import as_array
 from cnnclf.images._spec import SMALLEST_SIDE, ImageLayout, infer_layout
 from cnnclf.training._sklearn_callbacks import CallbackSupportMixin, fit_within
 
 
-class TestTimeAugmentation(CallbackSupportMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
     """Average a classifier's probabilities over each image and its shifts up, down, left and right.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, “ImageNet classification with deep convolutional neural networks”,

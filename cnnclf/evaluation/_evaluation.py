@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cnnclf._utils.frozen import ReadOnly
+from cnnclf._utils.labels import check_none_missing
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import counted, cut, percent, quote_all, share_of
 from cnnclf.evaluation._labels import check_classes, check_labels, check_proba, encode, match_labels, sort_labels
@@ -79,6 +80,7 @@ class Evaluation(Summarised, ReadOnly):
         ValueError
             As :meth:`from_predictions` and :meth:`from_labels`.
         """
+        check_none_missing(np.asarray(y), "y")
         true = match_labels(np.asarray(y), np.asarray(clf.classes_))
         if hasattr(clf, "predict_proba"):
             return cls.from_predictions(true, clf.predict_proba(X), clf.classes_)
@@ -105,7 +107,8 @@ class Evaluation(Summarised, ReadOnly):
         Raises
         ------
         ValueError
-            If shapes do not fit together, a label is not among `classes`, or `y_proba` does not hold probabilities.
+            If shapes do not fit together, a label is missing or not among `classes`, or `y_proba` does not hold
+            probabilities.
         """
         true, proba, labels = np.asarray(y_true), np.asarray(y_proba), np.asarray(classes)
         if not np.issubdtype(proba.dtype, np.floating):
@@ -117,6 +120,7 @@ class Evaluation(Summarised, ReadOnly):
                     "Pass the output of predict_proba."
                 ) from error
         check_classes(labels)
+        check_none_missing(true, "y_true")
         check_labels(true, labels)
         check_proba(proba, (len(true), len(labels)))
         return cls(true, labels[proba.argmax(axis=1)], proba, labels)
@@ -140,8 +144,8 @@ class Evaluation(Summarised, ReadOnly):
         Raises
         ------
         ValueError
-            If shapes do not fit together, a label is not among `classes`, or labels without `classes` cannot be
-            sorted or are all the same.
+            If shapes do not fit together, a label is missing or not among `classes`, or labels without `classes`
+            cannot be sorted or are all the same.
 
         Examples
         --------
@@ -153,6 +157,8 @@ class Evaluation(Summarised, ReadOnly):
         True
         """
         true, predicted = np.asarray(y_true), np.asarray(y_pred)
+        check_none_missing(true, "y_true")
+        check_none_missing(predicted, "y_pred")
         labels = sort_labels(true, predicted) if classes is None else np.asarray(classes)
         check_classes(labels)
         check_labels(true, labels)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnclf._utils.labels import holds_text
+from cnnclf._utils.labels import check_none_missing, holds_text
 from cnnclf._utils.text import quote_all
 from cnnclf.images._arrays import check_images
 from cnnclf.images._spec import ImageLayout, warn_of_another_unit
@@ -152,8 +152,8 @@ class ONNXClassifier:
         Raises
         ------
         ValueError
-            If there is not one label per image, if labels are text and the classes numbers or the other way round, and
-            as :meth:`predict`.
+            If there is not one label per image, if a label is missing, if labels are text and the classes numbers or
+            the other way round, and as :meth:`predict`.
         """
         predicted, true = self.predict(X), np.asarray(y)
         if true.shape != predicted.shape or len(true) == 0:
@@ -161,6 +161,7 @@ class ONNXClassifier:
                 f"Expected one image or more, and y of shape (n,) with one label each; "
                 f"got {len(predicted)} images and y of shape {true.shape}."
             )
+        check_none_missing(true, "y")
         if holds_text(true) != holds_text(self.classes_):  # which NumPy would find unequal, all of them
             raise ValueError(
                 f"Expected labels of the kind of the classes, {quote_all(self.classes_)}; got {quote_all(true)}. "

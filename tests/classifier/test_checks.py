@@ -3,6 +3,7 @@
 import inspect
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import scipy.sparse
 import torch
 from torch import nn
 
-from cnnclf import CNNClassifier
+from cnnclf import CNNClassifier, Evaluation, ONNXClassifier, TestTimeAugmentation
 from cnnclf._utils.text import quote
 from cnnclf.architectures._table import ARCHITECTURES
 from helpers import STRANGERS, Interrupt, exactly, layers, quick, same_bits
@@ -330,21 +331,50 @@ def test_labels_that_are_none_are_refused(y, sentence, some):
     ],
 )
 def test_a_missing_label_is_called_one(y, some):
-    sentence = "Expected a label for each row; y has 1 missing label (None, NaN or NA). Drop those rows."
+    keep = ~np.array([pd.isna(label) for label in y])
+    row = int(np.flatnonzero(~keep)[0])
+    sentence = (
+        f"Expected a label for each row; got {quote(np.asarray(y)[row])} in row {row} of y. "
+        "Leave out rows without a label."
+    )
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick().fit(some[0][:4], y)
-    keep = ~np.array([pd.isna(label) for label in y])
     quick("tiny").fit(some[0][:4][keep], np.array(["no", "yes"])[[0, 1, 0]])
 
 
 def test_missing_labels_of_validation_data_are_counted(some):
     X, y = some
     y_val = np.where(y < 2, None, y)
+    rows = np.flatnonzero(y < 2)
     sentence = (
-        f"Expected a label for each row; y_val has {(y < 2).sum()} missing labels (None, NaN or NA). Drop those rows."
+        f"Expected a label for each row; got None in row {rows[0]} of y_val, and {len(rows) - 1} more. "
+        "Leave out rows without a label."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         quick().fit(X, y, X_val=X, y_val=y_val)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_score_and_evaluate_name_the_row_of_a_missing_label(missing, some, tmp_path):
+    X, y = some
+    clf = quick("tiny").fit(X, y)
+    clf.to_onnx(tmp_path / "model.onnx")
+    labels = y.astype(object)
+    labels[[3, 5]] = missing
+    sentence = (
+        f"Expected a label for each row; got {quote(missing)} in row 3 of y, and 1 more. "
+        "Leave out rows without a label."
+    )
+    for measure in (
+        clf.score,
+        TestTimeAugmentation(clf, image_shape=(1, 8, 8)).fit(X, y).score,
+        ONNXClassifier(tmp_path / "model.onnx").score,
+        partial(Evaluation.from_estimator, clf),
+    ):
+        with pytest.raises(ValueError, match=exactly(sentence)):
+            measure(X, labels)
+    keep = [label is not missing for label in labels]
+    assert clf.score(X[keep], labels[keep].astype(int)) == Evaluation.from_estimator(clf, X[keep], y[keep]).accuracy
 
 
 def test_what_the_one_hot_refusal_says_to_do_works(some):
