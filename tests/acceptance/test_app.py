@@ -8,7 +8,7 @@ import pytest
 from selenium import webdriver
 
 from cnnclf import RECIPES, CNNClassifier, ONNXClassifier, load_mnist
-from tests.cli.test_app import MNIST, Page, drawing, drawings, online, put, reader_of, serving
+from drawings import MNIST, Page, drawing, drawings, online, put, reader_of, serving
 
 pytestmark = pytest.mark.acceptance
 
