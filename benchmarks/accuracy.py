@@ -1,9 +1,9 @@
 """The accuracy of every recipe on MNIST's test images, and what each piece of one brings on validation images.
 
-The ladder trains on all 60,000 training images and judges the last epoch, once a seed, on the 10,000 test images, which
-choose nothing. The ablation holds the last 10,000 training images out and never sees a test image. Finished runs are
-kept in a work folder by parameters, machine and versions, so that a stopped benchmark goes on, and several processes
-can share the seeds; delete the folder when the training code has changed.
+The ladder trains on all 60,000 training images and evaluates the last epoch, once per seed, on the 10,000 test images,
+which choose nothing. The ablation holds the last 10,000 training images out and never sees a test image. Finished runs
+are kept in a work folder by parameters, machine and versions, so that a stopped benchmark goes on, and several
+processes can share the seeds; delete the folder when the training code has changed.
 
     python benchmarks/accuracy.py               # the ladder, ten CPU hours or so, one thread; then --render
     python benchmarks/accuracy.py --ablation    # five seeds of each piece, 50 CPU minutes or so
@@ -70,7 +70,7 @@ PIECES: dict[str, dict[str, Any]] = {
 class Run:
     """One fit: its parameters and seed, and how many training images, the last ones, are held out.
 
-    None means that the test images judge.
+    None means that the test images are used.
     """
 
     parameters: dict[str, Any]
@@ -96,7 +96,7 @@ def ablation(piece: str) -> list[Run]:
 
 
 def judging_data(held_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Give images and labels to learn from, and images and labels to judge on."""
+    """Give images and labels to learn from, and images and labels to evaluate on."""
     X, y = load_mnist("train")
     if not held_out:
         return X, y, *load_mnist("test")
@@ -105,7 +105,7 @@ def judging_data(held_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def carry_out(run: Run, work: Path) -> dict[str, Any]:
-    """Train and judge, unless that was done before; keep the probabilities beside the record."""
+    """Train and evaluate, unless that was done before; keep the probabilities beside the record."""
     path = run.place(work)
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
@@ -144,7 +144,7 @@ def finished(runs: list[Run], work: Path) -> list[Run]:
 
 
 def summarise(name: str, runs: list[Run], work: Path) -> dict[str, Any]:
-    """Put the records of several seeds together."""
+    """Combine the records of several seeds."""
     records = [carry_out(run, work) for run in runs]
     row: dict[str, Any] = {"name": name, "n_parameters": records[0]["n_parameters"]}
     of_seeds = ("seed", "accuracy", "five_views", "cpu_seconds")
@@ -152,7 +152,7 @@ def summarise(name: str, runs: list[Run], work: Path) -> dict[str, Any]:
 
 
 def committee(runs: list[Run], work: Path, y: np.ndarray) -> dict[str, Any]:
-    """Judge the mean of several networks' probabilities, which is what `VotingClassifier(voting="soft")` gives."""
+    """Evaluate the mean of several networks' probabilities, which is what `VotingClassifier(voting="soft")` gives."""
     files = [np.load(run.place(work).with_suffix(".npz")) for run in runs]
     shares = {
         key: share_correct(np.mean([file[name] for file in files], axis=0), y)
@@ -162,7 +162,7 @@ def committee(runs: list[Run], work: Path, y: np.ndarray) -> dict[str, Any]:
 
 
 def collect(work: Path) -> dict[str, Any]:
-    """Put together what is there."""
+    """Combine what is there."""
     rows, committees = [], []
     for recipe in LADDER:
         if runs := finished(ladder(recipe), work):
@@ -247,7 +247,7 @@ def render(result: dict[str, Any]) -> str:
     text = (
         "# Accuracy\n\n"
         "MNIST, test accuracy in per cent at the last epoch of training on all 60,000 training images; the test images "
-        "are judged once a seed and choose nothing. Mean ± sd over n seeds; made by `python benchmarks/accuracy.py`. "
+        "are used once per seed and choose nothing. Mean ± sd over n seeds; made by `python benchmarks/accuracy.py`. "
         "With test-time augmentation, probabilities are the mean over the image and its shifts by a pixel. A committee "
         'is the mean of its members\' probabilities, as `VotingClassifier(voting="soft")` takes it.\n\n'
         "| recipe | n | accuracy | worst | best | with test-time augmentation | parameters | CPU seconds a run |\n"

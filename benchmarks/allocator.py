@@ -1,4 +1,4 @@
-"""What glibc's allocator costs a fit, as it is and told to keep freed memory, as `cnnclf.allocator` tells it.
+"""The cost of glibc's allocator in a fit: with its defaults, and set to keep freed memory as `cnnclf.training` sets it.
 
 Every fit is a process of its own on one thread; the settings take turns. `MALLOC_TRIM_THRESHOLD_=65536` is what Dask
 sets for its workers. A throw-away fit of 256 rows comes first and does not count.

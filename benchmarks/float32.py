@@ -1,6 +1,6 @@
 """The recipes that README quotes, trained in float32, as on a processor without bfloat16.
 
-As `accuracy.py`: all 60,000 training images, the last epoch judged once a seed on the 10,000 test images.
+As `accuracy.py`: all 60,000 training images, the last epoch evaluated once per seed on the 10,000 test images.
 
     python benchmarks/float32.py    # 3 seeds, five CPU minutes, one thread; writes float32.json and .md
     python benchmarks/float32.py --short
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def collect(of_recipes: dict[str, list[Run]], work: Path) -> dict[str, Any]:
-    """Put together what was run, and run the rest."""
+    """Combine what was run, and run the rest."""
     rows = [summarise(recipe, of_recipe, work) for recipe, of_recipe in of_recipes.items()]
     return {"rows": rows, "environment": environment() | {"precision": "float32"}}
 

@@ -27,7 +27,7 @@ DEVICE = "cuda"
 
 
 def wall_seconds(work: Callable[[], object]) -> float:
-    """Time what the device does, and not only what it is told."""
+    """Time the work of the device, and not only its start."""
     torch.cuda.synchronize()
     start = time.perf_counter()
     work()

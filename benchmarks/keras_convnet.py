@@ -28,7 +28,7 @@ class Clock(keras.callbacks.Callback):
         self.spent, self.start = 0.0, time.process_time()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Stop the clock while the test images are judged."""
+        """Stop the clock while the test images are evaluated."""
         self.spent += time.process_time() - self.start
         parts = [self.model.predict_on_batch(part) for part in np.split(self.X_test, len(self.X_test) // 1000)]
         accuracy = float((np.concatenate(parts).argmax(axis=1) == self.y_test).mean())

@@ -1,8 +1,8 @@
 """The same defaults on other images: few and many, grey and colour, square and not, ten classes and a hundred.
 
-Nothing is tuned. A fifth of each set, stratified, is held out and judged after the last epoch, once a seed; the support
-vector classifier of scikit-learn stands beside it as a yardstick. The pictures are made of MNIST's training images and
-of what comes with scikit-learn, so that nothing has to be fetched.
+Nothing is tuned. A fifth of each set, stratified, is held out and evaluated after the last epoch, once per seed. The
+reference is scikit-learn's support vector classifier. The images are made from MNIST's training images and from the
+data that comes with scikit-learn, so that nothing has to be downloaded.
 
     python benchmarks/other_data.py    # n = 3 seeds, about ten minutes, one thread; writes other_data.json and .md
     python benchmarks/other_data.py --short

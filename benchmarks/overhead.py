@@ -200,7 +200,7 @@ def render(result: dict[str, Any]) -> str:
         "in turn; mean ± sd, of the ratio of a pair the median with the quartiles; made by `python "
         "benchmarks/overhead.py`.\n\n"
         f"## fit, one epoch of {n_images:,} images\n\n"
-        f"Ours is all of `fit`. The checks of the data in it, once a fit, are {checks} ms for 1,000 images; the bare "
+        f"Ours is all of `fit`. Its checks of the data take {checks} ms per fit for 1,000 images; the bare "
         "loop makes none.\n\n"
         "| batch | ours, ms a batch | bare, ms a batch | ours, images/s | bare, images/s | ours ÷ bare |\n"
         "|---:|---:|---:|---:|---:|---:|\n"

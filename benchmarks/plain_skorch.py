@@ -1,6 +1,6 @@
 """A skorch net as its documentation leads to, which is what two benchmarks compare with.
 
-It runs no training of cnnclf, which tells the allocator to keep what training frees.
+It runs no training of cnnclf, which sets the allocator to keep what training frees.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Networks that others reported for MNIST, trained for their epochs with our defaults otherwise.
 
 All 60,000 training images, no validation data, no choice of an epoch or a seed: the accuracy on the 10,000 test images
-after the last epoch, once a seed. Cross-validation is over the training images, as it was reported.
+after the last epoch, once per seed. Cross-validation is over the training images, as it was reported.
 
     python benchmarks/reproduce.py            # 3 seeds, one thread, about an hour; writes reproduce.json, .md and .png
     python benchmarks/reproduce.py --only pool2_conv3
@@ -55,7 +55,7 @@ CLAIMS = (
 
 
 def measure(claim: Claim, seed: int, train: tuple[Any, Any], test: tuple[Any, Any]) -> float:
-    """Train once and judge once; with folds, once for each of them, and the mean."""
+    """Train once and evaluate once; with folds, once for each of them, and the mean."""
     clf = CNNClassifier(claim.architecture, max_epochs=claim.epochs, batch_size=claim.batch_size, random_state=seed)
     if not claim.folds:
         return float(clf.fit(*train).score(*test))

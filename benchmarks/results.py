@@ -1,4 +1,4 @@
-"""All results on one page: RESULTS.md, put together from the tables that the benchmarks wrote. No figure is typed.
+"""All results on one page: RESULTS.md, made of the tables that the benchmarks wrote. No figure is typed.
 
 python benchmarks/results.py    # at once; every benchmark does it at its end
 """
@@ -45,7 +45,7 @@ def place(name: str) -> tuple[int, str]:
 
 
 def command(script: Path) -> str:
-    """Give the first command of a script's docstring, with what stands beside it."""
+    """Give the first command of a script's docstring, with the comment beside it."""
     docstring = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8")), clean=False) or ""
     return next(line.strip() for line in docstring.splitlines() if line.startswith("    python "))
 
@@ -60,7 +60,7 @@ def nested(table: str) -> str:
 
 
 def render(folder: Path) -> str:
-    """Put the page together from a folder of benchmarks."""
+    """Make the page from a folder of benchmarks."""
     sections = [OPENING]
     for path in sorted(folder.glob("*.md"), key=lambda path: place(path.stem)):
         if path.name == PAGE:

@@ -49,7 +49,10 @@ BUDGETS = (
 # The others: epochs of a run, and what it is.
 KERAS = "Keras, Simple MNIST convnet"
 OTHERS = {
-    KERAS: (15, "as on keras.io: Adam, batch 128, a tenth of the images held out and judged each epoch, which counts"),
+    KERAS: (
+        15,
+        "as on keras.io: Adam, batch 128, a tenth of the images held out and evaluated after each epoch, which counts",
+    ),
     "PyTorch, mnist example": (6, "a plain loop: Adadelta 1.0, × 0.7 an epoch, batch 64, float32"),
     "skorch, the layers of Keras": (15, "the layers of Keras' convnet: Adam 0.001, batch 128, float32"),
     "skorch, the layers of compact": (12, "the layers of our `compact`, the fastest we know: as above"),
@@ -79,14 +82,14 @@ def cnnclf_points(data: Data, seed: int, epochs: int, recipe: str) -> Iterator[P
     yield {"recipe": recipe, "epochs": epochs, "cpu_seconds": spent, "accuracy": float(clf.score(X_test, y_test))}
 
 
-def timed_epochs(train: Callable[[], object], judge: Callable[[], float], epochs: int) -> Iterator[Point]:
-    """Train epoch by epoch, the clock standing while the test images are judged."""
+def timed_epochs(train: Callable[[], object], measure: Callable[[], float], epochs: int) -> Iterator[Point]:
+    """Train epoch by epoch, the clock stopped while the test images are evaluated."""
     spent = 0.0
     for epoch in range(1, epochs + 1):
         start = time.process_time()
         train()
         spent += time.process_time() - start
-        yield {"epochs": epoch, "cpu_seconds": spent, "accuracy": judge()}
+        yield {"epochs": epoch, "cpu_seconds": spent, "accuracy": measure()}
 
 
 def torch_points(data: Data, seed: int, epochs: int) -> Iterator[Point]:
@@ -123,12 +126,12 @@ def torch_points(data: Data, seed: int, epochs: int) -> Iterator[Point]:
     model, epoch = start(len(y))
 
     @torch.no_grad()
-    def judge() -> float:
+    def measure() -> float:
         model.eval()
         labels = torch.cat([model(part).argmax(dim=1) for part in X_test.split(1000)])
         return float((labels.numpy() == data[3]).mean())
 
-    return timed_epochs(epoch, judge, epochs)
+    return timed_epochs(epoch, measure, epochs)
 
 
 def skorch_points(data: Data, seed: int, epochs: int, architecture: str) -> Iterator[Point]:
@@ -261,7 +264,7 @@ def main() -> None:
 
 
 def merge(of_seeds: list[list[Point]]) -> list[Point]:
-    """Put the seeds' measurements of each point together.
+    """Combine the seeds' measurements of each point.
 
     >>> merge([[{"epochs": 1, "cpu_seconds": 4, "accuracy": 0.9}], [{"epochs": 1, "cpu_seconds": 5, "accuracy": 1}]])
     [{'epochs': 1, 'cpu_seconds': [4, 5], 'accuracy': [0.9, 1]}]
@@ -323,7 +326,7 @@ def render(result: dict[str, Any]) -> str:
         "mean ± sd; made by `python benchmarks/time_to_accuracy.py`. The fewest CPU seconds after which the mean "
         "accuracy over the seeds, on the 10,000 test images, is at least what the column says; for ours all of `fit`, "
         "for the others training alone; how many times ours, of the seeds that took turns. "
-        "Where a side stands on the way is read off the same test images, for all sides alike; the test images choose "
+        "Accuracies during training are measured on the same test images for all sides; the test images choose "
         f"nothing else. {missing}All that was measured is in the second table.\n\n"
         f"| | {' | '.join(f'{target} %' for target in TARGETS)} |\n|---|{'---|' * len(TARGETS)}\n"
         f"{''.join(rows)}\n"
