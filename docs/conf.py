@@ -58,7 +58,7 @@ autodoc_default_options = {
     "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",
 }
 autodoc_preserve_defaults = True
-autosummary_generate = False  # its tables stand above the entries of the same page
+autosummary_generate = False  # its tables are above the entries of the same page
 smartquotes = False  # the names of parameters are in straight ones
 numpydoc_show_class_members = False  # autodoc lists them
 add_module_names = False
@@ -124,7 +124,7 @@ def link_to_github(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def leave_out_foreign_pictures(app: Sphinx, doctree: nodes.document) -> None:
-    """Put words for pictures of other hosts, such as Colab's badge: reading a page tells nobody of it."""
+    """Replace pictures from other hosts, such as Colab's badge, by their text: a page contacts no other host."""
     for image in [*doctree.findall(nodes.image)]:
         if "://" in image["uri"]:
             image.replace_self(nodes.Text(image["alt"]))

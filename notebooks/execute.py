@@ -3,8 +3,8 @@
     python notebooks/execute.py                        # all of them
     python notebooks/execute.py 01_convolution_basics  # one
 
-Each runs on one thread, in an empty folder that is thrown away afterwards, and is written whole once it has come to its
-end: one that fails stays as it was.
+Each runs on one thread, in an empty folder that is thrown away afterwards, and is written whole when it has finished:
+one that fails stays as it was.
 """
 
 import os
@@ -99,7 +99,7 @@ def normalise(notebook: Any) -> None:
 
 
 def shrink(png: str) -> str:
-    """Give a picture 256 colours, which no eye tells from all of them: a third of the bytes."""
+    """Give a picture 256 colours, which look the same as all of them: a third of the bytes."""
     picture, small = Image.open(BytesIO(b64decode(png))), BytesIO()
     picture.quantize(256, Image.Quantize.FASTOCTREE).save(small, "png", optimize=True)
     return b64encode(small.getvalue()).decode()

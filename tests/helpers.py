@@ -62,7 +62,7 @@ def untimed(history):
 
 
 def texts(ax):
-    """Return every text that stands in a plot."""
+    """Return every text in a plot."""
     return [text.get_text() for text in ax.texts]
 
 
@@ -112,7 +112,7 @@ STRANGERS = "Expected every label of {} to be one of the classes {}; got {}. Lea
 
 
 class Seen(Callback):
-    """Note the labels of each batch, of training (True) and of validation (False), and where torch stood then."""
+    """Note the labels of each batch, of training (True) and of validation (False), and torch's random state then."""
 
     def on_train_begin(self, net, **kwargs):
         self.labels = {True: [], False: []}
@@ -251,7 +251,7 @@ def serving(command, folder, ready, **environment):
 
 
 def answers(address):
-    """Tell whether an address answers 200."""
+    """Return whether an address answers 200."""
     import requests
 
     try:

@@ -380,8 +380,8 @@ def good_onnx():
             helper.make_node("Flatten", ["pixels"], ["rows"]),
             helper.make_node("MatMul", ["rows", "weights"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["probabilities"]),
-            helper.make_node("ArgMax", ["logits"], ["winner"], axis=1, keepdims=0),
-            helper.make_node("Gather", ["table", "winner"], ["label"]),
+            helper.make_node("ArgMax", ["logits"], ["class_index"], axis=1, keepdims=0),
+            helper.make_node("Gather", ["table", "class_index"], ["label"]),
         ],
         "dense",
         [helper.make_tensor_value_info("X", TensorProto.UINT8, ["n", 4, 4])],
@@ -981,7 +981,7 @@ def read(reader: str, path: Path) -> None:
 
 
 def in_a_child(task: Callable[[], object], seconds: int) -> dict:
-    """Do something in a process of its own, and tell what came of it; a crash or a hang is the end of that one only."""
+    """Do something in a process of its own, and return its result; a crash or a hang is the end of that one only."""
     receiver, sender = os.pipe()
     if (child := os.fork()) == 0:
         signal.alarm(seconds)

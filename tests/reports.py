@@ -20,9 +20,9 @@ from cnnclf.report._data import DataRecord
 from cnnclf.report._records import Example, ModelRecord, Report, Reproduction, Run
 from cnnclf.report._write import to_html
 
-JUDGED = ("confusion", "confusion_shares", "per_class", "reliability")
+OF_EVALUATION = ("confusion", "confusion_shares", "per_class", "reliability")
 COMPARED = ("fold_curves", "folds", "accuracy_parameters", "accuracy_multiply_adds")
-FIGURES = (*JUDGED, *COMPARED, "classes", "loss", "accuracy")
+FIGURES = (*OF_EVALUATION, *COMPARED, "classes", "loss", "accuracy")
 FILES = {
     "index.html",
     "report.md",
@@ -212,7 +212,7 @@ def files_in(folder):
 
 
 def matrix_cells(html):
-    """Give what stands in the cells of the confusion matrix, and the share that the button shows in their place."""
+    """Give the texts in the cells of the confusion matrix, and the share that the button shows in their place."""
     table = re.search(r'<table id="matrix".*?</table>', html, re.DOTALL)[0]
     rows = [re.findall(r"<td([^>]*)>([^<]*)</td>", row) for row in table.split("<tbody>")[1].split("<tr>")[1:]]
     counts = [[int(text or 0) for _, text in row] for row in rows]

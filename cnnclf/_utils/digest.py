@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-PLACEHOLDER = "0" * 64  # what stands in a digest's place while it is computed
+PLACEHOLDER = "0" * 64  # the digest's value while it is computed
 
 
 def find_digest(content: bytes, place: re.Pattern[bytes]) -> int | None:

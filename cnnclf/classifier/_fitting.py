@@ -146,15 +146,15 @@ def train(
     net.lr = float(clf.lr)
     X, y, weight = given
     metadata = None if weight is None else {"sample_weight": weight}
-    told = {"X": X, "y": y, "metadata": metadata}
+    call = {"X": X, "y": y, "metadata": metadata}
 
     def train_net(task: Any) -> None:
-        watcher = None if task is None else ReportEpochs(clf, task, told, lambda: snapshot(clf))
+        watcher = None if task is None else ReportEpochs(clf, task, call, lambda: snapshot(clf))
         net.train(data.rows, data.valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint, watcher=watcher)
 
     with session(net.device, (clf.seed_, 1 + net.n_epochs_)), undone_by_an_error(clf):
         clf.net_, clf.training_data_ = net, seen
-        train_by_epochs(clf, train_net, int(epochs), told, lambda: snapshot(clf))
+        train_by_epochs(clf, train_net, int(epochs), call, lambda: snapshot(clf))
     if not net.ended_:
         warnings.warn(
             f"Training interrupted by user in epoch {net.n_epochs_ + 1}; the estimator is usable.",

@@ -142,23 +142,23 @@ def describe_fitted(clf: Any) -> dict[str, Any]:
     return {"input": clf.input_spec_.to_json(), **clf.training_data_.to_json(), **plain(learnt)}
 
 
-def set_fitted(clf: Any, told: Mapping[str, Any], classes: NDArray[Any]) -> None:
+def set_fitted(clf: Any, fields: Mapping[str, Any], classes: NDArray[Any]) -> None:
     """Check what :func:`describe_fitted` returned, which may come from a stranger, and set the fitted attributes."""
     names = [*PARTS, *TrainingData().to_json()]
-    if told.keys() != set(names):
+    if fields.keys() != set(names):
         raise ValueError(f"Expected {', '.join(names)} of fitting; got other parts. Save the model again.")
     for name, (is_valid, expected) in PARTS.items():
-        if not is_valid(told[name]):
-            raise ValueError(f"Expected {name} to be {expected}; got {quote(told[name])}. Save the model again.")
+        if not is_valid(fields[name]):
+            raise ValueError(f"Expected {name} to be {expected}; got {quote(fields[name])}. Save the model again.")
     if classes.tolist() != sorted(classes.tolist()):
         raise ValueError(f"Expected sorted class labels; got {quote_all(classes)}. Save the model again.")
-    spec = InputSpec.from_json(told["input"])
+    spec = InputSpec.from_json(fields["input"])
     check_image_size(spec.image_shape)
-    features, n_features = told["feature_names"], math.prod(spec.input_shape)
+    features, n_features = fields["feature_names"], math.prod(spec.input_shape)
     if features is not None and len(features) != n_features:
         raise ValueError(f"Expected {n_features:,} feature_names; got {len(features):,}. Save the model again.")
-    clf.classes_, clf.input_spec_, clf.training_data_ = classes, spec, TrainingData.from_json(told)
-    clf.seed_, clf.architecture_ = told["seed"], clf.architecture
+    clf.classes_, clf.input_spec_, clf.training_data_ = classes, spec, TrainingData.from_json(fields)
+    clf.seed_, clf.architecture_ = fields["seed"], clf.architecture
     if features is not None:
         clf.feature_names_in_ = np.asarray(features, dtype=object)
 
@@ -262,7 +262,7 @@ def read_header(content: bytes) -> tuple[Any, Specification]:
         specification = {
             str(name): (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in header.items()
         }
-        told = json.loads(metadata.get(KEY, "null"))
+        fields = json.loads(metadata.get(KEY, "null"))
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         if ONNX.match(content):
             raise ValueError(
@@ -270,14 +270,14 @@ def read_header(content: bytes) -> tuple[Any, Specification]:
                 "trained on. Give the .cnn file; ONNXClassifier, predict and evaluate take this one."
             ) from error
         raise ValueError(f"expected {EXPECTED}; it cannot be read as one ({error}). Save the model again.") from error
-    if not isinstance(told, dict):
+    if not isinstance(fields, dict):
         raise ValueError(f"expected {EXPECTED}; got a safetensors file without {KEY!r} metadata. Give another file.")
-    if told.get("schema") != SCHEMA:
+    if fields.get("schema") != SCHEMA:
         raise ValueError(
-            f"expected schema {SCHEMA}; got {quote(told.get('schema'))}. "
+            f"expected schema {SCHEMA}; got {quote(fields.get('schema'))}. "
             "Load it with the version of cnnclf that saved it, or upgrade cnnclf."
         )
-    return told.get("state"), specification
+    return fields.get("state"), specification
 
 
 def read_tensors(content: bytes) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cnnclf.cli._app_server import Server
 
 
-# Recipe of the page's own network, and what a visitor is told, by what it learns from.
+# Recipe of the page's own network, and the text for visitors, by what it learns from.
 OWN_MODELS = {
     "mnist": ("one_epoch", "The network is a small one that has seen each of MNIST’s 60,000 training images once."),
     "digits": (

@@ -1,7 +1,7 @@
 """A page to draw on, served on this machine alone: what a network makes of every stroke, while it is drawn.
 
-The page is one document of our own, and Python's own HTTP server is behind it. docs/app.md tells why, what it measures,
-and what it promises: nothing but this machine is spoken to, and no page of another site gets an answer.
+The page is one document of our own, and Python's own HTTP server is behind it. docs/app.md explains why,
+what it measures, and what it promises: it contacts no other machine, and no page of another site gets an answer.
 
 A `.cnn` file is the network itself, which is traced. An `.onnx` file is a graph, in which batch normalisation is folded
 into the convolutions; what leaves its convolutions and poolings can be had all the same, from a second session whose
@@ -41,7 +41,7 @@ PAGE_POLICY = (
 
 @dataclass(frozen=True)
 class Reader:
-    """A network, the images it takes, and what a visitor is told of it.
+    """A network, the images it takes, and the text about it that a visitor reads.
 
     Attributes
     ----------
@@ -80,12 +80,12 @@ class Reader:
         _, height, width = self.paper.spec.image_shape
         return height, width
 
-    def read(self, told: Any) -> dict[str, Any]:
+    def read(self, fields: Any) -> dict[str, Any]:
         """Describe what a drawing, decoded from JSON, is read as.
 
         Parameters
         ----------
-        told : object
+        fields : object
             As :meth:`cnnclf.images._strokes.Drawing.from_json` takes it.
 
         Returns
@@ -100,7 +100,7 @@ class Reader:
         ValueError
             If it is no drawing.
         """
-        ink = self.paper.place(Drawing.from_json(told))
+        ink = self.paper.place(Drawing.from_json(fields))
         look = self.network.look(self.paper.to_row(ink))
         return {
             "probabilities": look.probabilities.tolist(),
@@ -239,8 +239,8 @@ class Handler(BaseHTTPRequestHandler):
     def check_visitor(self) -> None:
         """Refuse what a page of another site sends.
 
-        A name of its own that points here (DNS rebinding) is in Host. Requests under our name are told by Origin and by
-        Sec-Fetch-Site; the page itself may be linked to from anywhere.
+        A name of its own that points here (DNS rebinding) is in Host. Origin and Sec-Fetch-Site show which site sends a
+        request under our name; any site may link to the page itself.
         """
         if self.headers.get_all("Host") not in [[host] for host in self.server.hosts]:
             raise RefusedError(HTTPStatus.MISDIRECTED_REQUEST, f"This server is {self.server.url} and no other.")
@@ -276,10 +276,10 @@ class Handler(BaseHTTPRequestHandler):
             )
         body = self.rfile.read(int(length))
         try:
-            told = json.loads(body)
+            fields = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"Expected JSON; got other bytes ({error}).") from error
-        return Answer.of(self.server.reader.read(told))
+        return Answer.of(self.server.reader.read(fields))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the base class
         """Say nothing: a line for every stroke helps nobody."""
@@ -304,7 +304,7 @@ class Answer:
     policy: str
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "Answer":
+    def of(cls, fields: Mapping[str, Any]) -> "Answer":
         """Send a dictionary as JSON."""
-        content = json.dumps(told, ensure_ascii=False).encode()
+        content = json.dumps(fields, ensure_ascii=False).encode()
         return cls("application/json; charset=utf-8", content, "default-src 'none'; frame-ancestors 'none'")

@@ -66,7 +66,7 @@ class Verification(Summarised):
     Attributes
     ----------
     layers : tuple of LayerCheck
-        In the order of computation: a block stands after what is inside it.
+        In the order of computation: a block comes after what is inside it.
 
     Examples
     --------

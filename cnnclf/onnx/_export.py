@@ -95,21 +95,21 @@ class Served(nn.Module):
         elif self.layout.input_shape != self.layout.image_shape:
             X = X.reshape(X.shape[0], *self.layout.image_shape)
         logits = self.network(X)
-        winner = logits.argmax(dim=1)
+        class_index = logits.argmax(dim=1)
         if not self.raw_scores:
-            return logits.softmax(dim=1), winner
-        return logits - logits.flip(1) if logits.shape[1] == 2 else logits, winner
+            return logits.softmax(dim=1), class_index
+        return logits - logits.flip(1) if logits.shape[1] == 2 else logits, class_index
 
 
 def build(network: Served, classes: NDArray[Any], dtype: str) -> onnx.ModelProto:
     """Build the graph from ``X``, of a dtype and of the shape given to ``fit``, to ``label`` and ``probabilities``."""
     example = torch.zeros(N_TRACED, *network.layout.input_shape, dtype=getattr(torch, dtype))
     try:
-        model = to_graph(copy.deepcopy(network), example, ["probabilities", "winner"])
+        model = to_graph(copy.deepcopy(network), example, ["probabilities", "class_index"])
     except torch.onnx.OnnxExporterError as error:
         raise RuntimeError(
             "Expected a network of operations that torch.onnx.export knows; got one that it cannot export. Build the "
-            "architecture of other layers; the cause stands above."
+            "architecture of other layers; the cause is above."
         ) from error
     fold(model.graph)
     add_labels(model.graph, label_table(classes))
@@ -163,7 +163,7 @@ def add_labels(graph: onnx.GraphProto, table: onnx.TensorProto) -> None:
     """Look up the likeliest class's label, and make it the first output."""
     # Gather, unlike ai.onnx.ml's ArrayFeatureExtractor, takes an empty batch.
     graph.initializer.append(table)
-    graph.node.append(helper.make_node("Gather", ["class_table", "winner"], ["label"], name="label", axis=0))
+    graph.node.append(helper.make_node("Gather", ["class_table", "class_index"], ["label"], name="label", axis=0))
     probabilities = copy.deepcopy(next(output for output in graph.output if output.name == "probabilities"))
     batch_axis = probabilities.type.tensor_type.shape.dim[0].dim_param
     del graph.output[:]

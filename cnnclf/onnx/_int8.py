@@ -132,7 +132,7 @@ def pool_as_channels(model: onnx.ModelProto) -> str | None:
 
 
 def move_by_a_pixel(kernel: NDArray[Any], blocks: Sequence[int]) -> NDArray[np.float64]:
-    """Return one kernel per neighbour of a 2×2 pooling, over blocks of 2×2 pixels that stand as channels.
+    """Return one kernel per neighbour of a 2×2 pooling, over blocks of 2×2 pixels that are channels.
 
     Parameters
     ----------

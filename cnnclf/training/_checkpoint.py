@@ -1,7 +1,7 @@
 """One fit, saved on disk after every epoch, so that a stopped fit continues and gives bit-identical results.
 
 A generation is one safetensors file: the tensors that training changes and, as JSON in its header, everything else.
-Reading it runs no code. The SHA-256 of the whole file stands in the header, so that a torn or damaged one is found, and
+Reading it runs no code. The SHA-256 of the whole file is in the header, so that a torn or damaged one is found, and
 the one before it is used.
 """
 
@@ -261,11 +261,11 @@ def read_generation(path: Path) -> Generation | None:
         if not is_intact(KEY, content):
             return None
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        told = json.loads(header["__metadata__"][KEY])
+        fields = json.loads(header["__metadata__"][KEY])
         tensors = load(content)
     except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    match told:
+    match fields:
         case {
             "schema": int(schema),
             "decides": dict(decides),

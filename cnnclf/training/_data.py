@@ -251,7 +251,7 @@ def split_rows(
     Webster's method shares them out among the classes: row r = 0, 1, … of the n rows of a class has rank (r + ½) / n.
     The last row of a class is never held out, so that every class is trained on.
     """
-    # Equal rows stand next to each other in the order, as it is sorted by content.
+    # Equal rows are next to each other in the order, as it is sorted by content.
     hashes, visited = hash_rows(pixels)[order], labels[order]
     is_new = np.append(True, (hashes[1:] != hashes[:-1]) | (visited[1:] != visited[:-1]))
     labels_of_distinct = visited[is_new]

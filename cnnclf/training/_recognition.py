@@ -50,7 +50,7 @@ class TrainingData:
         return {"training_data": self.sha256, "learnt": to_text(self.learnt)}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "TrainingData":
+    def from_json(cls, fields: Mapping[str, Any]) -> "TrainingData":
         """Read what :meth:`to_json` returned, which may come from a stranger.
 
         Raises
@@ -58,10 +58,10 @@ class TrainingData:
         ValueError
             If an entry is missing or is not text, or if the hashes are not sorted hashes, or too many.
         """
-        sha256 = told.get("training_data")
+        sha256 = fields.get("training_data")
         if not isinstance(sha256, str):
             raise ValueError(f"Expected training_data to be text; got {quote(sha256)}. Save the model again.")
-        return cls(sha256, from_text(told.get("learnt")))
+        return cls(sha256, from_text(fields.get("learnt")))
 
 
 def hash_images(pixels: NDArray[np.uint8 | np.float32]) -> Hashes:

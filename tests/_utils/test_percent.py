@@ -126,7 +126,7 @@ def test_the_last_quotient_of_a_softmax_is_not_1_where_the_divisor_is_more(round
 
 
 def test_the_arithmetic_of_a_softmax_shows_every_summand(almost_sure):
-    # exp(−13.6) = 1.24e-6, and 1 / (1 + 1.24e-6) = 0.9999988: six decimals tell them from 0 and from 1.
+    # exp(−13.6) = 1.24e-6, and 1 / (1 + 1.24e-6) = 0.9999988: six decimals distinguish them from 0 and from 1.
     assert almost_sure["softmax"].explain(0).lines() == (
         "exp(13.6000 - 13.6000) = 1.0000",
         "exp(0.0000 - 13.6000) = 0.000001",

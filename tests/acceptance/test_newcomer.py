@@ -1,4 +1,4 @@
-"""The README's five steps on MNIST, as they stand there: report, network, ONNX file, predictions, page to draw on."""
+"""The README's five steps on MNIST, as written there: report, network, ONNX file, predictions, page to draw on."""
 
 import re
 import shlex

@@ -182,7 +182,7 @@ def test_the_matrix_turns_into_shares_and_back(report: Path, browser: webdriver.
         toggle.click()
         assert matrix_texts(browser) == shares
         assert toggle.get_attribute("aria-pressed") == "true"
-        # The heading of the images still tells how many.
+        # The heading of the images still says how many.
         cell(browser, 0, 0).find_element(By.TAG_NAME, "button").click()
         assert browser.find_element(By.CSS_SELECTOR, "#behind h3").text.startswith(
             f"0, predicted correctly: {matrix[0][0]}"

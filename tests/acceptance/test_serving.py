@@ -1,4 +1,4 @@
-"""``docs/serving.md``: its files, commands and requests, run as they stand, on servers that are really there."""
+"""``docs/serving.md``: its files, commands and requests, run as they are written, on real servers."""
 
 import ast
 import contextlib

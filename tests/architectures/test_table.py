@@ -235,7 +235,7 @@ def test_pooling_halves_the_sides_that_it_can(image_shape, window, pooled):
     assert network[-1].in_features == pooled[0] * pooled[1]
 
 
-# What is told of a network
+# The description of a network
 
 
 def test_lenet5_layer_by_layer():

@@ -491,7 +491,7 @@ def test_an_architecture_that_makes_no_classifier_is_refused(architecture, error
 
 
 class Ending(nn.Module):
-    """A dense layer whose logits go through a function, without a layer that would tell."""
+    """A dense layer whose logits go through a function, without a layer that would show it."""
 
     def __init__(self, function, n_classes):
         super().__init__()

@@ -207,7 +207,7 @@ def test_parameters_of_a_subclass_come_last_and_unexplained(few_digits):
     assert settings[0].default == "0.1"  # the subclass's own
     assert settings[1] == Setting("another", "auto", "auto", True, "", "", "")
     assert settings[2] == Setting("unheard_of", "3", "", False, "", "", "")
-    # no such thing in the network, so nothing to tell
+    # no such thing in the network, so nothing to say
     assert explained(Subclass(3).fit(X[:20], y[:20]))["another"].value == "auto"
 
 

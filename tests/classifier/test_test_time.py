@@ -67,7 +67,7 @@ def test_scikit_learns_checks(estimator, check):
 def test_five_views_by_hand():
     image = np.zeros((1, 8, 8))
     image[0, 3, 3] = 0.5
-    image[0, 4, 3] = 0.1  # comes to (3, 3) when the image goes up,
+    image[0, 4, 3] = 0.1  # is at (3, 3) when the image goes up,
     image[0, 2, 3] = 0.2  # down,
     image[0, 3, 4] = 0.3  # left
     image[0, 3, 2] = 0.9  # and right

@@ -17,7 +17,7 @@ from helpers import error_of
 
 
 def test_the_digits_network_recognises_most_drawings(clf):
-    """Its images are 8 × 8 pixels, of which a stretched 7 has few: MNIST's is judged in the acceptance tests."""
+    """Its images are 8 × 8 pixels, of which a stretched 7 has few: MNIST's is tested in the acceptance tests."""
     told = drawings()
     rows = np.stack([DIGITS.to_row(put(each, DIGITS)) for _, each in told])
     assert np.mean(clf.predict(rows) == [digit for digit, _ in told]) > 0.8

@@ -50,7 +50,7 @@ def test_the_page_reads_while_the_mouse_draws(page, clf, monkeypatch, server):
     captions = page.run("return [...document.querySelectorAll('#maps figcaption')].map((each) => each.textContent)")
     assert [text.split(",")[0] for text in captions] == ["conv1: 16 × 4 × 4", "pool1: 16 × 2 × 2", "conv2: 32 × 1 × 1"]
     assert page.ink("seen") == 64
-    page.wait_for("live", f"0, {page.text('how-sure').removeprefix('with ')}")  # told once, when the hand rests
+    page.wait_for("live", f"0, {page.text('how-sure').removeprefix('with ')}")  # said once, when the hand rests
 
 
 def test_a_finger_draws_on_a_phone(page):

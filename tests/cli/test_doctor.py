@@ -133,7 +133,7 @@ def test_damaged_mnist_is_broken(monkeypatch, tmp_path):
 
 
 def test_where_mnist_is(monkeypatch, tmp_path):
-    """Whether it is whole, its loader tells, which is tested elsewhere."""
+    """Its loader checks whether it is whole, which is tested elsewhere."""
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").touch()
     monkeypatch.setenv("CNNCLF_DATA", str(tmp_path))

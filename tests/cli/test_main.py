@@ -46,7 +46,7 @@ def compared(tmp_path_factory):
 
 
 def without_run(folder):
-    """Give the content of every file of a report without what differs from run to run, which stands in one place."""
+    """Give the content of every file of a report without what differs from run to run, which is in one place."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     # The network holds the seconds of its epochs, and each finished fit its own.
     content = {name: path.read_bytes() for name, path in files.items() if not name.startswith(("folds/", "model.cnn"))}

@@ -562,10 +562,10 @@ def test_evaluate_prepares_pictures_as_predict_does(trained, tmp_path, change):
             picture = picture.resize((56, 56))
         (tmp_path / "data" / str(label)).mkdir(parents=True, exist_ok=True)
         picture.save(tmp_path / "data" / str(label) / f"{i}.png")
-    judged = json.loads(cnnclf("evaluate", trained / "model.onnx", "--dataset", tmp_path / "data", "--json").stdout)
+    evaluated = json.loads(cnnclf("evaluate", trained / "model.onnx", "--dataset", tmp_path / "data", "--json").stdout)
     said = json.loads(cnnclf("predict", trained / "model.onnx", tmp_path / "data", "--json").stdout)
     right = [str(prediction["label"]) == Path(prediction["picture"]).parent.name for prediction in said]
     assert len(right) == 30
-    assert judged["accuracy"] == np.mean(right)
+    assert evaluated["accuracy"] == np.mean(right)
     if change != "56 × 56":  # which are made anew from 8×8
-        assert judged["accuracy"] > 0.9
+        assert evaluated["accuracy"] > 0.9

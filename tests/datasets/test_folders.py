@@ -311,7 +311,7 @@ def lying_down(extension):
 def test_a_picture_is_learnt_from_as_upright_as_it_is_predicted(tmp_path, kind):
     upright, content = lying_down(kind)
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.jfif").write_bytes(content)  # its content tells the kind, not its name
+    (tmp_path / "a" / "1.jfif").write_bytes(content)  # its content decides the kind, not its name
     X, _ = load_image_folder(tmp_path)
     assert X.shape[1:3] == upright.shape
     spec = InputSpec(X.shape[1:], (X[0].size // upright.size, *upright.shape), X.ndim == 4, "uint8", 255)

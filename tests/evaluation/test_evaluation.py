@@ -208,27 +208,32 @@ def test_columns_follow_the_classes_in_whatever_order_they_come():
 def test_from_estimator_asks_the_estimator_for_probabilities_and_classes(evaluation):
     asked = []
     clf = SimpleNamespace(classes_=CLASSES, predict_proba=lambda X: asked.append(X) or PROBA)
-    judged = Evaluation.from_estimator(clf, "images", Y_TRUE)
+    evaluated = Evaluation.from_estimator(clf, "images", Y_TRUE)
     assert asked == ["images"]
-    np.testing.assert_array_equal(judged.confusion_matrix, evaluation.confusion_matrix)
+    np.testing.assert_array_equal(evaluated.confusion_matrix, evaluation.confusion_matrix)
 
 
 def test_predicted_labels_give_the_figures_that_need_no_probabilities(evaluation):
-    judged = Evaluation.from_labels(Y_TRUE, evaluation.y_pred)
-    assert judged.accuracy == evaluation.accuracy
-    assert judged.accuracy_interval == evaluation.accuracy_interval
-    assert judged.per_class == evaluation.per_class
-    assert judged.macro_mean == evaluation.macro_mean
-    assert judged.weighted_mean == evaluation.weighted_mean
-    assert judged.confused_pairs(10) == evaluation.confused_pairs(10)
-    np.testing.assert_array_equal(judged.confusion_matrix, evaluation.confusion_matrix)
+    evaluated = Evaluation.from_labels(Y_TRUE, evaluation.y_pred)
+    assert evaluated.accuracy == evaluation.accuracy
+    assert evaluated.accuracy_interval == evaluation.accuracy_interval
+    assert evaluated.per_class == evaluation.per_class
+    assert evaluated.macro_mean == evaluation.macro_mean
+    assert evaluated.weighted_mean == evaluation.weighted_mean
+    assert evaluated.confused_pairs(10) == evaluation.confused_pairs(10)
+    np.testing.assert_array_equal(evaluated.confusion_matrix, evaluation.confusion_matrix)
 
 
 def test_predicted_labels_have_none_of_the_others(evaluation):
-    judged = Evaluation.from_labels(Y_TRUE, evaluation.y_pred)
-    assert (judged.y_proba, judged.log_loss, judged.brier_score, judged.calibration_error) == (None, None, None, None)
-    assert judged.reliability() == ()
-    assert judged.mistakes(2) == (
+    evaluated = Evaluation.from_labels(Y_TRUE, evaluation.y_pred)
+    assert (evaluated.y_proba, evaluated.log_loss, evaluated.brier_score, evaluated.calibration_error) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    assert evaluated.reliability() == ()
+    assert evaluated.mistakes(2) == (
         Mistake(index=1, true="ant", predicted="bee", confidence=None),
         Mistake(index=3, true="cow", predicted="ant", confidence=None),
     )
@@ -236,8 +241,8 @@ def test_predicted_labels_have_none_of_the_others(evaluation):
 
 def test_the_classes_of_predicted_labels_are_those_that_occur_unless_they_are_given():
     assert Evaluation.from_labels([8, 3], [3, 5]).classes.tolist() == [3, 5, 8]
-    judged = Evaluation.from_labels(["b", "c"], ["b", "b"], classes=["c", "b", "a"])
-    assert judged.confusion_matrix.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
+    evaluated = Evaluation.from_labels(["b", "c"], ["b", "b"], classes=["c", "b", "a"])
+    assert evaluated.confusion_matrix.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_predicted_labels_cannot_change_after_the_fact():
@@ -293,20 +298,20 @@ def test_refuses_predicted_labels_that_are_none(arguments, sentence):
 def test_an_estimator_without_probabilities_is_asked_for_labels(few_digits):
     X, y, X_test, y_test = (array.reshape(len(array), -1) if array.ndim > 1 else array for array in few_digits)
     clf = LinearSVC(random_state=0).fit(X[:, ::4], y == 3)
-    judged = Evaluation.from_estimator(clf, X_test[:, ::4], y_test == 3)
-    assert judged.y_proba is None
-    assert judged.accuracy == clf.score(X_test[:, ::4], y_test == 3)
-    assert judged.classes.tolist() == [False, True]
+    evaluated = Evaluation.from_estimator(clf, X_test[:, ::4], y_test == 3)
+    assert evaluated.y_proba is None
+    assert evaluated.accuracy == clf.score(X_test[:, ::4], y_test == 3)
+    assert evaluated.classes.tolist() == [False, True]
 
 
 def test_any_scikit_learn_classifier_is_judged(few_digits):
     X, y, X_test, y_test = (array.reshape(len(array), -1) if array.ndim > 1 else array / 1 for array in few_digits)
     clf = LogisticRegression(max_iter=2000).fit(X, y)
-    judged = Evaluation.from_estimator(clf, X_test, y_test)
+    evaluated = Evaluation.from_estimator(clf, X_test, y_test)
     proba = clf.predict_proba(X_test)
-    assert judged.accuracy == clf.score(X_test, y_test)
-    assert judged.log_loss == pytest.approx(metrics.log_loss(y_test, proba))
-    assert judged.brier_score == pytest.approx(metrics.brier_score_loss(y_test, proba))
+    assert evaluated.accuracy == clf.score(X_test, y_test)
+    assert evaluated.log_loss == pytest.approx(metrics.log_loss(y_test, proba))
+    assert evaluated.brier_score == pytest.approx(metrics.brier_score_loss(y_test, proba))
 
 
 def test_the_record_holds_every_figure(evaluation):
@@ -348,11 +353,11 @@ def test_the_record_holds_every_figure(evaluation):
 @given(predictions(), st.booleans())
 def test_the_record_goes_through_json(case, with_probabilities):
     y_true, proba, classes = case
-    judged = Evaluation.from_predictions(y_true, proba, classes)
+    evaluated = Evaluation.from_predictions(y_true, proba, classes)
     if not with_probabilities:
-        judged = Evaluation.from_labels(y_true, judged.y_pred, classes)
-    assert json.loads(json.dumps(judged.to_dict(), allow_nan=False)) == judged.to_dict()
-    assert len(judged.to_dict()["confused_pairs"]) <= 10
+        evaluated = Evaluation.from_labels(y_true, evaluated.y_pred, classes)
+    assert json.loads(json.dumps(evaluated.to_dict(), allow_nan=False)) == evaluated.to_dict()
+    assert len(evaluated.to_dict()["confused_pairs"]) <= 10
 
 
 def two_classifiers(both, only_a, only_b, neither):

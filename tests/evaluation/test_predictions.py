@@ -56,15 +56,15 @@ def test_probabilities_have_a_column_a_class(save):
 
 def test_labels_that_look_like_whole_numbers_become_numbers(save):
     path = save("7,-1,true,10\n0.7,0.2,10,0.1\n0.1,0.8,-1,0.1\n0.25,0.5,7,0.25\n")
-    judged = read_predictions(path)
-    assert same(judged, Evaluation.from_predictions([10, -1, 7], PROBA, [7, -1, 10]))
-    assert judged.classes.tolist() == [7, -1, 10]
+    evaluated = read_predictions(path)
+    assert same(evaluated, Evaluation.from_predictions([10, -1, 7], PROBA, [7, -1, 10]))
+    assert evaluated.classes.tolist() == [7, -1, 10]
 
 
 @pytest.mark.parametrize("word", ["07", "+7", "-0", "7.0", "1e1", "٧", "9" * 19, "x"])
 def test_one_label_that_is_no_whole_number_leaves_all_of_them_words(save, word):
-    judged = read_predictions(save(f"true,predicted\n7,{word}\n{word},{word}\n"))
-    assert judged.classes.tolist() == sorted(["7", word])
+    evaluated = read_predictions(save(f"true,predicted\n7,{word}\n{word},{word}\n"))
+    assert evaluated.classes.tolist() == sorted(["7", word])
 
 
 def test_predicted_labels_have_one_column(save):

@@ -1,4 +1,4 @@
-"""Changed test images: what each change does to a pixel, told by classifiers that look at one pixel only."""
+"""Changed test images: what each change does to a pixel, measured by classifiers that look at one pixel only."""
 
 import numpy as np
 import pytest

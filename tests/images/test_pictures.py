@@ -1,4 +1,4 @@
-"""Pictures of any kind, as the network was told to take them: as they are, resized, padded, or framed as digits."""
+"""Pictures of any kind, as the network's preparation says: as they are, resized, padded, or framed as digits."""
 
 import io
 import re
@@ -221,7 +221,7 @@ def test_a_network_that_was_taught_dark_ink_gets_dark_ink():
     assert np.array_equal(read_picture(file_of(five(paper="black", ink="white")), taught_dark), 255 - WANTED)
 
 
-# What is done is what the network was told
+# What is done is what the network's preparation says
 
 
 @pytest.mark.parametrize(

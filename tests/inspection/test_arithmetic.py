@@ -85,12 +85,12 @@ def assert_adds_up(line):
         assert "rounding" not in plain
         error = abs(evaluate(plain) - Decimal(right))
         assert error < half, line
-        if plain != left:  # a rounding term stands only where it is needed
+        if plain != left:  # a rounding term is only where it is needed
             without = plain.rpartition(" + ")[0]
             assert abs(evaluate(without) - Decimal(right)) >= half, line
     assert not re.search(r"-0(\.0+)?(?![\d.])", line), line  # no minus zero
     assert not re.match(r"\(-[\d.]+\)", line), line  # nor does the first number need parentheses
-    assert not re.search(r"[-+×/] -", line), line  # a minus behind an operator stands in parentheses
+    assert not re.search(r"[-+×/] -", line), line  # a minus behind an operator is in parentheses
 
 
 @pytest.mark.parametrize("decimals", [2, 4, 6])

@@ -269,7 +269,7 @@ def test_where_a_feature_comes_from():
     image = np.zeros((2, 3, 4), dtype=np.uint8)
     image[1, 2, 1] = 9
     text = to_text(record(sequential(flatten1=nn.Flatten()), image.astype(np.float32), range(24)))
-    # Channel 1 stands behind 3·4 features, row 2 behind two more rows of 4.
+    # Channel 1 comes after 3·4 features, row 2 after two more rows of 4.
     assert "channel 1, row 2, column 1:\n  1×12 + 2×4 + 1 = 21\n" in text
     assert "\nWhy 21" not in text  # no weights lead to these logits
 

@@ -202,7 +202,7 @@ def test_any_sequence():
     conv = hand_set(nn.Conv2d(1, 2, 3), weight=1.0)
     bare = nn.Sequential(conv, nn.Sequential(relu, nn.Sequential()), relu, nn.Flatten())
     trace = record(-arange(1, 4, 4), body=bare, act=relu, out=nn.Linear(8, 2), softmax=nn.Softmax(dim=1))
-    # A layer object that stands there twice has two steps; an empty sequence passes things on; no two names are equal.
+    # A layer object that is there twice has two steps; an empty sequence passes things on; no two names are equal.
     assert [(step.name, step.kind) for step in trace.walk()] == [
         *(("body", "block"), ("body.0", "conv"), ("body.1", "block"), ("body.1.0", "relu"), ("body.1.1", "dropout")),
         *(("body.2", "relu"), ("body.3", "flatten"), ("act", "relu"), ("out", "dense")),

@@ -223,7 +223,7 @@ def test_the_formulas_are_those_a_reader_would_write(tmp_path):
     book = openpyxl.load_workbook(write(trace, tmp_path / "net.xlsx"))
 
     # The kernel is at A6:C8, the bias at E6 and the map at G6:H7. Upper left, the kernel's first row and first column
-    # lie on padding: its other four weights, B7:C8, are laid on the image's four pixels, A6:B7.
+    # lie on padding: its other four weights, B7:C8, are multiplied with the image's four pixels, A6:B7.
     assert book["conv1"]["G6"].value == "=SUMPRODUCT('image'!A6:B7,$B$7:$C$8)+$E$6"
     assert book["conv1"]["H7"].value == "=SUMPRODUCT('image'!A6:B7,$A$6:$B$7)+$E$6"
     assert book["pool1"]["A6"].value == "=MAX('conv1'!G6:H7)"

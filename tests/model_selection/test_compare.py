@@ -480,7 +480,7 @@ class Perceptron(nn.Sequential):
 
 
 def hidden(n_hidden):
-    """Make an architecture whose width stands in its closure."""
+    """Make an architecture whose width is in its closure."""
     return lambda image_shape, n_classes: nn.Sequential(
         nn.Flatten(), nn.Linear(64, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_classes)
     )
@@ -589,7 +589,7 @@ class InterruptBatch(Callback):
 
 
 def test_a_network_that_is_trained_by_half_is_not_judged(some, monkeypatch):
-    monkeypatch.setattr(CNNClassifier, "score", lambda *_: pytest.fail("is judged"))
+    monkeypatch.setattr(CNNClassifier, "score", lambda *_: pytest.fail("is evaluated"))
     with pytest.raises(KeyboardInterrupt):
         compare_architectures(*some, ["lenet5"], cv=2, estimator=quick(callbacks=[InterruptBatch()]))
 

@@ -1,4 +1,4 @@
-"""The exported file: what it takes, what it says, what it tells about itself, and that it agrees with the network."""
+"""The exported file: its input, its output, its metadata, and that it agrees with the network."""
 
 import functools
 import json
@@ -37,7 +37,7 @@ from cnnclf.onnx._int8 import pool_as_channels
 
 
 def run(path, X):
-    """What onnxruntime, told nothing about the file, says of X."""
+    """What onnxruntime, without a setting for the file, says of X."""
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
         ["label", "probabilities"], {"X": X}
     )
@@ -346,7 +346,7 @@ def test_nothing_in_the_estimator_changes(clf, few_digits, tmp_path):
     assert {name: p.stride() for name, p in clf.module_.named_parameters()} == layout
 
 
-# --- what stands in it
+# --- its content
 
 
 def test_one_small_file_without_traces_of_who_made_it(path):
@@ -584,7 +584,7 @@ def test_pooling_over_channels_says_what_pooling_over_pixels_says(shape, kernel,
     input_shape = (height, width, channels) if channels_last else (height * width * channels,)
     X = np.random.default_rng(0).integers(0, 256, (4, *input_shape), dtype=np.uint8)
     served = Served(net, ImageLayout(input_shape, shape, channels_last), raw_scores=True).eval()
-    model = to_graph(served, torch.from_numpy(X[:2]), ["logits", "winner"])
+    model = to_graph(served, torch.from_numpy(X[:2]), ["logits", "class_index"])
     fold(model.graph)
     (before, _) = ReferenceEvaluator(model).run(None, {"X": X})
     assert pool_as_channels(model) == "pixels_float"

@@ -99,7 +99,7 @@ def test_the_machine_is_told_with_its_extensions_and_the_precision_it_trains_in(
     cpuinfo.write_text("model name\t: Xeon\nflags\t\t: fpu avx2 avx512f amx_bf16 avx512fancy\n\n" * 2)
     assert module.environment().items() >= {"cpu": "Xeon", "precision": "bfloat16"}.items()
     assert module.environment()["extensions"] == ["avx2", "avx512f", "amx_bf16"]
-    cpuinfo.write_text("Features\t: fp asimd sve\n")  # as Linux tells it on Arm
+    cpuinfo.write_text("Features\t: fp asimd sve\n")  # as Linux writes it on Arm
     assert module.environment()["extensions"] == ["asimd", "sve"]
     cpuinfo.unlink()  # as on a Mac
     assert module.environment()["extensions"] is None
@@ -239,7 +239,7 @@ def test_data_can_be_made_of_any_number_size_and_classes(monkeypatch):
 
     images, labels = scaling.make_data(scaling.Point(images=70))
     np.testing.assert_array_equal(images[:30], X)
-    np.testing.assert_array_equal(images[30:60, 1:], X[:, :-1])  # the second copy stands a pixel lower
+    np.testing.assert_array_equal(images[30:60, 1:], X[:, :-1])  # the second copy is a pixel lower
     np.testing.assert_array_equal(labels[60:], y[:10])
     np.testing.assert_array_equal(scaling.make_data(scaling.Point(images=3, side=14))[0], X[:3, ::2, ::2])
     np.testing.assert_array_equal(scaling.make_data(scaling.Point(images=3, side=56))[0][:, 1::2, 1::2], X[:3])

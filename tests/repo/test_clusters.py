@@ -41,7 +41,7 @@ def client(tmp_path_factory):
     scheduler, worker = (shlex.split(line.removeprefix("$ "), comments=True) for line in block.splitlines())
     assert (scheduler, worker[:3]) == (["dask", "scheduler"], ["dask", "worker", "tcp://192.168.1.10:8786"])
     folder = tmp_path_factory.mktemp("dask")
-    # Which address the workers are told is the one that is printed, and written into a file.
+    # The workers get the address that is printed and written into a file.
     here, told = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
     of_scheduler = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
     two = [*worker[3:], "--dashboard-address", "127.0.0.1:0", "--local-directory", str(folder)]
@@ -99,7 +99,7 @@ def test_workers_that_are_started_by_hand_have_one_thread_each(client):
 
 def test_dask_gives_the_scores_of_one_process_to_the_bit(client, some, in_process):
     class Noted(Callback):
-        """Tell the scheduler which process fits."""
+        """Record on the scheduler which process fits."""
 
         def on_train_end(self, net, **kwargs):
             distributed.get_client().log_event("fits", os.getpid())

@@ -52,10 +52,17 @@ def shop(few_digits, tmp_path_factory):
         (folder / "pictures" / part).mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "pictures" / part / "1.png")
     (folder / "empty").mkdir()
-    judged = Evaluation.from_estimator(clf, X, y)
+    evaluated = Evaluation.from_estimator(clf, X, y)
     served = ONNXClassifier(folder / "net.onnx")
     return SimpleNamespace(
-        X=X, y=y, flat=X.reshape(60, -1), clf=clf, served=served, judged=judged, folder=folder, trace=clf.trace(X[0])
+        X=X,
+        y=y,
+        flat=X.reshape(60, -1),
+        clf=clf,
+        served=served,
+        evaluated=evaluated,
+        folder=folder,
+        trace=clf.trace(X[0]),
     )
 
 
@@ -314,7 +321,7 @@ FILES = {
     "predictions no archive": (lambda s: read_predictions(write(s, "c.npz", LONG)), ValueError),
 }
 
-JUDGING = {
+EVALUATING = {
     "labels of strangers": (lambda s: Evaluation.from_estimator(s.clf, s.X, s.y + 100), ValueError),
     "labels of many strangers": (lambda s: Evaluation.from_estimator(s.clf, s.X, MANY[:60]), ValueError),
     "labels with NaN": (lambda s: Evaluation.from_estimator(s.clf, s.X, replaced(s.y, np.nan)), ValueError),
@@ -328,8 +335,8 @@ JUDGING = {
     "classes twice": (lambda s: Evaluation.from_predictions([0], np.eye(2000)[:1], [*range(1000)] * 2), ValueError),
     "one class": (lambda s: Evaluation.from_labels([1, 1], [1, 1]), ValueError),
     "kinds of labels": (lambda s: Evaluation.from_labels([1, 2], ["1", LONG]), ValueError),
-    "other images": (lambda s: compare(s.judged, Evaluation.from_labels([0, 1], [0, 1])), ValueError),
-    "no bins": (lambda s: s.judged.reliability(0), ValueError),
+    "other images": (lambda s: compare(s.evaluated, Evaluation.from_labels([0, 1], [0, 1])), ValueError),
+    "no bins": (lambda s: s.evaluated.reliability(0), ValueError),
     "networks by one word": (lambda s: compare_architectures(s.X, s.y, "tiny"), TypeError),
     "networks unknown": (lambda s: compare_architectures(s.X, s.y, ["tiny", LONG]), ValueError),
     "networks twice": (lambda s: compare_architectures(s.X, s.y, ["tiny", "tiny"]), ValueError),
@@ -348,7 +355,7 @@ JUDGING = {
     "a workbook of other layers": (lambda s: s.trace.to_xlsx(s.folder / "x.xlsx", layers=MANY), ValueError),
     "a trace of other images": (lambda s: s.trace.follow(np.zeros((3, 9, 9))), ValueError),
     "a plot normalised otherwise": (
-        lambda s: ConfusionMatrixDisplay.from_evaluation(s.judged, normalize=LONG),
+        lambda s: ConfusionMatrixDisplay.from_evaluation(s.evaluated, normalize=LONG),
         ValueError,
     ),
     "reliability of labels": (
@@ -369,7 +376,7 @@ TABLE = {
     },
     **DATA,
     **FILES,
-    **JUDGING,
+    **EVALUATING,
 }
 
 
@@ -405,7 +412,7 @@ def test_an_error_about_bad_input_is_short_and_says_what_came(shop, name):
 
 
 def test_the_table_is_long():
-    assert len(PARAMETERS | IMAGES | DATA | FILES | JUDGING) >= 100
+    assert len(PARAMETERS | IMAGES | DATA | FILES | EVALUATING) >= 100
 
 
 COMMANDS = {  # exit code and words

@@ -1,4 +1,4 @@
-"""``docs/tracking.md``: its programs, run as they stand, and what they leave in MLflow's store and TensorBoard's."""
+"""``docs/tracking.md``: its programs, run as written, and what they leave in MLflow's store and TensorBoard's."""
 
 import re
 

@@ -87,7 +87,7 @@ def make_report(*, name="Insects", note="", classes=CLASSES, evaluation=None, ro
             name=name,
             note=note,
             classes=classes,
-            splits=(Split("training", "All that is left.", (20, 20, 10)), Split("test", "Judged once.", (3, 2, 1))),
+            splits=(Split("training", "All that is left.", (20, 20, 10)), Split("test", "Used once.", (3, 2, 1))),
             image_shape=(1, 6, 5),
             pixel_range=(0.0, 255.0),
             samples=(),
@@ -197,7 +197,7 @@ def test_every_layer_every_split_and_every_setting(card):
     ]
     assert rows(card, "## Training data")[2:] == [
         ["training", "50", "89.3 %", "All that is left."],  # 50 of 56
-        ["test", "6", "10.7 %", "Judged once."],
+        ["test", "6", "10.7 %", "Used once."],
     ]
     settings = {name: value for name, value, _ in rows(card, "## Training procedure")[2:]}
     assert len(settings) == len(CNNClassifier().get_params())

@@ -6,29 +6,29 @@ import re
 import pytest
 
 from cnnclf.report._write import picture_grids, write
-from reports import JUDGED, Page, files_in, make_predictions, matrix_cells, render, words
+from reports import OF_EVALUATION, Page, files_in, make_predictions, matrix_cells, render, words
 
 
 @pytest.fixture(scope="module", params=[(True, True), (False, False)], ids=["probabilities and images", "labels alone"])
-def judged(request, tmp_path_factory):
+def evaluated(request, tmp_path_factory):
     """A report on predictions alone, and its folder."""
     with_probabilities, with_images = request.param
     report = make_predictions(with_probabilities=with_probabilities, with_images=with_images)
-    folder = tmp_path_factory.mktemp("judged")
+    folder = tmp_path_factory.mktemp("evaluated")
     write(report, folder)
     return report, folder
 
 
-def test_predictions_alone_have_the_files_of_the_judging_part(judged):
-    report, folder = judged
-    expected = {"index.html", "report.md", "metrics.json", *(f"figures/{name}.svg" for name in JUDGED[:3])}
+def test_predictions_alone_have_the_files_of_the_judging_part(evaluated):
+    report, folder = evaluated
+    expected = {"index.html", "report.md", "metrics.json", *(f"figures/{name}.svg" for name in OF_EVALUATION[:3])}
     if report.evaluation.y_proba is not None:
         expected |= {"figures/reliability.svg", "figures/mistakes.png"}
     assert files_in(folder) == expected
 
 
-def test_predictions_alone_have_no_link_to_what_is_not_there(judged):
-    _, folder = judged
+def test_predictions_alone_have_no_link_to_what_is_not_there(evaluated):
+    _, folder = evaluated
     page = Page((folder / "index.html").read_text())
     there = files_in(folder) | {f"#{name}" for name in page.ids}
     links = {link for link in page.links if not link.startswith("data:")}
@@ -40,8 +40,8 @@ def test_predictions_alone_have_no_link_to_what_is_not_there(judged):
         assert name not in text
 
 
-def test_predictions_alone_have_no_empty_section(judged):
-    report, folder = judged
+def test_predictions_alone_have_no_empty_section(evaluated):
+    report, folder = evaluated
     html = (folder / "index.html").read_text()
     page = Page(html)
     assert re.findall(r'<h2 id="(\w+)">', html) == list(report.sections)
@@ -54,8 +54,8 @@ def test_predictions_alone_have_no_empty_section(judged):
     assert "None" not in "".join(parts)
 
 
-def test_predictions_alone_are_judged_as_those_of_our_own(judged):
-    report, folder = judged
+def test_predictions_alone_are_judged_as_those_of_our_own(evaluated):
+    report, folder = evaluated
     html = (folder / "index.html").read_text()
     page, evaluation = Page(html), report.evaluation
     assert page.text_of["test-accuracy"] == f"{evaluation.accuracy:.2%}".replace("%", " %")

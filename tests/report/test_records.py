@@ -23,7 +23,7 @@ REPRODUCTION = Reproduction("cnnclf report", 0, {"Python": "3.99"})
 
 
 def numbered(n, shape=(1, 2, 2)):
-    """Images that can be told apart: all pixels of image i are i."""
+    """Images that differ: all pixels of image i are i."""
     return np.broadcast_to(np.arange(n).reshape(n, 1, 1, 1), (n, *shape))
 
 

@@ -134,7 +134,7 @@ def test_the_images_behind_the_cells_as_json():
     cells = [CellImages(0, 12, (3, 4), (0.9999988, 0.1), shown), CellImages(1, 1, (5,), (None,), shown[:1])]
     uri = data_uri(shown[0])
     assert json.loads(cell_json(cells)) == {"0 12": [[3, 0.9999988, uri], [4, 0.1, uri]], "1 1": [[5, None, uri]]}
-    assert not set("<>&") & set(cell_json(cells))  # nothing that could end the element it stands in
+    assert not set("<>&") & set(cell_json(cells))  # nothing that could end the element around it
 
 
 LETTERS = st.text(st.sampled_from("a1 |\\`*_[]()<>#&;~!-+.:$\"'"), min_size=1)

@@ -1,4 +1,4 @@
-"""The whole way of a report on few digits: compared on training images, one trained, judged once, kept when stopped."""
+"""A whole report on few digits: compared on training images, one trained, evaluated once, kept when stopped."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def test_what_is_kept_is_not_trained_again(full, data, monkeypatch, capsys):
     )
     clf = CNNClassifier(max_epochs=3, random_state=0)
     again = carry_out(clf, data, folder, reproduction=REPRODUCTION, architectures=NAMES, n_folds=2, choose=True)
-    assert fits == ["lenet5"]  # the one that is judged
+    assert fits == ["lenet5"]  # the one that is evaluated
     assert again.comparison.to_dict() == report.comparison.to_dict()
     assert capsys.readouterr().err == (
         "Few digits: 288 training, 32 validation, 80 test images\n"

@@ -198,7 +198,7 @@ def test_a_seed_that_is_drawn_is_kept(random_state, some, tmp_path):
 
 
 class Seed(np.random.RandomState):
-    """Draws what it is told to."""
+    """Draws the numbers that it is given."""
 
     def __init__(self, seed):
         super().__init__()

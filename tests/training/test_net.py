@@ -205,7 +205,7 @@ def black(n):
 
 
 def test_rows_are_sorted_by_content_then_label():
-    # Row 1 has ink, so its hash is not zero; the black rows 3, 0, 2 follow their labels 0, 1, 2 and stand before it.
+    # Row 1 has ink, so its hash is not zero; the black rows 3, 0, 2 follow their labels 0, 1, 2 and come before it.
     pixels = black(4)
     pixels[1, 0, 0, 0] = 1
     order, weight = arrange(pixels, np.array([1, 0, 2, 0]), None)

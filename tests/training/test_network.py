@@ -1,4 +1,4 @@
-"""What an image is answered does not depend on what stands beside it: not on its place, nor on how many there are."""
+"""The answer for an image does not depend on the others in the batch: not on its place, nor on how many there are."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Training has glibc keep freed memory, unless it is told not to; before and after it nothing is kept."""
+"""Training has glibc keep freed memory, unless that is switched off; before and after it nothing is kept."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""``set_callbacks``: scikit-learn's own callbacks are told of a fit and of each of its epochs."""
+"""``set_callbacks``: scikit-learn's own callbacks run for a fit and for each of its epochs."""
 
 import pickle
 
@@ -14,7 +14,7 @@ callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1
 
 
 class Recorder:
-    """Keep what was told, as lines, and the classifiers that were handed over at the end of epochs."""
+    """Keep the calls, as lines, and the classifiers that were passed at the end of epochs."""
 
     def __init__(self, stop_at=None):
         self.told, self.snapshots, self.given, self.stop_at = [], [], [], stop_at
