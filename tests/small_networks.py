@@ -50,10 +50,18 @@ def random_net():
         pool2=nn.AvgPool2d((2, 3), stride=1),
         dropout1=nn.Dropout(0.5),
         pool3=nn.AdaptiveAvgPool2d(1),
+        pool4=nn.AdaptiveMaxPool2d(1),
         flatten1=nn.Flatten(),
         dense1=nn.Linear(8, 20),
         norm2=nn.BatchNorm1d(20, affine=False),
         relu2=nn.ReLU(),
+        **{
+            "leaky1": nn.LeakyReLU(),
+            "gelu1": nn.GELU(),
+            "silu1": nn.SiLU(),
+            "tanh1": nn.Tanh(),
+            "sigmoid1": nn.Sigmoid(),
+        },
         output=nn.Linear(20, 4),
     )
     for layer in net.modules():  # statistics and scales as training leaves them, not all 0 and 1

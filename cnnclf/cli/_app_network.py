@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cnnclf.onnx._classifier import ONNXClassifier
 
 
-KINDS = ("conv", "max_pool", "avg_pool", "global_avg_pool")  # of a trace's steps
-OPERATORS = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")  # of a graph's nodes
+KINDS = ("conv", "max_pool", "avg_pool", "global_max_pool", "global_avg_pool")  # of a trace's steps
+OPERATORS = ("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")  # of a graph's nodes
 
 MOST_MAPS = 16  # of a layer that the page shows, evenly spread
 

@@ -14,6 +14,7 @@ from cnnclf._utils.text import counted, decimals_apart
 from cnnclf.inspection._records import Cell
 
 TERMS_PER_LINE = 8  # of a sum that has no rows
+TERMS_PER_MAXIMUM = 16  # of a maximum that is written in one line
 MOST_LINES = 12  # of arithmetic in a summary
 SMALLEST_FLOAT32 = 2.0**-149
 
@@ -85,7 +86,8 @@ class Explanation(Summarised, ReadOnly):
           "shift"; where a convolution comes before it, perhaps with pooling between them, also that channel's folded
           "kernel" (scale · kernel) and "kernel_bias" (scale · bias + shift), which give the value in one
           step; after pooling, that of the largest cell in the window;
-        - max_pool: "argmax", the position in ``terms`` of the first of the largest;
+        - leaky_relu: "slope";
+        - max_pool, global_max_pool: "argmax", the position in ``terms`` of the first of the largest;
         - softmax: "max", "exponentials" (one per class, of logit − max), "sum".
     exact : Exact
         Float32 beside float64, and the bound between them.
@@ -205,11 +207,66 @@ def write_sum(e: Explanation, decimals: int) -> list[str]:
 
 
 def write_maximum(e: Explanation, decimals: int) -> list[str]:
-    """Return the maximum of all candidates; for ReLU the first one is 0."""
-    values = [number(term.value, decimals) for term in e.terms]
-    candidates = [Decimal(0), *values] if e.kind == "relu" else values
-    text = ", ".join(f"{value:f}" for value in candidates)
-    return [equation(f"max({text})", max(candidates), number(e.value, decimals))]
+    """Return the maximum of all candidates; of many those of the rows, and the largest of these."""
+    candidates = [number(term.value, decimals) for term in e.terms]
+    rows = batched(candidates, e.shape[-1]) if len(candidates) > TERMS_PER_MAXIMUM else [candidates]
+    largest = [max(row) for row in rows]
+    lines = [maximum(row, value) for row, value in zip(rows, largest, strict=True)]
+    return [*lines, maximum(largest, max(largest))] if len(rows) > 1 else lines
+
+
+def write_relu(e: Explanation, decimals: int) -> list[str]:
+    """Return the maximum of 0 and the number."""
+    return [maximum([Decimal(0), number(e.terms[0].value, decimals)], number(e.value, decimals))]
+
+
+def maximum(candidates: Sequence[Decimal], value: Decimal) -> str:
+    """Return the maximum of some numbers as one equation."""
+    return equation(f"max({', '.join(f'{candidate:f}' for candidate in candidates)})", max(candidates), value)
+
+
+def write_leaky_relu(e: Explanation, decimals: int) -> list[str]:
+    """Return the number, times the slope where it is negative."""
+    if e.terms[0].value >= 0:
+        return write_one(e, decimals)
+    x, slope = number(e.terms[0].value, decimals), Decimal(repr(e.parts["slope"]))
+    return [equation(f"{bracketed(slope)}×{bracketed(x)}", slope * x, number(e.value, decimals))]
+
+
+def write_sigmoid(e: Explanation, decimals: int) -> list[str]:
+    """Return 1/(1 + exp(−x))."""
+    x = number(e.terms[0].value, decimals)
+    return [equation(f"1/(1 + exp({number(-x, decimals):f}))", 1 / (1 + (-x).exp()), number(e.value, decimals))]
+
+
+def write_silu(e: Explanation, decimals: int) -> list[str]:
+    """Return x/(1 + exp(−x))."""
+    x = number(e.terms[0].value, decimals)
+    text = f"{bracketed(x)}/(1 + exp({number(-x, decimals):f}))"
+    return [equation(text, x / (1 + (-x).exp()), number(e.value, decimals))]
+
+
+def write_tanh(e: Explanation, decimals: int) -> list[str]:
+    """Return tanh(x) = 2/(1 + exp(−2x)) − 1."""
+    x = number(e.terms[0].value, decimals)
+    text = f"2/(1 + exp({number(-2 * x, decimals):f})) - 1"
+    return [equation(text, 2 / (1 + (-2 * x).exp()) - 1, number(e.value, decimals))]
+
+
+def write_gelu(e: Explanation, decimals: int) -> list[str]:
+    """Return x×(1 + erf(x/√2))/2."""
+    x = number(e.terms[0].value, decimals)
+    exact = x * (1 + error_function(x / Decimal(2).sqrt())) / 2
+    return [equation(f"{bracketed(x)}×(1 + erf({x:f}/√(2)))/2", exact, number(e.value, decimals))]
+
+
+def error_function(z: Decimal) -> Decimal:
+    """Compute erf(z) to the precision of the decimal context."""
+    from mpmath import mp  # comes with torch, and is needed for this alone
+
+    digits = decimal.getcontext().prec
+    with mp.workdps(digits):
+        return Decimal(mp.nstr(mp.erf(mp.mpf(str(z))), digits))
 
 
 def write_standardise(e: Explanation, decimals: int) -> list[str]:
@@ -264,9 +321,15 @@ LINES: dict[str, Callable[[Explanation, int], list[str]]] = {
     "standardise": write_standardise,
     "conv": write_conv,
     "norm": write_norm,
-    "relu": write_maximum,
+    "relu": write_relu,
+    "leaky_relu": write_leaky_relu,
+    "gelu": write_gelu,
+    "silu": write_silu,
+    "sigmoid": write_sigmoid,
+    "tanh": write_tanh,
     "max_pool": write_maximum,
     "avg_pool": write_average,
+    "global_max_pool": write_maximum,
     "global_avg_pool": write_average,
     "dropout": write_one,
     "flatten": write_one,

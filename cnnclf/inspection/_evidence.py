@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import quote, quote_all
 from cnnclf.inspection._geometry import unravel
-from cnnclf.inspection._records import IMAGE, Cell, StepRecord, TraceRecord, same_bits, walk, wire
+from cnnclf.inspection._records import ACTIVATIONS, IMAGE, Cell, StepRecord, TraceRecord, same_bits, walk, wire
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,6 @@ def flattened_shape(trace: TraceRecord, dense: StepRecord) -> tuple[int, ...] | 
         step, inputs = wired[inputs[0]]
         if step.kind == "flatten":
             return step.input.shape
-        if step.kind not in ("dropout", "relu", "norm", "block"):  # these leave every feature in its place
+        if step.kind not in ("dropout", *ACTIVATIONS, "norm", "block"):  # these leave every feature in its place
             return None
     return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnnclf.inspection._arithmetic import Exact, Explanation, Term
 from cnnclf.inspection._geometry import Window, check_cell, look_back, unit_region, unravel
 from cnnclf.inspection._recompute import Recomputed, norm_parts
-from cnnclf.inspection._records import Cell, S, StepRecord, residual_summands
+from cnnclf.inspection._records import ACTIVATIONS, POOLINGS, Cell, S, StepRecord, residual_summands
 
 
 def explain(step: StepRecord, cell: tuple[Any, ...], recomputed: Recomputed | None) -> Explanation:
@@ -88,6 +88,11 @@ def explain_one(step: StepRecord, cell: Cell) -> Facts:
     return [pick(step.input, cell)], (1,), {}
 
 
+def explain_leaky_relu(step: StepRecord, cell: Cell) -> Facts:
+    """Return the one number at the same place, and the slope."""
+    return [pick(step.input, cell)], (1,), {"slope": step.settings["slope"]}
+
+
 def explain_flatten(step: StepRecord, cell: Cell) -> Facts:
     """Return the number at the feature's place in the maps."""
     return [pick(step.input, unravel(cell[0], step.input.shape))], (1,), {}
@@ -97,7 +102,8 @@ def explain_pool(step: StepRecord, cell: Cell) -> Facts:
     """Return the window without padding, perhaps a whole map; for max pooling also the position of the largest."""
     places = [range(*interval) for interval in look_back(step, unit_region(cell[1:]))]
     terms = [pick(step.input, (cell[0], *place)) for place in itertools.product(*places)]
-    parts = {"argmax": int(np.argmax([term.value for term in terms]))} if step.kind == "max_pool" else {}
+    takes_largest = step.kind in ("max_pool", "global_max_pool")
+    parts = {"argmax": int(np.argmax([term.value for term in terms]))} if takes_largest else {}
     return terms, tuple(map(len, places)), parts
 
 
@@ -118,10 +124,9 @@ EXPLAIN: dict[str, Callable[[StepRecord, Cell], Facts]] = {
     "standardise": explain_standardise,
     "conv": explain_conv,
     "norm": explain_norm,
-    "relu": explain_one,
-    "max_pool": explain_pool,
-    "avg_pool": explain_pool,
-    "global_avg_pool": explain_pool,
+    **dict.fromkeys(ACTIVATIONS, explain_one),
+    "leaky_relu": explain_leaky_relu,
+    **dict.fromkeys(POOLINGS, explain_pool),
     "dropout": explain_one,
     "flatten": explain_flatten,
     "dense": explain_dense,

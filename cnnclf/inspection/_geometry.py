@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cnnclf._utils.text import quote
-from cnnclf.inspection._records import IMAGE, Cell, StepRecord, TraceRecord, axes, find_step, wire
+from cnnclf.inspection._records import GLOBAL_POOLINGS, IMAGE, Cell, StepRecord, TraceRecord, axes, find_step, wire
 
 Doubles = NDArray[np.float64]
 Region = tuple[tuple[int, int], ...]  # one half-open interval per axis: rows and columns of maps, or features of a row
@@ -98,7 +98,7 @@ def look_back(step: StepRecord, region: Region) -> Region:
     if step.kind == "flatten" and region != ((0, step.output.size),):
         ((feature, _),) = region
         return unit_region(axes(unravel(feature, step.input.shape)))
-    if step.kind in ("flatten", "global_avg_pool", "dense", "softmax", "unknown"):
+    if step.kind in ("flatten", *GLOBAL_POOLINGS, "dense", "softmax", "unknown"):
         return tuple((0, size) for size in sizes)
     return region
 

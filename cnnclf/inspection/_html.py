@@ -32,7 +32,7 @@ BUDGET = 2_000_000  # bytes of a page
 WITH_OWN_CHANNELS = ("image", "conv", "dense", "unknown")
 
 # Kinds without rounding, so that the page can compute bit-identical outputs itself.
-WITHOUT_ROUNDING = ("relu", "max_pool", "dropout", "flatten", "block")
+WITHOUT_ROUNDING = ("relu", "max_pool", "global_max_pool", "dropout", "flatten", "block")
 
 
 def write(trace: TraceRecord, path: str | os.PathLike[str]) -> Path:

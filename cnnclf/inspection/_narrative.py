@@ -14,7 +14,16 @@ from cnnclf.inspection._explain import explain
 from cnnclf.inspection._geometry import AXES, Window, unravel
 from cnnclf.inspection._items import DECIMALS, Arithmetic, Item, Paragraph, Section, Table, fixed, plain
 from cnnclf.inspection._recompute import recompute
-from cnnclf.inspection._records import LAYER_TABLE, StepRecord, TraceRecord, list_layer_rows, shape_of, walk
+from cnnclf.inspection._records import (
+    ACTIVATIONS,
+    LAYER_TABLE,
+    POOLINGS,
+    StepRecord,
+    TraceRecord,
+    list_layer_rows,
+    shape_of,
+    walk,
+)
 
 N_PARTS = 6  # of a sum that are written out; the others are added up
 MOST_CLASSES = 20
@@ -73,16 +82,16 @@ def describe_step(trace: TraceRecord, step: StepRecord) -> Section:
         parts.append(Arithmetic(sizes))
     if step.kind in PICTURED:
         parts += items.draw(step.output)
-    # The features of a row are written out before their ReLU.
-    if step.kind in WRITTEN_OUT and (step.kind, step.output.ndim) != ("relu", 1):
+    # The features of a row are written out before their activation.
+    if step.kind in WRITTEN_OUT and not (step.kind in ACTIVATIONS and step.output.ndim == 1):
         parts += items.maps(step.output, items.LARGEST_MAP)
     parts += work_out(trace, step)
     heading = f"{plain(step.name)} – {plain(step.description)}, {shape_of(step.input)} → {shape_of(step.output)}"
     return Section(heading, tuple(parts), depth=step.name.count("."))
 
 
-PICTURED = ("conv", "relu", "residual", "unknown")
-WRITTEN_OUT = (*PICTURED, "max_pool", "avg_pool", "global_avg_pool", "dense")
+PICTURED = ("conv", *ACTIVATIONS, "residual", "unknown")
+WRITTEN_OUT = (*PICTURED, *POOLINGS, "dense")
 
 
 # What each kind of layer does, for a reader who has never seen one.
@@ -104,8 +113,19 @@ SENTENCES: dict[str, Callable[[StepRecord], str]] = {
         f"Negative numbers become 0, all others stay the same: {np.count_nonzero(step.output):,} of "
         f"{step.output.size:,} are not 0."
     ),
+    "leaky_relu": lambda step: (
+        f"Negative numbers are multiplied by the slope, {step.settings['slope']:g}, all others stay the same."
+    ),
+    "gelu": lambda step: (
+        "Every x becomes x×(1 + erf(x/√(2)))/2: nearly x if it is large, nearly 0 if it is far below 0. erf is the "
+        "error function."
+    ),
+    "silu": lambda step: "Every x becomes x/(1 + exp(-x)): nearly x if it is large, nearly 0 if it is far below 0.",
+    "sigmoid": lambda step: "Every x becomes 1/(1 + exp(-x)), a number between 0 and 1.",
+    "tanh": lambda step: "Every x becomes tanh(x) = 2/(1 + exp(-2x)) - 1, a number between -1 and 1.",
     "max_pool": lambda step: f"Every {pooling_window(step)} window becomes its largest number.",
     "avg_pool": lambda step: f"Every {pooling_window(step)} window becomes its mean.",
+    "global_max_pool": lambda step: "Every channel becomes one number, its largest.",
     "global_avg_pool": lambda step: "Every channel becomes one number, its mean.",
     "dropout": lambda step: (
         f"The numbers do not change{'; dropout is active in training only' * step.description.startswith('Dropout')}."

@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erfc, expit
 
 from cnnclf.inspection._geometry import Doubles, Window
 from cnnclf.inspection._records import StepRecord, residual_summands
 
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 TINY = 2.0**-126  # smallest normal float32: what a product that underflows can lose
+
+# Roundings of torch's vectorised functions: its exponential is within 20 units in the last place, each two roundings,
+# its tanh within 4.
+EXPONENTIAL, TANH = 40, 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,6 +108,45 @@ def norm_parts(step: StepRecord) -> dict[str, Doubles]:
     return as_learnt | {"scale": scale, "shift": beta - mean * scale}
 
 
+def recompute_leaky_relu(step: StepRecord) -> tuple[Doubles, Doubles]:
+    """Compute x, or slope·x where x is negative: the slope is rounded, and the product."""
+    x = step.input.astype(np.float64)
+    value = np.where(x < 0, step.settings["slope"] * x, x)
+    return value, np.where(x < 0, gamma(2) * np.abs(value) + TINY, 0.0)
+
+
+def recompute_sigmoid(step: StepRecord) -> tuple[Doubles, Doubles]:
+    """Compute 1 / (1 + exp(−x)): an exponential, a sum and a quotient."""
+    value = expit(step.input.astype(np.float64))
+    return value, gamma(EXPONENTIAL + 2) * value + TINY
+
+
+def recompute_silu(step: StepRecord) -> tuple[Doubles, Doubles]:
+    """Compute x / (1 + exp(−x)), perhaps as a product with 1 / (1 + exp(−x)), which may underflow."""
+    x = step.input.astype(np.float64)
+    value = x * expit(x)
+    return value, gamma(EXPONENTIAL + 3) * np.abs(value) + TINY * (1 + np.abs(x))
+
+
+def recompute_tanh(step: StepRecord) -> tuple[Doubles, Doubles]:
+    """Compute tanh(x)."""
+    value = np.tanh(step.input.astype(np.float64))
+    return value, gamma(TANH) * np.abs(value) + TINY
+
+
+def recompute_gelu(step: StepRecord) -> tuple[Doubles, Doubles]:
+    """Compute x·(1 + erf(z)) / 2 with z = x / √2.
+
+    torch's vectorised erf is 1 minus a polynomial times an exponential, so its error is not relative to erf(z) but to
+    1: at most that of the exponential. z has two roundings, of 1 / √2 and of the product, which change erf(z) by at
+    most 2u·z·2·exp(−z²) / √π < u. The sum and two products add three roundings. Where x is negative, 1 + erf(z) is
+    small, so the bound is relative to x, not to the value.
+    """
+    x = step.input.astype(np.float64)
+    value = x * erfc(-x / math.sqrt(2)) / 2  # 1 + erf(z) without cancellation
+    return value, gamma(3) * np.abs(value) + gamma(EXPONENTIAL + 4) * np.abs(x) / 2 + TINY * (1 + np.abs(x))
+
+
 def recompute_max_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Compute the largest number of every window; padding is never the largest."""
     return exactly(Window.of(step.settings).view(step.input.astype(np.float64), fill=-np.inf).max(axis=(3, 4)))
@@ -111,6 +155,11 @@ def recompute_max_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
 def recompute_avg_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Compute the mean of every window."""
     return average(Window.of(step.settings).view(step.input.astype(np.float64)), (3, 4))
+
+
+def recompute_global_max_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
+    """Compute the largest number of every map."""
+    return exactly(step.input.max(axis=(1, 2)).reshape(step.output.shape))
 
 
 def recompute_global_avg_pool(step: StepRecord) -> tuple[Doubles, Doubles]:
@@ -136,13 +185,12 @@ def recompute_softmax(step: StepRecord) -> tuple[Doubles, Doubles]:
     """Compute exp(xᵢ − max) / Σⱼ exp(xⱼ − max).
 
     The difference dᵢ = xᵢ − max is rounded once, which is a factor exp(dᵢ·δ) with |δ| ≤ u, so it counts as |dᵢ|
-    roundings of the exponential. torch's vectorised exponential is within 20 units in the last place, 40 roundings,
-    and returns 0 instead of a subnormal number. The sum of n terms has their roundings, weighted as the terms are, and
-    n − 1 more; the division adds one.
+    roundings of the exponential, which has its own and returns 0 instead of a subnormal number. The sum of n terms has
+    their roundings, weighted as the terms are, and n − 1 more; the division adds one.
     """
     d = step.input.astype(np.float64) - step.input.max()
     value = np.exp(d) / np.exp(d).sum()
-    n = (np.abs(d) + 40) + ((value * np.abs(d)).sum() + 40 + len(d) - 1) + 1
+    n = (np.abs(d) + EXPONENTIAL) + ((value * np.abs(d)).sum() + EXPONENTIAL + len(d) - 1) + 1
     return value, gamma(n) * value + (len(d) + 2) * TINY
 
 
@@ -152,8 +200,14 @@ RECOMPUTE: dict[str, Callable[[StepRecord], tuple[Doubles, Doubles]]] = {
     "conv": recompute_conv,
     "norm": recompute_norm,
     "relu": lambda step: exactly(np.maximum(step.input, 0)),
+    "leaky_relu": recompute_leaky_relu,
+    "gelu": recompute_gelu,
+    "silu": recompute_silu,
+    "sigmoid": recompute_sigmoid,
+    "tanh": recompute_tanh,
     "max_pool": recompute_max_pool,
     "avg_pool": recompute_avg_pool,
+    "global_max_pool": recompute_global_max_pool,
     "global_avg_pool": recompute_global_avg_pool,
     "dropout": lambda step: exactly(step.input),
     "flatten": lambda step: exactly(step.input.reshape(-1)),

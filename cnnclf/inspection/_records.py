@@ -17,6 +17,11 @@ Cell = tuple[int, ...]
 
 IMAGE = ""  # the image, where names of layers are expected; no layer has an empty name
 
+# Kinds of steps that work number by number, and those that take one number from each window or map.
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh")
+GLOBAL_POOLINGS = ("global_max_pool", "global_avg_pool")
+POOLINGS = ("max_pool", "avg_pool", *GLOBAL_POOLINGS)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StepRecord(Summarised, ReadOnly):

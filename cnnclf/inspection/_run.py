@@ -14,7 +14,7 @@ from torch import nn
 
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._summary import MultiplyAdds, along, count_parameters, describe, list_layers
-from cnnclf.inspection._records import Array, S
+from cnnclf.inspection._records import POOLINGS, Array, S
 from cnnclf.training._network import rows_alike
 from cnnclf.training._runtime import session
 
@@ -118,7 +118,7 @@ def to_steps(passes: tuple[Pass, ...], counts: dict[str, int], record: type[S]) 
         step = to_step(each, counts, conv, record)
         if step.kind == "conv":
             conv = step
-        elif step.kind not in ("max_pool", "avg_pool", "global_avg_pool", "dropout"):  # what a kernel folds through
+        elif step.kind not in (*POOLINGS, "dropout"):  # what a kernel folds through
             conv = None
         steps.append(step)
     return tuple(steps)
@@ -138,7 +138,8 @@ def to_step(each: Pass, counts: dict[str, int], conv: S | None, record: type[S])
 
 RECOGNISED = (
     *(Standardise, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Softmax),
-    *(nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten, nn.Linear, Residual, nn.Sequential),
+    *(nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d),
+    *(nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten, nn.Linear, Residual, nn.Sequential),
 )
 
 
@@ -156,12 +157,24 @@ def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
             return "norm", {"eps": layer.eps}
         case nn.ReLU():
             return "relu", {}
+        case nn.LeakyReLU():
+            return "leaky_relu", {"slope": layer.negative_slope}
+        case nn.GELU() if layer.approximate == "none":
+            return "gelu", {}
+        case nn.SiLU():
+            return "silu", {}
+        case nn.Sigmoid():
+            return "sigmoid", {}
+        case nn.Tanh():
+            return "tanh", {}
         case nn.MaxPool2d() if along(layer.dilation, 2) == (1, 1) and not layer.ceil_mode and not layer.return_indices:
             return "max_pool", pooling_settings(layer)
         case nn.AvgPool2d() if (
             not layer.ceil_mode and layer.divisor_override is None and along(layer.padding, 2) == (0, 0)
         ):
             return "avg_pool", pooling_settings(layer)
+        case nn.AdaptiveMaxPool2d() if along(layer.output_size, 2) == (1, 1) and not layer.return_indices:
+            return "global_max_pool", {}
         case nn.AdaptiveAvgPool2d() if along(layer.output_size, 2) == (1, 1):
             return "global_avg_pool", {}
         case nn.Dropout() | nn.Dropout2d() | nn.Identity():

@@ -31,8 +31,9 @@ class Step(StepRecord):
     name : str
         The layer's name, "conv1"; inside a block with the block's name before it, "block1.conv1".
     kind : str
-        One of "standardise", "conv", "norm", "relu", "max_pool", "avg_pool", "global_avg_pool", "dropout", "flatten",
-        "dense", "softmax", "block" and "residual"; "unknown" for a layer that is shown but not recomputed.
+        One of "standardise", "conv", "norm", "relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh", "max_pool",
+        "avg_pool", "global_max_pool", "global_avg_pool", "dropout", "flatten", "dense", "softmax", "block" and
+        "residual"; "unknown" for a layer that is shown but not recomputed.
     description : str
         The layer in words, "Conv2d 5×5, padding 2".
     input, output : ndarray, float32 (the first input may be uint8)
@@ -42,7 +43,8 @@ class Step(StepRecord):
         Read-only copies.
     settings : mapping of str to int, float or pairs of int
         What else the layer needs, each pair (vertical, horizontal). A convolution has "kernel", "stride", "padding"
-        (both ends alike), "dilation" and "groups"; pooling "window", "stride" and "padding"; batch norm "eps".
+        (both ends alike), "dilation" and "groups"; pooling "window", "stride" and "padding"; batch norm "eps"; leaky
+        ReLU "slope".
     n_parameters : int
         Trainable parameters.
     n_multiply_adds : int

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf.inspection._geometry import Window, look_back, unit_region, unravel
-from cnnclf.inspection._records import StepRecord, shape_of
+from cnnclf.inspection._records import POOLINGS, StepRecord, shape_of
 
 N_ROWS, N_COLUMNS = 1_048_576, 16_384  # Excel's own limits
+LARGEST_POWER = 700  # of e, below Excel's own limit of 709
 
 COVER = "read me first"
 LABEL, SHARE = (5, 6), (6, 6)  # where the prediction and its probability are on the softmax's sheet
@@ -24,8 +25,14 @@ ABOUT = {
     "conv": "Each cell: the sum of a patch of the layer before times the kernels on the left, plus the bias.",
     "norm": "Each cell minus the mean, over √(variance + ε), times the weight, plus the bias of its channel.",
     "relu": "Each cell, or 0 if it is negative.",
+    "leaky_relu": "Each cell, times the slope if it is negative.",
+    "gelu": "Each cell x as x·Φ(x), Φ the distribution function of the normal distribution.",
+    "silu": "Each cell x as x/(1 + e^-x).",
+    "sigmoid": "Each cell x as 1/(1 + e^-x).",
+    "tanh": "The hyperbolic tangent of each cell.",
     "max_pool": "The largest number of each window.",
     "avg_pool": "The mean of each window.",
+    "global_max_pool": "The largest number of each channel.",
     "global_avg_pool": "The mean of each channel.",
     "dropout": "The numbers do not change when the network predicts.",
     "flatten": "The maps, one number below the other.",
@@ -182,8 +189,8 @@ def cell_formula(
     """Return the formula of one cell, with references to the layer before and to the layer's own weights."""
     (source, *others) = sources
     match step.kind:
-        case "max_pool" | "avg_pool" | "global_avg_pool":
-            function = "MAX" if step.kind == "max_pool" else "AVERAGE"
+        case kind if kind in POOLINGS:
+            function = "MAX" if kind in ("max_pool", "global_max_pool") else "AVERAGE"
             (top, bottom), (left, right) = look_back(step, unit_region((row, column)))
             return f"={function}({source.within(channel, top, left, bottom, right)})"
         case "flatten" if step.input.ndim == 3:
@@ -200,6 +207,14 @@ def cell_formula(
             return f"=({x}-{weights['running_mean']})/SQRT({weights['running_var']}+{epsilon}){scale}{shift}"
         case "relu":
             return f"=MAX(0,{x})"
+        case "leaky_relu":
+            return f"=IF({x}<0,{step.settings['slope']!r},1)*{x}"
+        case "gelu":
+            return f"={x}*NORMSDIST({x})"
+        case "silu" | "sigmoid":
+            return f"={x if step.kind == 'silu' else 1}/(1+EXP(MIN({LARGEST_POWER},-{x})))"
+        case "tanh":
+            return f"=TANH({x})"
         case "residual":
             return f"={x}+{others[0].at(channel, row, column)}"
     return f"={x}"

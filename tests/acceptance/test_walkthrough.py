@@ -96,16 +96,27 @@ def five(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def with_blocks(image_shape: tuple[int, int, int], n_classes: int) -> nn.Sequential:
-    """Every kind of layer that a trace knows, without a ReLU before the flattening: all of a field takes part."""
+    """Every kind of layer that a trace knows, and one that it does not.
+
+    There is no ReLU before the flattening, so that all of a field takes part.
+    """
+    acts = OrderedDict(
+        gelu=nn.GELU(),
+        leaky=nn.LeakyReLU(0.3),
+        sigmoid=nn.Sigmoid(),
+        tanh=nn.Tanh(),
+        silu=nn.SiLU(),
+        softplus=nn.Softplus(),
+    )
     body = OrderedDict(conv1=nn.Conv2d(6, 6, 3, padding=1, groups=2), norm=nn.BatchNorm2d(6), conv2=nn.Conv2d(6, 6, 1))
     return nn.Sequential(
         OrderedDict(
             stem=nn.Conv2d(image_shape[0], 6, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)),
             block1=Residual(nn.Sequential(body)),
-            block2=nn.Sequential(OrderedDict(mean=nn.AvgPool2d(2, stride=1), silu=nn.SiLU())),
+            block2=nn.Sequential(OrderedDict(mean=nn.AvgPool2d(2, stride=1), **acts)),
             pool=nn.MaxPool2d(2, stride=1, padding=1),
             drop=nn.Dropout(0.2),
-            whole=nn.AdaptiveAvgPool2d(1),
+            whole=Residual(nn.Sequential(OrderedDict(largest=nn.AdaptiveMaxPool2d(1))), nn.AdaptiveAvgPool2d(1)),
             flatten=nn.Flatten(),
             dense=nn.Linear(6, 20),
             relu=nn.ReLU(),
@@ -166,7 +177,7 @@ def check_layer(driver: webdriver.Chrome, name: str, site: Site) -> None:
             total = math.fsum([*on_page["products"], on_page["bias"] or 0])
             assert total == pytest.approx(on_page["value"], abs=1e-5), where
             assert (on_page["bias"] is None) == (layer.bias is None), where
-        if not isinstance(layer, nn.SiLU):  # the stranger: shown, not recomputed
+        if not isinstance(layer, nn.Softplus):  # the stranger: shown, not recomputed
             assert on_page["result"] == pytest.approx(on_page["value"], abs=1e-5), where
 
 
@@ -326,7 +337,7 @@ def test_a_block_opens_when_a_cell_inside_is_asked_for(blocks: Site, browser: we
     browser.execute_script("document.querySelector('[aria-label=block1] .opener').click()")
     assert not inner.is_displayed()
     assert text_of(browser, "name").startswith("block1 channel")
-    browser.get(blocks.address + "#block2.silu/0/0/0")
+    browser.get(blocks.address + "#block2.softplus/0/0/0")
     assert "Not recomputed." in text_of(browser, "how")
 
 

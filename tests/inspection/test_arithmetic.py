@@ -12,10 +12,25 @@ from torch import nn
 from helpers import exactly
 from small_networks import BOTH, hand_set, random_cells, record
 
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
+
+
+def erf(z):
+    """Sum the Maclaurin series, 2/√π · Σ (−1)ⁿ z²ⁿ⁺¹ / (n! (2n + 1)), to 40 digits."""
+    if abs(z) > 10:  # 1 − |erf(z)| < exp(−100)
+        return Decimal(1).copy_sign(z)
+    power = total = z
+    n = 0
+    while abs(power) > Decimal("1e-40"):
+        n += 1
+        power *= -z * z / n
+        total += power / (2 * n + 1)
+    return 2 * total / PI.sqrt()
+
 
 def evaluate(text):
     """Evaluate one side of a printed equation in decimal; nothing here comes from the code that wrote it."""
-    tokens = re.findall(r"\d+(?:\.\d+)?|√|exp|max|[-+×/(),]", text)
+    tokens = re.findall(r"\d+(?:\.\d+)?|√|exp|erf|max|[-+×/(),]", text)
     assert "".join(tokens) == text.replace(" ", ""), text
 
     def take(expected=None):
@@ -58,6 +73,9 @@ def evaluate(text):
             case "exp":
                 take()
                 return in_parentheses()[0].exp()
+            case "erf":
+                take()
+                return erf(in_parentheses()[0])
             case "max":
                 take()
                 return max(in_parentheses())
@@ -74,6 +92,7 @@ def test_the_parser_of_these_tests():
         assert evaluate("(7 - (-1))/2×3") == 12
         assert evaluate("√(0.24 + 0.01) + max(-1, 2, 0)") == Decimal("2.5")
         assert evaluate("exp(2 - 2.0)") == 1
+        assert float(evaluate("erf(-1.25/√(2))")) == pytest.approx(math.erf(-1.25 / math.sqrt(2)), rel=1e-15)
 
 
 def assert_adds_up(line):

@@ -28,7 +28,7 @@ def build(image_shape, n_classes):
             norm1=nn.BatchNorm2d(6),
             relu1=nn.ReLU(),
             conv2=nn.Conv2d(6, 8, 3, stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2, bias=False),
-            block=nn.Sequential(OrderedDict(gelu=nn.GELU(), pool=nn.MaxPool2d(2))),
+            block=nn.Sequential(OrderedDict(softplus=nn.Softplus(), pool=nn.MaxPool2d(2))),
             residual=Residual(nn.Sequential(OrderedDict(conv=nn.Conv2d(8, 12, 1))), nn.Conv2d(8, 12, 1)),
             flatten=nn.Flatten(),
             dense=nn.LazyLinear(20),
@@ -131,19 +131,19 @@ def test_every_layer_knows_where_its_numbers_come_from(trace):
     sources = {layer["name"]: [layers[i]["name"] for i in layer["inputs"]] for layer in layers}
     assert sources["image"] == []
     assert sources["conv1"] == ["standardise"]
-    assert sources["block.gelu"] == ["conv2"]
+    assert sources["block.softplus"] == ["conv2"]
     assert sources["block"] == ["block.pool"]
     assert sources["residual.conv"] == sources["residual.shortcut"] == ["block"]
     assert sources["residual"] == ["residual.conv", "residual.shortcut"]
     assert sources["flatten"] == ["residual"]
     assert sources["softmax"] == ["output"]
     assert {layer["name"]: layer["inside"] for layer in layers if layer["inside"]} == {
-        "block.gelu": "block",
+        "block.softplus": "block",
         "block.pool": "block",
         "residual.conv": "residual",
         "residual.shortcut": "residual",
     }
-    assert {layer["name"] for layer in layers if layer["kind"] == "unknown"} == {"block.gelu"}
+    assert {layer["name"] for layer in layers if layer["kind"] == "unknown"} == {"block.softplus"}
 
 
 @pytest.mark.parametrize("limit", [20, 12, 11, 10])
@@ -258,7 +258,7 @@ def test_a_missing_folder_is_an_error(trace, tmp_path):
 def test_a_layer_that_cannot_be_worked_out_is_named_at_the_top(trace, few_digits):
     html = render(trace)
     assert html.index('id="caveat"') < html.index("<main>")
-    assert "cannot recompute 'block.gelu (GELU)', so only" in Page(html).text["caveat"]
+    assert "cannot recompute 'block.softplus (Softplus)', so only" in Page(html).text["caveat"]
     X, y, *_ = few_digits
     assert 'id="caveat"' not in render(CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y).trace(X[0]))
 

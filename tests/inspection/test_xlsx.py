@@ -94,11 +94,31 @@ def rows():
     )
 
 
+def activated():
+    steep = Standardise(torch.tensor([100.0]), torch.tensor([0.1]))  # numbers up to 1,550: a power of e overflows
+    acts = {
+        "leaky": nn.LeakyReLU(0.2),
+        "silu": nn.SiLU(),
+        "gelu": nn.GELU(),
+        "tanh": nn.Tanh(),
+        "sigmoid": nn.Sigmoid(),
+    }
+    return layers(
+        standardise=steep,
+        block1=Residual(layers(sigmoid1=nn.Sigmoid()), nn.SiLU()),
+        **acts,
+        pool1=nn.AdaptiveMaxPool2d(1),
+        flatten1=nn.Flatten(),
+        output=nn.Linear(1, 3),
+    )
+
+
 NETS = {
     "plain": (plain, (1, 4, 5)),
     "strided, dilated and grouped": (strided_dilated_and_grouped, (2, 5, 4)),
     "residual": (residual, (3, 3, 4)),
     "rows": (rows, (1, 1, 6)),
+    "activated": (activated, (1, 3, 4)),
 }
 CLASSES = np.array(["=1+1", "<b>&'", "5"])
 
@@ -385,10 +405,10 @@ def test_layers_are_named_as_in_the_trace(tmp_path, chosen, got):
 
 
 def test_a_layer_without_a_formula_is_refused_and_those_around_it_are_not(tmp_path):
-    net = layers(standardise=standardise(), act=nn.GELU(), flatten1=nn.Flatten(), output=nn.Linear(2, 2))
+    net = layers(standardise=standardise(), act=nn.Softplus(), flatten1=nn.Flatten(), output=nn.Linear(2, 2))
     trace = Trace.record(net, np.ones((1, 1, 2), np.uint8), np.array([0, 1]))
     sentence = (
-        "Expected layers that formulas can compute; got 'act' (GELU). "
+        "Expected layers that formulas can compute; got 'act' (Softplus). "
         "Write .html instead, or in Python to_xlsx(path, layers=('standardise',))."
     )
     with pytest.raises(ValueError, match=say(sentence)):

@@ -70,7 +70,7 @@ function valuesOf(layer) {
   if (values !== null) return numbers.subarray(values, values + channels.length * size);
   // The following kinds are exact: the page computes the same bits as torch.
   if (kind === "relu") return source.values.map((v) => (v < 0 ? 0 : v));
-  if (kind !== "max_pool") return source.values;
+  if (kind !== "max_pool" && kind !== "global_max_pool") return source.values;
   const result = new Float32Array(channels.length * size);
   for (const [place, channel] of channels.entries()) {
     for (let i = 0; i < size; i++) {
@@ -118,8 +118,9 @@ function windowTaps(cell, channel, [kh, kw], { stride: [sh, sw], padding: [ph, p
 
 function poolWindow(cell) {
   const { kind, source, settings } = cell.layer;
-  const shape = kind === "global_avg_pool" ? [source.height, source.width] : settings.window;
-  const laid = kind === "global_avg_pool" ? { stride: [1, 1], padding: [0, 0] } : settings;
+  const isGlobal = kind.startsWith("global_");
+  const shape = isGlobal ? [source.height, source.width] : settings.window;
+  const laid = isGlobal ? { stride: [1, 1], padding: [0, 0] } : settings;
   return { shape, taps: windowTaps(cell, cell.channel, shape, laid) };
 }
 
@@ -177,6 +178,7 @@ function fieldBefore(layer, source, box) {
     case "max_pool":
     case "avg_pool":
       return { c0: box.c0, c1: box.c1, ...reach(layer.settings.window, layer.settings) };
+    case "global_max_pool":
     case "global_avg_pool":
       return { ...wholeOf(source), c0: box.c0, c1: box.c1 };
     case "flatten":
@@ -932,14 +934,53 @@ const explanations = {
   },
 };
 
+explanations.global_max_pool = explanations.max_pool;
 explanations.global_avg_pool = explanations.avg_pool;
+
+// Activations: a sentence, the formula, and its result.
+const activations = {
+  leaky_relu: (x, { slope }) => [
+    x < 0 ? `The value is negative, so it is multiplied by the slope, ${slope}.` : "The value is not negative, so it does not change.",
+    [i("x"), x < 0 ? ` × ${slope}` : ""],
+    x < 0 ? slope * x : x,
+  ],
+  gelu: (x) => [
+    "The value times the share of a normal distribution that lies below it: nearly the value itself if it is large, nearly 0 if it is far below 0.",
+    [i("x"), " · (1 + erf(", i("x"), " / √2)) / 2"],
+    (x * (1 + erf(x / Math.SQRT2))) / 2,
+  ],
+  silu: (x) => [
+    "The value times its sigmoid: nearly the value itself if it is large, nearly 0 if it is far below 0.",
+    [i("x"), " / (1 + e", make("sup", {}, "−x"), ")"],
+    x / (1 + Math.exp(-x)),
+  ],
+  sigmoid: (x) => ["The value becomes a number between 0 and 1.", ["1 / (1 + e", make("sup", {}, "−x"), ")"], 1 / (1 + Math.exp(-x))],
+  tanh: (x) => ["The value becomes a number between −1 and 1.", ["tanh(", i("x"), ")"], Math.tanh(x)],
+};
+for (const [kind, compute] of Object.entries(activations)) {
+  explanations[kind] = (cell) => {
+    const source = { ...cell, layer: cell.layer.source };
+    const x = valueOf(source);
+    const [sentence, written, value] = compute(x, cell.layer.settings);
+    return [p(sentence), formula(written), ledger([[i("x"), jump(source, text(x, 6))], ...result(cell, value)])];
+  };
+}
+
+// The error function: 2/√π · e^(−z²) · Σ 2ⁿ z²ⁿ⁺¹ / (2n + 1)!!, whose terms all have the sign of z.
+function erf(z) {
+  if (Math.abs(z) > 6) return Math.sign(z); // as float64 has it
+  let term = z, total = z;
+  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(total); n++) total += term *= (2 * z * z) / (2 * n + 1);
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-z * z) * total;
+}
 
 const formula = (children) => make("p", { className: "formula" }, ...children);
 const jumpTo = (layer) => make("em", {}, layer.name);
 
 // The flatten layer that a row of features comes from, through layers that work feature by feature.
 function originOf(layer) {
-  while (["dropout", "relu", "norm"].includes(layer.kind) && layer.is_row) layer = layer.source;
+  const inPlace = ["dropout", "relu", "norm", ...Object.keys(activations)];
+  while (inPlace.includes(layer.kind) && layer.is_row) layer = layer.source;
   return layer.kind === "flatten" && !layer.source.is_row ? layer : null;
 }
 
