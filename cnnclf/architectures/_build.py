@@ -5,7 +5,28 @@ from collections import Counter
 
 from torch import nn
 
-from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, ImageShape, Layer, Norm, Pool, ReLU
+from cnnclf.architectures import _modules as modules
+from cnnclf.architectures._layers import (
+    GELU,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    ImageShape,
+    Layer,
+    LeakyReLU,
+    Norm,
+    Pool,
+    ReLU,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Stage,
+    Tanh,
+)
+
+Shape = tuple[int, ...]  # of feature maps or features, without the batch axis
 
 
 def build_sequential(layers: tuple[Layer, ...], image_shape: ImageShape, n_classes: int) -> nn.Sequential:
@@ -35,29 +56,38 @@ def build_sequential(layers: tuple[Layer, ...], image_shape: ImageShape, n_class
       (output): Linear(in_features=72, out_features=10, bias=True)
     )
     """
+    sequential, shape = stack(layers, image_shape)
+    sequential.add_module("output", nn.Linear(shape[0], n_classes))
+    return sequential
+
+
+def stack(layers: tuple[Layer, ...], shape: Shape) -> tuple[nn.Sequential, Shape]:
+    """Return layers for feature maps of ``shape``, named after their kind and count, and the shape of their output."""
     sequential = nn.Sequential()
     count: Counter[str] = Counter()
-    shape: tuple[int, ...] = image_shape
-    for layer in layers:
+    pending = [*reversed(layers)]
+    while pending:
+        layer = pending.pop()
+        if isinstance(layer, Stage):
+            if max(shape[1:]) >= layer.smallest:
+                pending += reversed(layer.layers)
+            continue
         module, shape = fit_layer(layer, shape)
         if module is not None:
             kind = type(layer).__name__.lower()
             count[kind] += 1
             sequential.add_module(f"{kind}{count[kind]}", module)
-    sequential.add_module("output", nn.Linear(shape[0], n_classes))
-    return sequential
+    return sequential, shape
 
 
-def fit_layer(layer: Layer, shape: tuple[int, ...]) -> tuple[nn.Module | None, tuple[int, ...]]:
-    """Return one layer for feature maps of ``shape`` (without the batch axis), and the shape of its output.
+def fit_layer(layer: Layer, shape: Shape) -> tuple[nn.Module | None, Shape]:
+    """Return one layer for feature maps of ``shape``, and the shape of its output.
 
     The module is None if the layer has nothing to do: no pooling below four pixels.
     """
     match layer:
         case Conv(channels, kernel, stride, padding, bias):
-            # A kernel is never larger than its input, and its padding never more than half of the kernel.
-            kernels = (min(kernel, shape[1]), min(kernel, shape[2]))
-            paddings = (min(padding, kernels[0] // 2), min(padding, kernels[1] // 2))
+            kernels, paddings = fit_kernel(kernel, padding, shape[1:])
             sizes = ((n + 2 * p - k) // stride + 1 for n, k, p in zip(shape[1:], kernels, paddings, strict=True))
             return nn.Conv2d(shape[0], channels, kernels, stride, paddings, bias=bias), (channels, *sizes)
         case Pool():
@@ -65,13 +95,37 @@ def fit_layer(layer: Layer, shape: tuple[int, ...]) -> tuple[nn.Module | None, t
                 return None, shape
             window = (min(2, shape[1]), min(2, shape[2]))
             return nn.MaxPool2d(window), (shape[0], shape[1] // window[0], shape[2] // window[1])
+        case GlobalPool(of):
+            return (nn.AdaptiveMaxPool2d(1) if of == "max" else nn.AdaptiveAvgPool2d(1)), (shape[0], 1, 1)
         case Norm():
             return nn.BatchNorm2d(shape[0]), shape
-        case ReLU():
-            return nn.ReLU(), shape
+        case ReLU() | GELU() | SiLU() | Tanh() | Sigmoid():
+            return getattr(nn, type(layer).__name__)(), shape
+        case LeakyReLU(slope):
+            return nn.LeakyReLU(slope), shape
         case Dropout(p):
             return nn.Dropout(p), shape
         case Flatten():
             return nn.Flatten(), (math.prod(shape),)
         case Dense(features):
             return nn.Linear(shape[0], features), (features,)
+        case Residual(layers):
+            body, after = stack(layers, shape)
+            if after == shape:
+                return modules.Residual(body), shape
+            shortcut = (Conv(after[0], kernel=1, bias=False), Norm())
+            return modules.Residual(body, stack(shortcut, shape)[0]), after
+    raise AssertionError(layer)
+
+
+def fit_kernel(kernel: int, padding: int | str, sizes: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return height and width of a kernel and of its padding.
+
+    A kernel is never larger than its input, and its padding never more than half of the kernel. With the padding "same"
+    it is never larger than 2n − 1 for n pixels: the weights beyond would meet nothing but padding.
+    """
+    if padding == "same":
+        height, width = (min(kernel, 2 * n - 1) for n in sizes)
+        return (height, width), (height // 2, width // 2)
+    height, width = (min(kernel, n) for n in sizes)
+    return (height, width), (min(int(padding), height // 2), min(int(padding), width // 2))

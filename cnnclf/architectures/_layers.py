@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,12 +13,15 @@ ArchitectureFunction: TypeAlias = Callable[[ImageShape, int], "nn.Module"]
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution; its kernel shrinks to the feature map if that is smaller."""
+    """A convolution; its kernel shrinks to the feature map if that is smaller.
+
+    With the padding "same" the kernel is odd, and the map keeps its size.
+    """
 
     channels: int
     kernel: int = 3
     stride: int = 1
-    padding: int = 0
+    padding: int | Literal["same"] = 0
     bias: bool = True
 
 
@@ -47,13 +50,67 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class GlobalPool:
+    """Pools each feature map to one number, its largest or its mean; the parameters do not grow with the image."""
+
+    of: Literal["max", "mean"] = "max"
+
+
+@dataclass(frozen=True)
 class Norm:
     """Batch normalisation over channels."""
 
 
 @dataclass(frozen=True)
 class ReLU:
-    """Rectified linear unit."""
+    """Rectified linear unit: max(0, x)."""
 
 
-Layer = Conv | Pool | Norm | ReLU | Dropout | Flatten | Dense
+@dataclass(frozen=True)
+class LeakyReLU:
+    """ReLU that multiplies negative numbers by a slope instead of 0."""
+
+    slope: float = 0.01
+
+
+@dataclass(frozen=True)
+class GELU:
+    """Gaussian error linear unit: x·(1 + erf(x / √2)) / 2."""
+
+
+@dataclass(frozen=True)
+class SiLU:
+    """Sigmoid linear unit: x / (1 + exp(−x))."""
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """Hyperbolic tangent."""
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Logistic function: 1 / (1 + exp(−x))."""
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A residual block: the output of ``layers``, which keep the size of the map, plus their input.
+
+    Where the number of channels differs, the input passes a 1×1 convolution and batch normalisation (He et al. 2016,
+    Deep residual learning for image recognition, section 3.3, option B).
+    """
+
+    layers: "tuple[Layer, ...]"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Layers that are left out if the longer side of the feature map has fewer than ``smallest`` pixels."""
+
+    layers: "tuple[Layer, ...]"
+    smallest: int
+
+
+Activation = ReLU | LeakyReLU | GELU | SiLU | Tanh | Sigmoid
+Layer = Conv | Pool | GlobalPool | Norm | Activation | Dropout | Flatten | Dense | Residual | Stage

@@ -10,11 +10,13 @@ from cnnclf.architectures._layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalPool,
     ImageShape,
     Layer,
     Norm,
     Pool,
     ReLU,
+    Stage,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,14 @@ class Architecture:
         from cnnclf.architectures._build import build_sequential  # torch, which the table alone does not need
 
         return build_sequential(self.layers, image_shape, n_classes)
+
+
+def padded_stage(channels: int) -> tuple[Layer, ...]:
+    """Return two padded convolutions, with a pooling behind the first one."""
+    return (
+        *(Conv(channels, padding="same", bias=False), Pool(), Norm(), ReLU()),
+        *(Conv(channels, padding="same", bias=False), Norm(), ReLU()),
+    )
 
 
 # The first two blocks of four networks
@@ -81,6 +91,17 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         source="cnnclf: fewer than 10,000 parameters",
         n_parameters=8_352,
+    ),
+    "general": Architecture(
+        layers=(
+            *padded_stage(24),
+            *(Stage(padded_stage(48), smallest=4), Stage(padded_stage(96), smallest=2)),
+            *(Stage(padded_stage(96), smallest=8) for _ in range(3)),
+            *(GlobalPool("max"), Flatten()),
+        ),
+        source="cnnclf: any images; a stage for each halving of their size, and global pooling, so that the number of "
+        "parameters does not grow with the image",
+        n_parameters=162_562,
     ),
     "lenet5": Architecture(
         layers=(

@@ -10,9 +10,23 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnclf.architectures import _modules as modules
 from cnnclf.architectures._build import build_sequential
-from cnnclf.architectures._layers import Conv, Dense, Flatten, Pool, ReLU
-from cnnclf.architectures._modules import Residual
+from cnnclf.architectures._layers import (
+    GELU,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalPool,
+    LeakyReLU,
+    Pool,
+    ReLU,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Stage,
+    Tanh,
+)
 from cnnclf.architectures._summary import (
     LayerSummary,
     count_multiply_adds,
@@ -28,6 +42,10 @@ from cnnclf.inspection._trace import Trace
 # (k·k·a + 1)·b, a dense layer from a to b features (a + 1)·b. A valid 3×3 convolution takes 2 off each side, a 2×2
 # pooling halves it, rounded down.
 BY_HAND = {
+    # 28 → 14 → 7 → 3, padded, two convolutions a stage without a bias; a norm has 2 parameters a channel
+    #   9·(1·24 + 24·24 + 24·48 + 48·48 + 48·96 + 96·96) + 4·(24 + 48 + 96) + (96 + 1)·10
+    # = 9·17,880 + 672 + 970
+    "general": 162_562,
     # 28 → 28 (5×5, padding 2) → 14 → 10 (5×5) → 5; 16·5·5 = 400 features
     #   (25·1 + 1)·6 + (25·6 + 1)·16 + (400 + 1)·120 + (120 + 1)·84 + (84 + 1)·10
     # =      156     +     2,416     +     48,120     +    10,164     +    850
@@ -86,7 +104,7 @@ def build(name, image_shape, n_classes=10):
 
 def test_our_own_come_first_and_the_classics_are_there():
     names = list_architectures()
-    assert names[:3] == ["compact", "accurate", "tiny"]
+    assert names[:4] == ["compact", "accurate", "tiny", "general"]
     assert set(names[3:]) == set(BY_HAND)
     assert names == list(ARCHITECTURES)
 
@@ -160,6 +178,8 @@ def test_no_kernel_is_larger_than_its_input_and_nothing_below_four_pixels_is_poo
     def check(layer, inputs):
         height, width = inputs[0].shape[2:]
         window = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
+        if isinstance(layer, nn.Conv2d) and layer.padding == tuple(k // 2 for k in window):
+            height, width = 2 * height - 1, 2 * width - 1  # each weight meets a pixel somewhere
         assert window[0] <= height
         assert window[1] <= width
         if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
@@ -214,6 +234,67 @@ def test_kernels_and_padding_shrink_with_the_image():
         LayerSummary("dense1", "Linear", (5,), 15 * 5, 14 * 5),
         LayerSummary("output", "Linear", (10,), 6 * 10, 5 * 10),
     ]
+
+
+def test_a_padded_kernel_keeps_the_size_and_has_no_weight_that_meets_only_padding():
+    # Of 5×5: on 1 row only the middle one meets it, on 2 rows three do; 9 columns hold all five.
+    network = build_sequential((Conv(2, kernel=5, padding="same"), Flatten()), (1, 2, 9), 10)
+    assert summarize(network, (1, 2, 9))[0] == LayerSummary(
+        "conv1", "Conv2d 3×5, padding 1×2", (2, 2, 9), (3 * 5 + 1) * 2, 2 * 9 * (3 * 5) * 2
+    )
+    network = build_sequential((Conv(2, kernel=5, padding="same"), Flatten()), (1, 1, 3), 10)
+    assert summarize(network, (1, 1, 3))[0].kind == "Conv2d 1×5, padding 0×2"
+
+
+@pytest.mark.parametrize(
+    ("side", "names"), [(3, ["dense1"]), (4, ["conv1", "dense1"]), (8, ["conv1", "conv2", "dense1"])]
+)
+def test_a_stage_is_left_out_of_smaller_maps(side, names):
+    # The longer side counts: of 1×8 pixels the second stage has a row of 4, within the first one too.
+    inner = Stage((Conv(3, padding="same"),), smallest=8)
+    layers = (Stage((Conv(2, padding="same"), inner), smallest=4), Flatten(), Dense(5))
+    rows = summarize(build_sequential(layers, (1, 1, side), 2), (1, 1, side))
+    assert [row.name for row in rows if row.n_parameters] == [*names, "output"]
+
+
+@pytest.mark.parametrize(("of", "pooled"), [("max", [6.0, 9.0]), ("mean", [3.0, 4.0])])
+def test_global_pooling_gives_one_number_per_map(of, pooled):
+    network = build_sequential((GlobalPool(of), Flatten()), (2, 1, 3), 2)
+    x = torch.tensor([[[[1.0, 2.0, 6.0]], [[0.0, 3.0, 9.0]]]])
+    assert network[:-1](x).tolist() == [pooled]
+
+
+def test_activations_are_torchs():
+    acts = (ReLU(), LeakyReLU(0.2), GELU(), SiLU(), Tanh(), Sigmoid())
+    x = torch.linspace(-3, 3, 4).reshape(1, 1, 2, 2)
+    for act, function in zip(
+        acts,
+        (
+            torch.relu,
+            lambda x: functional.leaky_relu(x, 0.2),
+            functional.gelu,
+            functional.silu,
+            torch.tanh,
+            torch.sigmoid,
+        ),
+        strict=True,
+    ):
+        assert torch.equal(build_sequential((act, Flatten()), (1, 2, 2), 2)[0](x), function(x))
+
+
+def test_a_residual_block_adds_its_input_or_a_projection_of_it():
+    # Two 3×3 maps to two keep the shape, so the input itself is added; two to three need a 1×1 convolution and a norm.
+    same = build_sequential((Residual((Conv(2, padding="same"), ReLU())), Flatten()), (2, 3, 3), 2)
+    wider = build_sequential((Residual((Conv(3, padding="same"), ReLU())), Flatten()), (2, 3, 3), 2)
+    assert same.residual1.shortcut is None
+    assert [repr(layer) for layer in wider.residual1.shortcut] == [
+        repr(nn.Conv2d(2, 3, 1, bias=False)),
+        repr(nn.BatchNorm2d(3)),
+    ]
+    x = torch.randn(4, 2, 3, 3)
+    assert torch.equal(same.residual1(x), same.residual1.body(x) + x)
+    assert torch.equal(wider.residual1(x), wider.residual1.body(x) + wider.residual1.shortcut(x))
+    assert [name for name, _ in list_layers(wider.residual1.body)] == ["conv1", "relu1"]
 
 
 @pytest.mark.parametrize(
@@ -324,6 +405,9 @@ MULTIPLY_ADDS = {
     # 28 → 24 → 12 → 8 → 4, and 512 features
     #   24·24·25·16 + 8·8·25·16·32 + 512·256 + 256·10
     "compact": 230_400 + 819_200 + 131_072 + 2_560,
+    # 28, 14 | 14, 7 | 7, 3, and 96 features
+    #   28·28·9·24 + 14·14·9·24·24 + 14·14·9·24·48 + 7·7·9·48·48 + 7·7·9·48·96 + 3·3·9·96·96 + 96·10
+    "general": 169_344 + 1_016_064 + 2_032_128 + 1_016_064 + 2_032_128 + 746_496 + 960,
     # 28 → 26 → 24 → 12 → 10 → 8 → 4, and 256 features
     #   26·26·9·10 + 24·24·9·10·14 + 10·10·9·14·16 + 8·8·9·16·16 + 256·10
     "tiny": 60_840 + 725_760 + 201_600 + 147_456 + 2_560,
@@ -382,7 +466,7 @@ ODD_LAYERS = {
     "transposed in groups": ([nn.ConvTranspose2d(4, 6, 2, groups=2)], 5 * 6 * 4 * 2 * 6),
     "Conv1d": ([nn.Flatten(2), nn.Conv1d(4, 2, 3, stride=2, padding=1)], 15 * 3 * 4 * 2),
     "weights that are computed": ([nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 2, 5))], 1 * 2 * 25 * 4 * 2),
-    "a block": ([Residual(nn.Sequential(nn.Conv2d(4, 4, 1)), nn.Conv2d(4, 4, 1))], 2 * 5 * 6 * 4 * 4),
+    "a block": ([modules.Residual(nn.Sequential(nn.Conv2d(4, 4, 1)), nn.Conv2d(4, 4, 1))], 2 * 5 * 6 * 4 * 4),
 }
 
 
@@ -447,14 +531,14 @@ def constant(factor):
 def test_a_residual_block_adds_what_came_in_or_its_shortcut():
     x = torch.arange(4.0).reshape(1, 1, 2, 2)
     # the ReLU leaves nothing of −2·x; 2·x + x = 3·x; 2·x + 5·x = 7·x
-    assert torch.equal(Residual(nn.Sequential(constant(-2.0), nn.ReLU()))(x), x)
-    assert torch.equal(Residual(nn.Sequential(constant(2.0)))(x), 3 * x)
-    assert torch.equal(Residual(nn.Sequential(constant(2.0)), constant(5.0))(x), 7 * x)
+    assert torch.equal(modules.Residual(nn.Sequential(constant(-2.0), nn.ReLU()))(x), x)
+    assert torch.equal(modules.Residual(nn.Sequential(constant(2.0)))(x), 3 * x)
+    assert torch.equal(modules.Residual(nn.Sequential(constant(2.0)), constant(5.0))(x), 7 * x)
 
 
 def test_a_residual_block_is_one_layer_of_a_sequence():
-    network = nn.Sequential(OrderedDict(block1=Residual(nn.Sequential(constant(2.0)), constant(5.0))))
+    network = nn.Sequential(OrderedDict(block1=modules.Residual(nn.Sequential(constant(2.0)), constant(5.0))))
     (row,) = summarize(network, (1, 2, 2))
     assert row == LayerSummary("block1", "Residual", (1, 2, 2), 2, 8)  # two 1×1 convolutions at 2·2 positions each
     assert set(network.state_dict()) == {"block1.body.0.weight", "block1.shortcut.weight"}
-    assert set(Residual(nn.Sequential(constant(2.0))).state_dict()) == {"body.0.weight"}
+    assert set(modules.Residual(nn.Sequential(constant(2.0))).state_dict()) == {"body.0.weight"}
