@@ -1,7 +1,9 @@
 """The notebooks: each runs from its first cell to its last, and what is kept of it is what a reader should meet."""
 
 import ast
+import os
 import re
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from helpers import ROOT
+from helpers import CHILDREN, ROOT, run_program
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -69,6 +71,49 @@ def run(notebook, folder, monkeypatch):
                 pytest.fail(f"cell {number} says on stderr: {output.text}\n{cell.source}", pytrace=False)
 
 
+KERNEL = """
+import os, sys, warnings
+os.setsid()  # as a kernel is started, to be interrupted with all that it starts
+os.environ["JPY_PARENT_PID"] = str(os.getppid())
+os.chdir({folder!r})
+sys.path[:] = [path for path in sys.path if path not in {paths_of_the_tests!r}]
+for option in filter(None, os.environ.get("PYTHONWARNINGS", "").split(",")):
+    warnings.filterwarnings(*option.split(":"))  # which Python reads when it starts
+sys.argv = {command!r}
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+
+
+class Forked:
+    """A kernel's process, with what jupyter_client asks of a Popen, that need not import torch and scikit-learn."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, command, *, env, cwd=None, **_):
+        assert command[1:3] == ["-m", "ipykernel_launcher"]
+        tests = [str(ROOT / "tests"), str(FOLDER)]
+        program = KERNEL.format(folder=str(cwd or Path.cwd()), paths_of_the_tests=tests, command=command[2:])
+        self.process = CHILDREN.Process(target=run_program, args=(program, os.devnull, os.devnull, env))
+        self.process.start()
+        self.pid = self.process.pid
+        while self.poll() is None and os.getpgid(self.pid) != self.pid:
+            time.sleep(0.01)
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self):
+        self.process.join()
+        return self.process.exitcode
+
+
+@pytest.fixture
+def forked_kernels(monkeypatch):
+    """Let kernels start in a process that has imported torch and scikit-learn, and nothing of ours."""
+    monkeypatch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", Forked)
+
+
 def shown_below(*sources):
     """Run cells in a kernel; give what each says on stderr, as a reader sees it once it has run."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
@@ -77,6 +122,7 @@ def shown_below(*sources):
     return [text.rstrip("\n").rpartition("\r")[2] for text in texts]
 
 
+@pytest.mark.usefixtures("forked_kernels")
 def test_progress_is_shown_below_a_cell():
     epochs, again, silent = shown_below(
         """from cnnclf import CNNClassifier, load_digits
@@ -92,6 +138,7 @@ _ = clf.fit(X[:128], y[:128])""",
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_kernels")
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_on_the_digits(name, tmp_path, monkeypatch):
     notebook = read(name)
@@ -179,6 +226,7 @@ def test_parameters_are_replaced_where_the_notebook_has_them():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_kernels")
 @pytest.mark.parametrize(
     ("source", "said"),
     [
