@@ -1,9 +1,6 @@
 """What `cnnclf.training` promises: schedules, batches, canonical order, averages, and steps redone by hand."""
 
 import math
-import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,7 +21,7 @@ from cnnclf.training._net import SCHEDULES, Net, cosine, one_cycle
 from cnnclf.training._network import cheapest_order, steps_to_one_column
 from cnnclf.training._recognition import hash_rows
 from cnnclf.training._runtime import choose_device, choose_precision, session
-from helpers import unhurried
+from helpers import run_in_child, unhurried
 
 
 def make_net(module, **changes):
@@ -820,5 +817,5 @@ print("fitted")
 def test_a_network_whose_gradient_onednn_writes_beyond_its_memory_is_trained():
     # 1×1, stride 2, channels-last, a number of channels that AVX2 does not divide: the process ended, at times at once.
     avx2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-    run = subprocess.run([sys.executable, "-c", STEPPING_ONES], capture_output=True, text=True, env=os.environ | avx2)
+    run = run_in_child(STEPPING_ONES, **avx2)
     assert (run.returncode, run.stdout) == (0, "fitted\n"), run.stderr

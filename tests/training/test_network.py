@@ -1,9 +1,5 @@
 """The answer for an image does not depend on the others in the batch: not on its place, nor on how many there are."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -12,7 +8,7 @@ from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.training._network import rows_alike, rows_at_once
-from helpers import ROOT
+from helpers import run_in_child
 
 # As an AVX2 laptop computes, on every x86 processor that has more.
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -90,15 +86,8 @@ def test_a_row_is_answered_alike_at_every_place_of_every_batch(name):
 
 
 def run(program, **environment):
-    """Run a program in another process, since libraries look at their variables when they are loaded."""
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
-        | environment,
-        capture_output=True,
-        text=True,
-    )
+    """Run a program in another process; libraries look at their variables when they compute for the first time."""
+    run = run_in_child(program, **environment)
     assert run.returncode == 0, run.stderr[-3000:]
     return run.stdout
 
