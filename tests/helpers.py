@@ -152,10 +152,10 @@ def cnnclf(*arguments):
 
 # Processes
 
-# Torch and scikit-learn take seconds to import, and what this file needs for tests half a second: once in a process
-# that forks, instead of once in each child.
+# Torch, what it imports when it trains for the first time (_dynamo) and scikit-learn take seconds to import, and what
+# this file needs for tests half a second: once in a process that forks, instead of once in each child.
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["torch", "skorch", "sklearn.model_selection", "pytest", "hypothesis"])
+CHILDREN.set_forkserver_preload(["torch._dynamo", "skorch", "sklearn.model_selection", "pytest", "hypothesis"])
 
 
 def run_in_child(program, **environment):

@@ -33,9 +33,9 @@ MOST_SECONDS = 20
 def corpus(tmp_path_factory):
     """A folder of hostile files and what was raised by each: (folder, {(reader, name): said})."""
     folder = tmp_path_factory.mktemp("hostile")
-    run = subprocess.run(
-        [sys.executable, SCRIPT, str(folder), "--try"], capture_output=True, text=True, check=True, env=ONE_THREAD
-    )
+    command = [SCRIPT, str(folder), "--try"]
+    run = run_in_child(f"import runpy, sys\nsys.argv = {command!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')")
+    assert run.returncode == 0, run.stderr
     said = map(json.loads, run.stdout.splitlines())
     return folder, {(line["reader"], line["name"]): line for line in said}
 
