@@ -504,15 +504,28 @@ def test_no_folder(clf, tmp_path):
 # --- int8
 
 
+@pytest.fixture(scope="module")
+def in_int8(few_digits, tmp_path_factory):
+    """Train a network of an architecture and export it in int8, once: the classifier and the file."""
+    X, y, _, _ = few_digits
+
+    @functools.cache
+    def make(architecture):
+        clf = CNNClassifier(architecture, max_epochs=10, random_state=0).fit(X, y)
+        clf.to_onnx(path := tmp_path_factory.mktemp("int8") / "int8.onnx", quantize="int8", calibration=X)
+        return clf, path
+
+    return make
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["compact", "keras_mnist", "tiny"])
-def test_int8(few_digits, tmp_path, name):
-    X, y, X_test, _ = few_digits
-    clf = CNNClassifier(name, max_epochs=10, random_state=0).fit(X, y)
+def test_int8(few_digits, in_int8, tmp_path, name):
+    X_test = few_digits[2]
+    clf, path = in_int8(name)
     clf.to_onnx(tmp_path / "m.onnx")
-    clf.to_onnx(tmp_path / "int8.onnx", quantize="int8", calibration=X)
 
-    model = onnx.load(tmp_path / "int8.onnx")
+    model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert model.ir_version <= 8
     found = [node.op_type for node in model.graph.node if node.op_type in ("Cast", "Conv", "MaxPool", "Relu", "Gemm")]
@@ -529,8 +542,8 @@ def test_int8(few_digits, tmp_path, name):
     metadata = json.loads({p.key: p.value for p in model.metadata_props}["cnnclf"])
     assert metadata["quantize"] == "int8"
     assert metadata["session"] == {"optimization.disable_specified_optimizers": "QDQPropagationTransformer"}
-    assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "m.onnx").stat().st_size or name == "tiny"
-    served = ONNXClassifier(tmp_path / "int8.onnx")
+    assert path.stat().st_size < (tmp_path / "m.onnx").stat().st_size or name == "tiny"
+    served = ONNXClassifier(path)
     # Probabilities of all images, as how many labels change depends on how many images lie between two classes.
     difference = np.abs(served.predict_proba(X_test) - clf.predict_proba(X_test))
     assert difference.max() <= 0.2
@@ -553,12 +566,9 @@ def depthwise(shape, n_classes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["compact", "tiny", depthwise], ids=["compact", "tiny", "depthwise"])
-def test_no_int8_weight_can_saturate_a_processor_without_vnni(few_digits, tmp_path, architecture):
-    X, y, _, _ = few_digits
-    clf = CNNClassifier(architecture, max_epochs=10, random_state=0).fit(X, y)
-    clf.to_onnx(tmp_path / "m.onnx", quantize="int8", calibration=X)
-
-    arrays = [numpy_helper.to_array(t) for t in onnx.load(tmp_path / "m.onnx").graph.initializer]
+def test_no_int8_weight_can_saturate_a_processor_without_vnni(in_int8, architecture):
+    _, path = in_int8(architecture)
+    arrays = [numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer]
     weights = [array for array in arrays if array.dtype == np.int8]
     assert weights
     for array in weights:

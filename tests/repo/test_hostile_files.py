@@ -201,12 +201,11 @@ def test_every_flipped_bit_of_the_first_bytes_is_refused(good, tmp_path, kind):
 
 LIMITED = """
 import resource
-import sys
 from pathlib import Path
 import hostile
 from cnnclf.onnx import limit_memory
 
-path = Path(sys.argv[1])
+path = Path({path!r})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for megabytes, columns in ((256, 2**12), (256, 16), (32, 16)):  # 16 GiB and 64 MiB from a file of a kilobyte
     path.write_bytes(hostile.with_model(hostile.constant([2**20, columns]))())
@@ -221,9 +220,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def test_what_a_graph_asks_for_when_it_predicts_can_be_bounded(tmp_path):
-    command = [sys.executable, "-c", LIMITED, str(tmp_path / "large.onnx")]
-    path = os.pathsep.join([str(Path(SCRIPT).parent), str(PACKAGE.parent)])
-    run = subprocess.run(command, capture_output=True, text=True, check=True, env=ONE_THREAD | {"PYTHONPATH": path})
+    run = run_in_child(LIMITED.format(path=str(tmp_path / "large.onnx")))
+    assert run.returncode == 0, run.stderr
     refused, within, refused_too, megabytes = run.stdout.splitlines()
     assert refused.startswith(f"{tmp_path / 'large.onnx'}: expected a graph that ONNX Runtime can run; got ")
     assert within == "predicted"
