@@ -16,9 +16,6 @@ os.environ["SCIPY_ARRAY_API"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-from sklearn.model_selection import train_test_split
-
-from cnnclf import load_digits
 
 
 def pytest_addoption(parser):
@@ -56,12 +53,16 @@ def read_only(*arrays):
 @pytest.fixture(scope="session")
 def digits():
     """All 1,797 digits: X (n, 8, 8) uint8, y (n,) int64."""
+    from cnnclf import load_digits
+
     return read_only(*load_digits())
 
 
 @pytest.fixture(scope="session")
 def few_digits(digits):
     """400 digits to learn from and 400 others to score on, classes in equal shares: X, y, X_test, y_test."""
+    from sklearn.model_selection import train_test_split
+
     X, y = digits
     X, X_test, y, y_test = train_test_split(X, y, train_size=400, test_size=400, stratify=y, random_state=0)
     return read_only(X, y, X_test, y_test)

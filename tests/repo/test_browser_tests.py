@@ -24,7 +24,7 @@ def run_a_browser_test(folder, *programs, ci):
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", f"--rootdir={folder}", "test_page.py"],
         cwd=folder,
-        env=environment | {"PATH": str(folder), "PYTHONPATH": str(ROOT)} | ci,
+        env=environment | {"PATH": str(folder), "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | ci,
         capture_output=True,
         text=True,
     )
