@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cnnclf._utils.text import quote, quote_all
 
@@ -26,10 +26,11 @@ def is_missing(label: Any) -> bool:
     return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
 
 
-def check_none_missing(labels: NDArray[Any], name: str) -> None:
-    """Check that no label is missing; the error has the row of the first one."""
-    column = labels.ravel() if labels.ndim and labels.size == len(labels) else np.empty(0)
-    rows = [row for row, label in enumerate(column.tolist()) if is_missing(label)]
+def check_none_missing(labels: ArrayLike, name: str) -> None:
+    """Check that no label is missing or masked; the error has the row of the first one."""
+    array = np.asanyarray(labels, dtype=None if hasattr(labels, "dtype") else object)  # a masked array stays one
+    column = array.ravel().tolist() if array.ndim and array.size == len(array) else []  # and lists None where masked
+    rows = [row for row, label in enumerate(column) if is_missing(label)]
     if rows:
         more = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
         raise ValueError(

@@ -156,6 +156,12 @@ def describe(layer: nn.Module) -> str:
     kind = type(layer).__name__
     if isinstance(layer, nn.Dropout):
         return f"{kind} {layer.p:g}"
+    if isinstance(layer, nn.LeakyReLU):
+        return f"{kind} {layer.negative_slope:g}"
+    if isinstance(layer, nn.GELU) and layer.approximate != "none":
+        return f"{kind} {layer.approximate}"
+    if isinstance(layer, nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d) and along(layer.output_size, 2) != (1, 1):
+        return f"{kind} {'×'.join(map(str, along(layer.output_size, 2)))}"
     n_axes = next((n for n, kinds in enumerate(WINDOWED, start=1) if isinstance(layer, kinds)), 0)
     if not n_axes:
         return kind

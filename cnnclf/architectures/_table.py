@@ -95,7 +95,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "general": Architecture(
         layers=(
             *padded_stage(24),
-            *(Stage(padded_stage(48), smallest=4), Stage(padded_stage(96), smallest=2)),
+            Stage((*padded_stage(48), Stage(padded_stage(96), smallest=2)), smallest=4),
             *(Stage(padded_stage(96), smallest=8) for _ in range(3)),
             *(GlobalPool("max"), Flatten()),
         ),

@@ -92,7 +92,7 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
             f"Expected {name} of shape (n,), one label per image; got shape {shape}. "
             f"If {name} is one-hot encoded, pass {name}.argmax(axis=1)."
         )
-    check_none_missing(array, name)
+    check_none_missing(y, name)
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     if labels.dtype == object:
         labels = check_object_labels(labels, name)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 
@@ -34,6 +33,6 @@ class ScoreMixin(ClassifierMixin):  # type: ignore[misc]
         ValueError
             If a label is missing, and as ``predict`` and scikit-learn's ``accuracy_score``.
         """
-        check_none_missing(np.asarray(y, dtype=object), "y")
+        check_none_missing(y, "y")
         accuracy: float = super().score(X, y, sample_weight)
         return accuracy

@@ -41,7 +41,7 @@ def load_test_images(dataset: str | None, clf: Classifier) -> tuple[str, Images,
     if dataset is None:
         dataset = find_dataset(clf)
     if dataset == "digits":
-        typer.echo("The test images are the fifth of each class that `cnnclf report` holds out.", err=True)
+        typer.echo("The test images are the 20 % of each class that `cnnclf report` holds out.", err=True)
     return load_for(clf, dataset, training=False)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.utils.validation import check_is_fitted
 
 from cnnclf._utils.frozen import ReadOnly
 from cnnclf._utils.labels import check_none_missing
@@ -77,10 +79,14 @@ class Evaluation(Summarised, ReadOnly):
 
         Raises
         ------
+        NotFittedError
+            If a scikit-learn estimator is not fitted.
         ValueError
             As :meth:`from_predictions` and :meth:`from_labels`.
         """
-        check_none_missing(np.asarray(y), "y")
+        if isinstance(clf, BaseEstimator):
+            check_is_fitted(clf)
+        check_none_missing(y, "y")
         true = match_labels(np.asarray(y), np.asarray(clf.classes_))
         if hasattr(clf, "predict_proba"):
             return cls.from_predictions(true, clf.predict_proba(X), clf.classes_)
@@ -120,7 +126,7 @@ class Evaluation(Summarised, ReadOnly):
                     "Pass the output of predict_proba."
                 ) from error
         check_classes(labels)
-        check_none_missing(true, "y_true")
+        check_none_missing(y_true, "y_true")
         check_labels(true, labels)
         check_proba(proba, (len(true), len(labels)))
         return cls(true, labels[proba.argmax(axis=1)], proba, labels)
@@ -157,8 +163,8 @@ class Evaluation(Summarised, ReadOnly):
         True
         """
         true, predicted = np.asarray(y_true), np.asarray(y_pred)
-        check_none_missing(true, "y_true")
-        check_none_missing(predicted, "y_pred")
+        check_none_missing(y_true, "y_true")
+        check_none_missing(y_pred, "y_pred")
         labels = sort_labels(true, predicted) if classes is None else np.asarray(classes)
         check_classes(labels)
         check_labels(true, labels)

@@ -142,7 +142,7 @@ def check_names(names: Sequence[str]) -> None:
     for position, name in enumerate(names, start=1):
         if not 0 < len(name) <= LONGEST_LABEL or name in names[: position - 1]:
             raise ValueError(
-                f"Expected columns with different names of 1 to {LONGEST_LABEL} letters; got {quote(name)} "
+                f"Expected columns with different names of 1 to {LONGEST_LABEL} characters; got {quote(name)} "
                 f"in column {position}. Name each column after its class."
             )
 
@@ -162,7 +162,7 @@ def read_label(cell: str, column: str, line: int, classes: Collection[str] | Non
         )
     if not 0 < len(cell) <= LONGEST_LABEL:
         raise ValueError(
-            f"Expected a label of 1 to {LONGEST_LABEL} letters in line {line}, column {column}; got {len(cell)}. "
+            f"Expected a label of 1 to {LONGEST_LABEL} characters in line {line}, column {column}; got {len(cell)}. "
             "Write one, or leave the line out."
         )
     return cell
@@ -239,7 +239,9 @@ def read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             "Objects could run code when they are loaded, so save words with .astype(str)."
         )
     if dtype.kind == "U" and not 0 < dtype.itemsize <= 4 * LONGEST_LABEL:
-        raise ValueError(f"Expected labels of 1 to {LONGEST_LABEL} letters in {name}; got {dtype}. Use shorter ones.")
+        raise ValueError(
+            f"Expected labels of 1 to {LONGEST_LABEL} characters in {name}; got {dtype}. Use shorter ones."
+        )
     size, expected = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
     if size != expected or not all(0 <= n <= LARGEST_FILE for n in shape):
         raise ValueError(f"Expected {expected:,} bytes of {name}, by its shape {shape}; got {size:,}. Save it again.")

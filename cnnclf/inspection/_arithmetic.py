@@ -229,7 +229,7 @@ def write_leaky_relu(e: Explanation, decimals: int) -> list[str]:
     """Return the number, times the slope where it is negative."""
     if e.terms[0].value >= 0:
         return write_one(e, decimals)
-    x, slope = number(e.terms[0].value, decimals), Decimal(repr(e.parts["slope"]))
+    x, slope = number(e.terms[0].value, decimals), fine(e.parts["slope"], decimals)
     return [equation(f"{bracketed(slope)}×{bracketed(x)}", slope * x, number(e.value, decimals))]
 
 
@@ -249,7 +249,7 @@ def write_silu(e: Explanation, decimals: int) -> list[str]:
 def write_tanh(e: Explanation, decimals: int) -> list[str]:
     """Return tanh(x) = 2/(1 + exp(−2x)) − 1."""
     x = number(e.terms[0].value, decimals)
-    text = f"2/(1 + exp({number(-2 * x, decimals):f})) - 1"
+    text = f"2/(1 + exp(-2×{bracketed(x)})) - 1"
     return [equation(text, 2 / (1 + (-2 * x).exp()) - 1, number(e.value, decimals))]
 
 

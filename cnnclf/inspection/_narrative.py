@@ -114,10 +114,10 @@ SENTENCES: dict[str, Callable[[StepRecord], str]] = {
         f"{step.output.size:,} are not 0."
     ),
     "leaky_relu": lambda step: (
-        f"Negative numbers are multiplied by the slope, {step.settings['slope']:g}, all others stay the same."
+        f"Negative numbers are multiplied by the slope {step.settings['slope']:g}; all others stay the same."
     ),
     "gelu": lambda step: (
-        "Every x becomes x×(1 + erf(x/√(2)))/2: nearly x if it is large, nearly 0 if it is far below 0. erf is the "
+        "Every x becomes x×(1 + erf(x/√2))/2: nearly x if it is large, nearly 0 if it is far below 0. erf is the "
         "error function."
     ),
     "silu": lambda step: "Every x becomes x/(1 + exp(-x)): nearly x if it is large, nearly 0 if it is far below 0.",

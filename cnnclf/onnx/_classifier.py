@@ -161,7 +161,7 @@ class ONNXClassifier:
                 f"Expected one image or more, and y of shape (n,) with one label each; "
                 f"got {len(predicted)} images and y of shape {true.shape}."
             )
-        check_none_missing(true, "y")
+        check_none_missing(y, "y")
         if holds_text(true) != holds_text(self.classes_):  # which NumPy would find unequal, all of them
             raise ValueError(
                 f"Expected labels of the kind of the classes, {quote_all(self.classes_)}; got {quote_all(true)}. "

@@ -437,8 +437,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         if not math.isfinite(self.history[-1]["train_loss"]):
             raise ValueError(
                 f"Training diverged in epoch {self.n_epochs_ + 1}: the loss is {self.history[-1]['train_loss']}. "
-                f"It may be lr ({self.lr:g}) or weight_decay ({self.weight_decay:g}), too large"
-                f"{'' if self.augment is None else ', or augment, if it gives NaN or infinity'}. Lower or change it."
+                f"lr ({self.lr:g}) or weight_decay ({self.weight_decay:g}) may be too large"
+                f"{'' if self.augment is None else ', or augment may give NaN or infinity'}. Change one of them."
             )
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         # From here on it is a callback's: that is how skorch's EarlyStopping ends training.

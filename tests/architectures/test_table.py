@@ -513,6 +513,11 @@ def counted_by_all(network, image_shape):
         (nn.ConvTranspose2d(1, 1, 2, stride=2), "ConvTranspose2d 2×2, stride 2"),
         (nn.MaxPool2d(3, stride=2, padding=1), "MaxPool2d 3×3, stride 2, padding 1"),
         (nn.AvgPool2d((1, 2)), "AvgPool2d 1×2"),
+        (nn.AdaptiveMaxPool2d(1), "AdaptiveMaxPool2d"),
+        (nn.AdaptiveAvgPool2d((2, None)), "AdaptiveAvgPool2d 2×None"),
+        (nn.LeakyReLU(0.25), "LeakyReLU 0.25"),
+        (nn.GELU(), "GELU"),
+        (nn.GELU(approximate="tanh"), "GELU tanh"),
     ],
 )
 def test_a_description_has_the_settings_of_both_axes(layer, description):

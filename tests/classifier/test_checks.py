@@ -354,17 +354,31 @@ def test_missing_labels_of_validation_data_are_counted(some):
         quick().fit(X, y, X_val=X, y_val=y_val)
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_score_and_evaluate_name_the_row_of_a_missing_label(missing, some, tmp_path):
+def without_labels(y, missing):
+    """Labels of which those in the rows 3 and 5 are missing."""
+    labels = y.astype(object)
+    labels[[3, 5]] = missing
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("take_out", "got"),
+    [
+        (partial(without_labels, missing=None), "None"),
+        (partial(without_labels, missing=np.nan), "nan"),
+        (partial(without_labels, missing=pd.NA), "<NA>"),
+        (lambda y: np.ma.array(y, mask=np.isin(np.arange(len(y)), [3, 5])), "None"),
+    ],
+    ids=["None", "NaN", "NA", "masked"],
+)
+def test_score_and_evaluate_name_the_row_of_a_missing_label(take_out, got, some, tmp_path):
     X, y = some
     clf = quick("tiny").fit(X, y)
     clf.to_onnx(tmp_path / "model.onnx")
-    labels = y.astype(object)
-    labels[[3, 5]] = missing
-    sentence = (
-        f"Expected a label for each row; got {quote(missing)} in row 3 of y, and 1 more. "
-        "Leave out rows without a label."
-    )
+    labels = take_out(y)
+    sentence = f"Expected a label for each row; got {got} in row 3 of y, and 1 more. Leave out rows without a label."
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        quick("tiny").fit(X, labels)
     for measure in (
         clf.score,
         TestTimeAugmentation(clf, image_shape=(1, 8, 8)).fit(X, y).score,
@@ -373,7 +387,7 @@ def test_score_and_evaluate_name_the_row_of_a_missing_label(missing, some, tmp_p
     ):
         with pytest.raises(ValueError, match=exactly(sentence)):
             measure(X, labels)
-    keep = [label is not missing for label in labels]
+    keep = ~np.isin(np.arange(len(y)), [3, 5])
     assert clf.score(X[keep], labels[keep].astype(int)) == Evaluation.from_estimator(clf, X[keep], y[keep]).accuracy
 
 
@@ -637,15 +651,15 @@ def test_no_warning_comes_from_an_ordinary_day(few_digits):
 
 def test_training_that_diverges_names_what_may_have_done_it(some):
     sentence = (
-        "Training diverged in epoch 1: the loss is nan. It may be lr ({}) or weight_decay ({}), too large{}. "
-        "Lower or change it."
+        "Training diverged in epoch 1: the loss is nan. lr ({}) or weight_decay ({}) may be too large{}. "
+        "Change one of them."
     )
     usual = CNNClassifier()
     for parameters, filled in (
         ({"lr": 1e30}, ("1e+30", f"{usual.weight_decay:g}", "")),
         (
             {"augment": lambda x: x * torch.nan},
-            (f"{usual.lr:g}", f"{usual.weight_decay:g}", ", or augment, if it gives NaN or infinity"),
+            (f"{usual.lr:g}", f"{usual.weight_decay:g}", ", or augment may give NaN or infinity"),
         ),
     ):
         with pytest.raises(ValueError, match=exactly(sentence.format(*filled))):

@@ -197,7 +197,7 @@ def test_evaluate_judges_on_the_images_that_the_report_holds_out(trained, model)
     assert rows[0] == ["class", "precision", "recall", "F1", "images"]
     assert [row[0] for row in rows[1:]] == [*map(str, range(10)), "mean"]
     assert [int(row[4]) for row in rows[1:-1]] == np.bincount(y_test).tolist()
-    assert result.stderr == "The test images are the fifth of each class that `cnnclf report` holds out.\n"
+    assert result.stderr == "The test images are the 20 % of each class that `cnnclf report` holds out.\n"
 
 
 def test_images_that_the_network_learnt_from_are_said(trained, tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
@@ -203,6 +204,11 @@ def test_columns_follow_the_classes_in_whatever_order_they_come():
     evaluation = Evaluation.from_predictions(Y_TRUE, PROBA[:, order], CLASSES[order])
     assert evaluation.y_pred.tolist() == ["ant", "bee", "bee", "ant", "cow", "cow"]
     assert evaluation.confusion_matrix.tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 1]]
+
+
+def test_an_estimator_that_is_not_fitted_says_so():
+    with pytest.raises(NotFittedError, match="This LogisticRegression instance is not fitted yet"):
+        Evaluation.from_estimator(LogisticRegression(), np.zeros((2, 8)), [0, 1])
 
 
 def test_from_estimator_asks_the_estimator_for_probabilities_and_classes(evaluation):

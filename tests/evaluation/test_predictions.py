@@ -160,7 +160,7 @@ def test_refuses_other_columns(save, content, shown):
 )
 def test_refuses_columns_that_cannot_be_told_apart(save, names, shown, column):
     assert refused(save(f"{names}\n")) == (
-        f"Expected columns with different names of 1 to 100 letters; got '{shown}' in column {column}. "
+        f"Expected columns with different names of 1 to 100 characters; got '{shown}' in column {column}. "
         "Name each column after its class."
     )
 
@@ -187,12 +187,12 @@ def test_refuses_columns_that_cannot_be_told_apart(save, names, shown, column):
         ("true,a,b\na,0.5,\n", "Expected a probability in line 2, column b; got ''. Write it as in 0.25."),
         (
             "true,predicted\na,b\n,b\n",
-            "Expected a label of 1 to 100 letters in line 3, column true; got 0. Write one, or leave the line out.",
+            "Expected a label of 1 to 100 characters in line 3, column true; got 0. Write one, or leave the line out.",
         ),
         (
             f"true,predicted\na,{'b' * 101}\n",
             (
-                "Expected a label of 1 to 100 letters in line 2, column predicted; got 101. "
+                "Expected a label of 1 to 100 characters in line 2, column predicted; got 101. "
                 "Write one, or leave the line out."
             ),
         ),
@@ -321,7 +321,7 @@ def test_refuses_other_arrays(pack, names):
         ),
         (
             {"y_true": ["a", "b" * 101], "y_pred": ["a", "a"]},
-            "Expected labels of 1 to 100 letters in y_true; got <U101. Use shorter ones.",
+            "Expected labels of 1 to 100 characters in y_true; got <U101. Use shorter ones.",
         ),
         (
             {"y_true": [0, 1], "y_pred": [0, 1, 1]},
@@ -397,7 +397,7 @@ def test_refuses_labels_without_letters(save):
     # They take no room, so that there could be any number of them.
     content = archive(y_true=header((10**15,), "<U0"), y_pred=header((10**15,), "<U0"))
     sentence = refused(save(content, "said.npz"))
-    assert re.fullmatch("Expected labels of 1 to 100 letters in y_(true|pred); got <U0. Use shorter ones.", sentence)
+    assert re.fullmatch("Expected labels of 1 to 100 characters in y_(true|pred); got <U0. Use shorter ones.", sentence)
 
 
 def test_refuses_compressions_that_unpack_without_bounds(save):

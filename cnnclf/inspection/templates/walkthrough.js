@@ -940,7 +940,7 @@ explanations.global_avg_pool = explanations.avg_pool;
 // Activations: a sentence, the formula, and its result.
 const activations = {
   leaky_relu: (x, { slope }) => [
-    x < 0 ? `The value is negative, so it is multiplied by the slope, ${slope}.` : "The value is not negative, so it does not change.",
+    x < 0 ? `The value is negative, so it is multiplied by the slope ${slope}.` : "The value is not negative, so it does not change.",
     [i("x"), x < 0 ? ` × ${slope}` : ""],
     x < 0 ? slope * x : x,
   ],
