@@ -136,37 +136,36 @@ def to_step(each: Pass, counts: dict[str, int], conv: S | None, record: type[S])
     return record(each.name, kind, describe(each.layer), *arrays, settings, *sizes, inner, before)
 
 
-RECOGNISED = (
-    *(Standardise, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Softmax),
-    *(nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d),
-    *(nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten, nn.Linear, Residual, nn.Sequential),
+# The kinds of layers without settings that matter, and the layers that are recognised by their settings.
+WITHOUT_SETTINGS: dict[type[nn.Module], str] = {
+    Standardise: "standardise",
+    **{nn.ReLU: "relu", nn.SiLU: "silu", nn.Sigmoid: "sigmoid", nn.Tanh: "tanh"},
+    **dict.fromkeys([nn.Dropout, nn.Dropout2d, nn.Identity], "dropout"),
+    Residual: "residual",
+}
+WITH_SETTINGS = (
+    *(nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.LeakyReLU, nn.GELU, nn.MaxPool2d, nn.AvgPool2d),
+    *(nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear, nn.Softmax, nn.Sequential),
 )
 
 
 def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
     """Return a layer's kind and settings; "unknown" for a layer that could not be recomputed."""
-    if not any(isinstance(layer, kind) and is_forward_of(layer, kind) for kind in RECOGNISED):
+    for known, kind in WITHOUT_SETTINGS.items():
+        if isinstance(layer, known) and is_forward_of(layer, known):
+            return kind, {}
+    if not any(isinstance(layer, known) and is_forward_of(layer, known) for known in WITH_SETTINGS):
         return "unknown", {}
     match layer:
-        case Standardise():
-            return "standardise", {}
         case nn.Conv2d() if layer.padding_mode == "zeros" and (padding := conv_padding(layer)) is not None:
             settings = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": padding}
             return "conv", {**settings, "dilation": layer.dilation, "groups": layer.groups}
         case nn.BatchNorm2d() | nn.BatchNorm1d() if layer.running_mean is not None:
             return "norm", {"eps": layer.eps}
-        case nn.ReLU():
-            return "relu", {}
         case nn.LeakyReLU():
             return "leaky_relu", {"slope": layer.negative_slope}
         case nn.GELU() if layer.approximate == "none":
             return "gelu", {}
-        case nn.SiLU():
-            return "silu", {}
-        case nn.Sigmoid():
-            return "sigmoid", {}
-        case nn.Tanh():
-            return "tanh", {}
         case nn.MaxPool2d() if along(layer.dilation, 2) == (1, 1) and not layer.ceil_mode and not layer.return_indices:
             return "max_pool", pooling_settings(layer)
         case nn.AvgPool2d() if (
@@ -177,16 +176,12 @@ def recognise(layer: nn.Module, x: torch.Tensor) -> tuple[str, dict[str, Any]]:
             return "global_max_pool", {}
         case nn.AdaptiveAvgPool2d() if along(layer.output_size, 2) == (1, 1):
             return "global_avg_pool", {}
-        case nn.Dropout() | nn.Dropout2d() | nn.Identity():
-            return "dropout", {}
         case nn.Flatten() if layer.start_dim == 1 and layer.end_dim == -1:
             return "flatten", {}
         case nn.Linear() if x.ndim == 2:
             return "dense", {}
         case nn.Softmax() if x.ndim == 2 and layer.dim in (1, -1):
             return "softmax", {}
-        case Residual():
-            return "residual", {}
         case nn.Sequential():
             return ("block" if len(layer) else "dropout"), {}  # an empty one changes nothing
     return "unknown", {}

@@ -86,30 +86,45 @@ def pool_as_channels(model: onnx.ModelProto) -> str | None:
         return None
     given = {value.name: value.type.tensor_type.shape.dim for value in infer_shapes(model).graph.value_info}
     channels, height, width = (axis.dim_value for axis in given[cast.output[0]][1:])
-    kernel = editor[conv.input[1]]
-    n_kernels, _, *size = kernel.shape  # (n_kernels, channels, height, width)
+    size = editor[conv.input[1]].shape[2:]
     (pool,) = (node for node in behind if node.op_type == "MaxPool")
     is_plain = settings(conv) == settings_of_conv(size) and settings(pool) == POOLING
     if not is_plain or height % 2 or width % 2:
         return None
 
+    flat = editor.find_writer(cast.input[0])
+    source = cast.input[0] if flat is None or flat.op_type != "Reshape" else flat.input[0]
+    new = pool_blocks(editor, conv, source, (channels, height, width), behind[1].output[0])
+    nodes = [*graph.node]
+    kept = [n for n in nodes[: nodes.index(cast)] if n.output[0] != cast.input[0] or source == cast.input[0]]
+    rest = nodes[nodes.index(behind[1]) + 1 :]
+    del graph.node[:]
+    graph.node.extend([*kept, *new, *rest])
+    editor.drop_unused()
+    return "pixels_float"
+
+
+def pool_blocks(
+    editor: GraphEditor, conv: onnx.NodeProto, source: str, image_shape: tuple[int, int, int], output: str
+) -> list[onnx.NodeProto]:
+    """Return the nodes that compute a convolution and its pooling from blocks; their weights are added to the graph."""
+    channels, height, width = image_shape
+    kernel = editor[conv.input[1]]
+    n_kernels, _, *size = kernel.shape  # (n_kernels, channels, height, width)
     blocks = [(k + 2) // 2 for k in size]
     moved, bias = move_by_a_pixel(kernel, blocks), np.tile(editor.bias_of(conv), 4)
     pooled = [(side - k + 1) // 2 for side, k in zip((height, width), size, strict=True)]
-
-    flat = editor.find_writer(cast.input[0])
-    source = cast.input[0] if flat is None or flat.op_type != "Reshape" else flat.input[0]
     for name, shape in {
         "split": [0, *([channels] if channels > 1 else []), height // 2, 2, width // 2, 2],
         "blocks": [0, height // 2, width // 2, 4 * channels],
         "neighbours": [0, pooled[0], 4 * pooled[1], n_kernels],
     }.items():
-        graph.initializer.append(numpy_helper.from_array(np.array(shape), name))
+        editor.graph.initializer.append(numpy_helper.from_array(np.array(shape), name))
     node = helper.make_node
     # An axis of one channel is left out: with five axes a runtime moves rows, with six single bytes.
     move = [0, 2, 4, 1, 3, 5] if channels > 1 else [0, 1, 3, 2, 4]
     conv_names = [editor.add_weights("moved.weight", moved), editor.add_weights("moved.bias", bias)]
-    new = [
+    return [
         node("Reshape", [source, "split"], ["pixels_split"], "split"),
         node("Transpose", ["pixels_split"], ["pixels_moved"], "move", perm=move),
         node("Reshape", ["pixels_moved", "blocks"], ["pixels_last"], "join"),
@@ -120,15 +135,8 @@ def pool_as_channels(model: onnx.ModelProto) -> str | None:
         node("Transpose", ["moved_relu"], ["moved_last"], "moved_last", perm=[0, 2, 3, 1]),
         node("Reshape", ["moved_last", "neighbours"], ["neighbours_last"], "neighbours"),
         node("Transpose", ["neighbours_last"], ["neighbours_first"], "neighbours_first", perm=[0, 3, 1, 2]),
-        node("MaxPool", ["neighbours_first"], [behind[1].output[0]], "pool", kernel_shape=[1, 4], strides=[1, 4]),
+        node("MaxPool", ["neighbours_first"], [output], "pool", kernel_shape=[1, 4], strides=[1, 4]),
     ]
-    nodes = [*graph.node]
-    kept = [n for n in nodes[: nodes.index(cast)] if n.output[0] != cast.input[0] or source == cast.input[0]]
-    rest = nodes[nodes.index(behind[1]) + 1 :]
-    del graph.node[:]
-    graph.node.extend([*kept, *new, *rest])
-    editor.drop_unused()
-    return "pixels_float"
 
 
 def move_by_a_pixel(kernel: NDArray[Any], blocks: Sequence[int]) -> NDArray[np.float64]:
