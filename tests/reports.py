@@ -59,7 +59,7 @@ def make_net(channels, n_classes):
             "standardise": Standardise(torch.full((channels,), 100.0), torch.full((channels,), 50.0)),
             "conv1": nn.Conv2d(channels, 3, 3),
             "res1": Residual(nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 3, 1)))),
-            "tanh1": nn.Tanh(),
+            "softplus1": nn.Softplus(),
             "flatten1": nn.Flatten(),
             "output": nn.Linear(36, n_classes),
         }

@@ -12,7 +12,7 @@ from cnnclf.inspection._narrative import narrate
 from cnnclf.inspection._trace import Trace
 from reports import make_report, render, words
 
-STEPS = ("standardise", "conv1", "res1", "res1.conv", "res1.shortcut", "tanh1", "flatten1", "output", "softmax")
+STEPS = ("standardise", "conv1", "res1", "res1.conv", "res1.shortcut", "softplus1", "flatten1", "output", "softmax")
 
 
 def records(trace, kind):
