@@ -231,7 +231,27 @@ def onednn_product(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
 
 def convolution(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """Convolve as many rows as it takes for oneDNN: of two in general, of 16 with a kernel of one pixel."""
-    return apply_padded(layer, x, 16 if math.prod(layer.kernel_size) == 1 else 2)
+    return apply_padded(layer, x, 16 if math.prod(layer.kernel_size) == 1 else 2, onednn_convolution)
+
+
+def onednn_convolution(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """Convolve by oneDNN as torch does, also while ``torch.export`` runs in another thread.
+
+    It turns oneDNN off for the whole process while it traces a network, which would change the last bits.
+    """
+    padding, onednn = layer.padding, torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    is_plain = x.ndim == 4 and layer.padding_mode == "zeros"
+    if not (onednn and is_plain and x.dtype == torch.float32) or isinstance(padding, str):
+        return type(layer).forward(layer, x)
+    weight, last = layer.weight, torch.channels_last
+    use_last = any(tensor.is_contiguous(memory_format=last) for tensor in (x, weight))
+    x, weight = (
+        tensor.contiguous(memory_format=last if use_last else torch.contiguous_format) for tensor in (x, weight)
+    )
+    y: torch.Tensor = torch.mkldnn_convolution(
+        x, weight, layer.bias, padding, layer.stride, layer.dilation, layer.groups
+    )
+    return y
 
 
 def activation(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -120,6 +120,19 @@ def test_one_image_alone_is_answered_as_among_all(few_digits):
         assert clf.predict_proba(X_test[i : i + 1])[0].tolist() == among_all[i].tolist()
 
 
+@pytest.mark.parametrize("n_rows", [1, 2, 300])
+def test_answers_are_the_same_bits_while_another_thread_exports(few_digits, n_rows):
+    # While it traces a network, torch.export turns oneDNN off for all threads.
+    X, y, X_test, _ = few_digits
+    clf = CNNClassifier("general", max_epochs=1, random_state=0).fit(X, y)
+    usual = clf.predict_proba(X_test[:n_rows])
+    torch.backends.mkldnn.set_flags(False)
+    try:
+        assert clf.predict_proba(X_test[:n_rows]).tobytes() == usual.tobytes()
+    finally:
+        torch.backends.mkldnn.set_flags(True)
+
+
 def test_the_network_is_left_as_it_is_and_its_weights_are_not_copied():
     network = nn.Sequential(block(), nn.Linear(3, 2))
     before = {name: id(module) for name, module in network.named_modules()}
