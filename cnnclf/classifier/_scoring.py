@@ -1,4 +1,4 @@
-"""The accuracy of an estimator, of labels that are checked first."""
+"""Accuracy on labels that are checked first."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from cnnclf._utils.labels import check_none_missing
 
 
 class ScoreMixin(ClassifierMixin):  # type: ignore[misc]
-    """A classifier whose ``score`` says which label is missing."""
+    """A classifier whose ``score`` names the row of a missing label."""
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Measure the accuracy.
