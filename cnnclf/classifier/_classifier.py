@@ -47,10 +47,12 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         Decay of weights; biases and normalisation are exempt.
     label_smoothing : float, default=0.0
         Share of the target probability that is spread evenly over all classes.
-    augment : str, sequence of str, callable or None, default=None
-        Random changes to training images of at least 8×8 pixels: "shift", "affine", "elastic", "erase", several of
-        them in order, or a function from a batch (n, channels, height, width) of raw pixels to a batch of the same
-        shape. After each epoch the statistics of batch normalisation are measured on unchanged images.
+    augment : str, callable, sequence of str and callable, or None, default=None
+        Random changes to training images of at least 8×8 pixels: "flip", "crop", "shift", "affine", "elastic",
+        "colour", "erase", a function from a batch (n, channels, height, width) of raw pixels to a batch of the same
+        shape, or several of these in order. Put "flip" first: it mirrors each image in every second epoch, and the
+        pixels decide in which. ``cnnclf.plots.AugmentationDisplay`` shows the changed images. After each epoch the
+        statistics of batch normalisation are measured on unchanged images.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False
@@ -179,7 +181,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         lr_schedule: str = "one_cycle",
         weight_decay: float = 0.01,
         label_smoothing: float = 0.0,
-        augment: str | Sequence[str] | Augmentation | None = None,
+        augment: str | Augmentation | Sequence[str | Augmentation] | None = None,
         weight_averaging: bool = False,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

@@ -15,7 +15,7 @@ from cnnclf._utils.text import quote
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._network import build_module
 from cnnclf.architectures._summary import count_parameters
-from cnnclf.training._augmentation import AUGMENTATIONS, Augmentation, Compose
+from cnnclf.training._augmentation import find_augmentation
 from cnnclf.training._callbacks import ReportEpochs
 from cnnclf.training._checkpoint import Checkpoint
 from cnnclf.training._data import TrainingSet, measure
@@ -106,13 +106,6 @@ def make_net(clf: Any, module: nn.Sequential, batch_size: int, history: Epochs |
     if history is not None:
         net.history = history
     return net
-
-
-def find_augmentation(augment: Any) -> Augmentation | None:
-    """Return one function for the parameter ``augment``: a name, a function, or a sequence of them."""
-    steps = [augment] if isinstance(augment, str) or callable(augment) else augment or ()
-    functions = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in steps]
-    return Compose(functions) if functions else None
 
 
 def train(

@@ -153,9 +153,12 @@ def are_callbacks(value: object) -> bool:
     return value is None or (isinstance(value, list | tuple) and all(map(is_callback, value)))
 
 
-def names_augmentations(value: object) -> bool:
-    names = [value] if isinstance(value, str) else value
-    return isinstance(names, list | tuple) and all(isinstance(n, str) and n in AUGMENTATIONS for n in names)
+def is_augmentation(value: object) -> bool:
+    return callable(value) or (isinstance(value, str) and value in AUGMENTATIONS)
+
+
+def are_augmentations(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(is_augmentation, value))
 
 
 def is_class_weight(value: object) -> bool:
@@ -225,12 +228,12 @@ PARAMETERS: dict[str, Parameter] = {
     "augment": Parameter(
         "random changes to each training image",
         Range(
-            lambda v: v is None or callable(v) or names_augmentations(v),
-            f"None, {', '.join(map(repr, AUGMENTATIONS))}, several of them in a list, or a function from batch to "
-            "batch",
+            lambda v: v is None or is_augmentation(v) or are_augmentations(v),
+            f"None, {', '.join(map(repr, AUGMENTATIONS))}, a function from batch to batch, or a list of names and "
+            "functions",
         ),
         "Off, because it depends on the data which changes leave the class as it is: a shifted digit is the same digit "
-        "(Simard et al. 2003), a shift of other images may do harm.",
+        "(Simard et al. 2003), and a mirrored cat is a cat, but a mirrored digit is none.",
         on_mnist="Measured here: 99.40 % with 'shift' and 99.32 % without, after five epochs.",
     ),
     "weight_averaging": Parameter(

@@ -77,6 +77,8 @@ def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
     params = {name: plain(value) for name, value in clf.get_params(deep=False).items() if name not in OF_THIS_PLACE}
     if clf.callbacks:
         params["callbacks"] = None  # live objects, of which `plain` leaves the list
+    if isinstance(params.get("augment"), list) and None in params["augment"]:
+        params["augment"] = None  # as for a function alone, rather than the names without the function
     if isinstance(clf.class_weight, dict):
         params["class_weight"] = [[plain(label), float(weight)] for label, weight in clf.class_weight.items()]
     state = {

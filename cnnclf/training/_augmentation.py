@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch.nn.functional import grid_sample, interpolate
@@ -12,11 +13,61 @@ from cnnclf._utils.text import quote
 from cnnclf.images._spec import SMALLEST_SIDE
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
+AugmentationInEpoch = Callable[[torch.Tensor, int], torch.Tensor]
 CoordinateMap = Callable[[torch.Tensor], torch.Tensor]
 
 # How far `elastic` moves each of its coarse grid's points along each axis: standard deviation, as a share of the side.
 ELASTIC_GRID = 5
 ELASTIC_SD = 0.02
+
+
+def flip(x: torch.Tensor, epoch: int = 0) -> torch.Tensor:
+    """Mirror each image, left to right, in every second epoch; half of the images begin with it.
+
+    The pixels of an image decide with which epoch it begins, so in any two epochs in a row the network sees each image
+    and its mirror image once. After a random change the pixels are random, and so is the choice.
+
+    Source: Jordan 2024, “94% on CIFAR-10 in 3.29 seconds on a single GPU”, section 3.6.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, channels, height, width)
+        Raw pixels.
+    epoch : int, default=0
+        Number of epochs that are over.
+
+    Returns
+    -------
+    Tensor of the same shape and dtype
+
+    Examples
+    --------
+    >>> x = torch.arange(3, 9, dtype=torch.uint8).reshape(2, 1, 1, 3)
+    >>> flip(x).flatten(1).tolist(), flip(x, epoch=1).flatten(1).tolist()
+    ([[3, 4, 5], [8, 7, 6]], [[5, 4, 3], [6, 7, 8]])
+    """
+    mirrored = own_bit(x) != epoch % 2
+    return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+
+
+def own_bit(x: torch.Tensor) -> torch.Tensor:
+    """Return a pseudo-random bit (n,) of each image that its pixels alone decide.
+
+    It is the highest bit of Σ wᵢ bᵢ modulo 256 over the bytes b of the image, with fixed random weights w below 256.
+    The lowest bit would not do: it is 0 for all images of even bytes.
+
+    Source: Thorup 2015, “High speed hashing for integers and strings”, on vectors.
+
+    Examples
+    --------
+    >>> own_bit(torch.eye(6).reshape(6, 1, 2, 3)).tolist()
+    [1, 1, 0, 0, 0, 0]
+    """
+    # Bytes wrap around, which is modulo 256, and are an eighth of the memory of the int64 that a sum takes otherwise.
+    image_bytes = x.contiguous().view(torch.uint8).flatten(1)
+    fixed = torch.Generator(x.device).manual_seed(0)
+    weights = torch.randint(256, image_bytes.shape[1:], generator=fixed, dtype=torch.uint8, device=x.device)
+    return (image_bytes * weights).sum(dim=1, dtype=torch.uint8) >> 7
 
 
 def shift(x: torch.Tensor) -> torch.Tensor:
@@ -41,11 +92,51 @@ def shift(x: torch.Tensor) -> torch.Tensor:
     n, _, height, width = x.shape
 
     def moved(size: int) -> torch.Tensor:
-        reach = max(1, round(0.07 * size))
-        offsets = torch.randint(-reach, reach + 1, (n, 1), device=x.device)
-        return (torch.arange(size, device=x.device) + offsets).clamp(0, size - 1)
+        return random_places(n, size, max(1, round(0.07 * size)), x.device).clamp(0, size - 1)
 
-    rows, columns = moved(height), moved(width)
+    return take(x, moved(height), moved(width))
+
+
+def crop(x: torch.Tensor) -> torch.Tensor:
+    """Pad each side by an eighth of its length, at least one pixel, by reflection; cut the old size out somewhere.
+
+    Source: He, Zhang, Ren & Sun 2016, “Deep residual learning for image recognition”, section 4.2, who pad 32 pixels
+    by 4, with zeros.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, channels, height, width)
+        Raw pixels.
+
+    Returns
+    -------
+    Tensor of the same shape and dtype
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.arange(64.0).reshape(1, 1, 8, 8)
+    >>> bool((crop(x)[0, 0, 3, 3] - x[0, 0, 3, 3]).abs() <= 9)  # one row (8) and one column (1) at most
+    True
+    """
+    n, _, height, width = x.shape
+
+    def moved(size: int) -> torch.Tensor:
+        last = size - 1
+        # The first pixel is not repeated: pixel -1 is pixel 1, and size is size - 2.
+        return last - (last - random_places(n, size, max(1, size // 8), x.device).abs()).abs()
+
+    return take(x, moved(height), moved(width))
+
+
+def random_places(n: int, size: int, reach: int, device: torch.device) -> torch.Tensor:
+    """Return the places 0, 1, …, size − 1 of n images (n, size), all of one image moved by a random whole number."""
+    offsets = torch.randint(-reach, reach + 1, (n, 1), device=device)
+    return torch.arange(size, device=device) + offsets
+
+
+def take(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Make each image of some of its own rows (n, height) and columns (n, width)."""
     x = x.gather(2, rows[:, None, :, None].expand(x.shape))
     return x.gather(3, columns[:, None, None, :].expand(x.shape))
 
@@ -191,13 +282,60 @@ def erase(x: torch.Tensor) -> torch.Tensor:
     return torch.where(mask[:, None], x.mean(dim=(2, 3), keepdim=True), x)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"shift": shift, "affine": affine, "elastic": elastic, "erase": erase}
+def colour(x: torch.Tensor) -> torch.Tensor:
+    """Change the brightness, the contrast and, of three channels, the saturation of each image by up to ±20 %.
+
+    Brightness multiplies all pixels, contrast their distance from the image's mean, and saturation their distance from
+    the grey of the same pixel, its luma as in ITU-R BT.601. Nothing is clipped, as the unit of the pixels is not known.
+    Images of one, two, four or more channels get brightness and contrast only.
+
+    Source: Howard 2013, “Some improvements on deep convolutional neural network based image classification”, section 2,
+    who changes each by up to ±50 %; before him Krizhevsky, Sutskever & Hinton 2012, “ImageNet classification with deep
+    convolutional neural networks”, section 4.1.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, channels, height, width)
+        Raw pixels.
+
+    Returns
+    -------
+    Tensor of the same shape, float32
+
+    Examples
+    --------
+    >>> x = torch.full((5, 1, 8, 8), 100)  # an even image has no contrast
+    >>> bool(((colour(x) >= 80) & (colour(x) <= 120)).all())
+    True
+    """
+    x = x.float()
+
+    def factor() -> torch.Tensor:
+        return 0.8 + 0.4 * torch.rand(len(x), 1, 1, 1, device=x.device)
+
+    if x.shape[1] == 3:
+        red, green, blue = x.unbind(dim=1)
+        grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
+        x = grey + factor() * (x - grey)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    return factor() * (mean + factor() * (x - mean))
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "flip": flip,
+    "crop": crop,
+    "shift": shift,
+    "affine": affine,
+    "elastic": elastic,
+    "colour": colour,
+    "erase": erase,
+}
 
 
 class Compose:
     """Apply augmentations in order to images of at least 8×8 pixels; smaller ones are not changed.
 
-    Neighbours among `affine` and `elastic` are one resampling.
+    Neighbours among `affine` and `elastic` are one resampling. `flip` is told the epoch.
 
     Parameters
     ----------
@@ -218,13 +356,13 @@ class Compose:
                 members = [partial(resample, maps=[turn if step is affine else bend for step in members])]
             self.steps += members
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Change a batch."""
+    def __call__(self, x: torch.Tensor, epoch: int = 0) -> torch.Tensor:
+        """Change a batch, after so many epochs."""
         if min(x.shape[2:]) < SMALLEST_SIDE:
             return x
         shape = x.shape
         for step in self.steps:
-            x = step(x)
+            x = flip(x, epoch) if step is flip else step(x)
             if not isinstance(x, torch.Tensor) or x.shape != shape:
                 got = tuple(x.shape) if isinstance(x, torch.Tensor) else quote(x)
                 raise ValueError(
@@ -232,3 +370,10 @@ class Compose:
                     "Change the function."
                 )
         return x
+
+
+def find_augmentation(augment: Any) -> Compose | None:
+    """Return one function for the parameter ``augment``: a name, a function, or a sequence of them."""
+    steps = [augment] if isinstance(augment, str) or callable(augment) else augment or ()
+    functions = [AUGMENTATIONS[step] if isinstance(step, str) else step for step in steps]
+    return Compose(functions) if functions else None

@@ -16,7 +16,7 @@ from skorch.utils import TeeGenerator
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from cnnclf.training._augmentation import Augmentation
+from cnnclf.training._augmentation import AugmentationInEpoch
 from cnnclf.training._callbacks import Progress, ReportEpochs, StopEarly, WeightAverage
 from cnnclf.training._data import Batch, Batches, Rows
 from cnnclf.training._network import choose_memory_format, compute_logits, relearn_statistics, rows_at_once
@@ -90,8 +90,8 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         Number of logits.
     batch_size, lr, optimizer, weight_decay, label_smoothing, weight_averaging, callbacks, compile, verbose
         As in :class:`cnnclf.CNNClassifier`, already validated.
-    augment : Augmentation or None
-        Applied to training batches.
+    augment : callable (pixels, n_epochs) -> pixels, or None
+        Applied to training batches, with the number of epochs that are over: a ``Compose``.
     precision : {"float32", "bfloat16"}
         Of the training pass; evaluation is always float32.
     patience : int or None
@@ -110,7 +110,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         optimizer: str,
         weight_decay: float,
         label_smoothing: float,
-        augment: Augmentation | None,
+        augment: AugmentationInEpoch | None,
         weight_averaging: bool,
         precision: str,
         patience: int | None,
@@ -314,7 +314,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
         x = (x["X"] if isinstance(x, dict) else x).to(self.device)
         training = self.module_.training
         if training and self.augment is not None:
-            x = self.augment(x)
+            x = self.augment(x, self.n_epochs_)
         low = training and self.precision == "bfloat16"
         # Without torch's cache of converted weights, which an autocast around this one would keep from step to step.
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low, cache_enabled=False):

@@ -25,7 +25,10 @@ ALL_ARCHITECTURES = (
     f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
     "nn.Module; got "
 )
-AUGMENT = "None, 'shift', 'affine', 'elastic', 'erase', several of them in a list, or a function from batch to batch"
+AUGMENT = (
+    "None, 'flip', 'crop', 'shift', 'affine', 'elastic', 'colour', 'erase', a function from batch to batch, or a list "
+    "of names and functions"
+)
 CLASS_WEIGHT = "None, 'balanced', or a dict from class to a weight of 0 or more"
 CALLBACKS = "None, or a list of skorch callbacks or of (name, callback) pairs"
 DEVICE = "'auto', or the name of a torch device such as 'cpu' or 'cuda'"
@@ -48,7 +51,7 @@ BAD_VALUES = {
     "lr_schedule": ("'one_cycle', 'cosine' or 'constant'", ["linear", None, 1]),
     "weight_decay": ("a number, 0 or more", [-1e-9, float("nan"), "0", None, False]),
     "label_smoothing": ("a number from 0 to 1, 1 excluded", [-0.1, 1, float("nan"), None]),
-    "augment": (AUGMENT, ["flip", ["shift", "flip"], 3, ("shift", None), True]),
+    "augment": (AUGMENT, ["mirror", ["shift", "mirror"], 3, ("shift", None), True]),
     "weight_averaging": (TRUTH, [1, "yes", None, 0.999]),
     "early_stopping": (TRUTH, [0, "auto", None]),
     "validation_fraction": ("a number between 0 and 1, both excluded", [0, 1, -0.1, 20, float("nan"), None]),

@@ -377,6 +377,7 @@ DEMANDING = {  # everything that draws random numbers or looks at a whole batch
     "default": {},
     "dropout": {"architecture": "pool3_head3"},
     "augmented": {"augment": ("shift", "affine", "erase")},
+    "flipped": {"augment": ("flip", "crop", "colour")},
     "averaged": {"weight_averaging": True, "label_smoothing": 0.1},
     "stopped early": {"early_stopping": True, "validation_fraction": 0.2},
     "small odd batches": {"batch_size": 7, "optimizer": "sgd", "lr_schedule": "cosine"},
@@ -597,6 +598,26 @@ def test_an_augmentation_may_be_a_function(some):
     # The network has learnt mirrored digits: the same as from data that was mirrored before.
     mirrored = quick(max_epochs=5, augment=mirror).fit(X, y)
     assert mirrored.score(X[:, :, ::-1], y) > mirrored.score(X, y) + 0.3
+
+
+def test_each_image_is_mirrored_in_every_second_epoch_also_of_later_fits(some):
+    X, y = some
+    seen = []
+
+    def watch(x):
+        seen.append({image.tobytes() for image in x.numpy()})
+        return x
+
+    clf = quick(batch_size=120, max_epochs=2, augment=["flip", watch], warm_start=True).fit(X, y)
+    clf.fit(X, y)
+    clf.partial_fit(X, y)
+    images = {image.tobytes(): image[:, ::-1].tobytes() for image in X}
+    assert len(seen) == 5
+    assert images.keys() - seen[0]  # some are mirrored in the first epoch,
+    assert images.keys() & seen[0]  # some are not,
+    assert seen[1] == {mirror if image in seen[0] else image for image, mirror in images.items()}
+    assert seen[0] == seen[2] == seen[4]
+    assert seen[1] == seen[3]
 
 
 # What one can ask a fitted classifier

@@ -36,9 +36,10 @@ RANGES = {
         [*list_architectures(), lambda image_shape, n_classes: torch.nn.Flatten()],
         ["resnet", None, torch.nn.Flatten()],
     ),
-    "None, 'shift', 'affine', 'elastic', 'erase', several of them in a list, or a function from batch to batch": (
-        [None, "shift", "affine", "elastic", "erase", ["shift", "erase"], lambda x: x],
-        ["flip", ["flip"], 1],
+    "None, 'flip', 'crop', 'shift', 'affine', 'elastic', 'colour', 'erase', a function from batch to batch, or a list "
+    "of names and functions": (
+        [None, *AUGMENTATIONS, ["shift", "erase"], lambda x: x, [torch.fliplr], ("flip", lambda x: x, "erase")],
+        ["mirror", ["mirror"], 1, ["flip", None], ["flip", ["crop"]], {"flip"}],
     ),
     "None, 'balanced', or a dict from class to a weight of 0 or more": (
         [None, "balanced", {"cat": 0, "dog": 2.5}],

@@ -80,6 +80,15 @@ def test_every_parameter_comes_back(tmp_path: Path, X: np.ndarray) -> None:
     assert CNNClassifier.load(tmp_path / "model.cnn").get_params() == params
 
 
+@pytest.mark.parametrize("augment", [torch.clone, ["flip", torch.clone], ("flip", torch.clone)])
+def test_an_augmentation_with_a_function_in_it_is_not_stored(augment: object, tmp_path: Path, X: np.ndarray) -> None:
+    clf = fitted(X, np.array([0, 1]), augment=augment)
+    clf.save(tmp_path / "model.cnn")
+    loaded = CNNClassifier.load(tmp_path / "model.cnn")
+    assert loaded.augment is None
+    assert np.array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+
+
 def test_a_file_names_no_folder_to_write_to(tmp_path: Path, X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     clf = CNNClassifier(max_epochs=1, checkpoint=str(tmp_path / "run")).fit(X, np.arange(len(X)) % 2)
     clf.save(tmp_path / "model.cnn")

@@ -133,7 +133,7 @@ PARAMETERS = {
     "lr_schedule unknown": (parameter("lr_schedule", MANY), ValueError),
     "weight_decay word": (parameter("weight_decay", LONG), ValueError),
     "label_smoothing 1": (parameter("label_smoothing", 1.0), ValueError),
-    "augment unknown": (parameter("augment", ["flip", "shift"]), ValueError),
+    "augment unknown": (parameter("augment", ["mirror", "shift"]), ValueError),
     "augment many unknown": (parameter("augment", MANY), ValueError),
     "weight_averaging word": (parameter("weight_averaging", "yes"), ValueError),
     "early_stopping number": (parameter("early_stopping", 3), ValueError),

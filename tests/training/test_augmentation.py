@@ -7,7 +7,19 @@ import pytest
 import torch
 
 from cnnclf.training import _augmentation as augment
-from cnnclf.training._augmentation import AUGMENTATIONS, ELASTIC_SD, Compose, affine, elastic, erase, shift
+from cnnclf.training._augmentation import (
+    AUGMENTATIONS,
+    ELASTIC_SD,
+    Compose,
+    affine,
+    colour,
+    crop,
+    elastic,
+    erase,
+    find_augmentation,
+    flip,
+    shift,
+)
 
 CUSTOM = {"mirror": lambda x: x.flip(3)}
 
@@ -30,7 +42,7 @@ def columns_and_rows(height, width):
     return torch.stack([columns, rows]).float()
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", AUGMENTATIONS.keys() - {"colour"})
 @pytest.mark.parametrize("shape", [(5, 1, 8, 8), (5, 3, 32, 16), (1, 4, 9, 28)])
 def test_shape_and_range_are_kept(name, shape):
     x = noise(*shape)
@@ -50,7 +62,7 @@ def test_the_batch_that_came_in_is_not_written_to(name):
     assert torch.equal(x, before)
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", AUGMENTATIONS.keys() - {"flip"})
 def test_every_image_gets_its_own_change_and_the_seed_decides_which(name):
     x = noise(1).repeat(40, 1, 1, 1)
 
@@ -94,6 +106,73 @@ def test_a_shifted_image_is_an_exact_shift(height, width, down, right):
     assert shifted.dtype == torch.int64
     # Every shift comes, no other does; with 1,000 images at most 45 outcomes are missed once in 10⁸ runs.
     assert {one[0].tobytes() for one in shifted.numpy()} == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "down", "right"),
+    [
+        (8, 8, 1, 1),
+        (28, 28, 3, 3),  # 3.5
+        (8, 50, 1, 6),  # 6.25
+        (15, 9, 1, 1),  # 1.875 and 1.125
+        (32, 16, 4, 2),
+    ],
+)
+def test_a_crop_is_a_window_of_the_image_padded_by_reflection(height, width, down, right):
+    image = torch.arange(height * width).reshape(height, width).numpy()
+    padded = np.pad(image, ((down, down), (right, right)), mode="reflect")
+    expected = {
+        padded[r : r + height, c : c + width].tobytes() for r in range(2 * down + 1) for c in range(2 * right + 1)
+    }
+
+    cropped = crop(torch.from_numpy(image).repeat(1_500, 1, 1, 1))
+    assert cropped.dtype == torch.int64
+    # Every window comes, no other does; with 1,500 images at most 49 outcomes are missed once in 10¹¹ runs.
+    assert {one[0].tobytes() for one in cropped.numpy()} == expected
+
+
+def one_bright_pixel(height, width, dtype):
+    """As many images as pixels, black but for another pixel."""
+    return torch.eye(height * width, dtype=dtype).reshape(-1, 1, height, width)
+
+
+ALIKE = {  # images that differ as little as images do, or have few bits that differ
+    "noise": lambda: noise(1_000, 3),
+    "black and white": lambda: 255 * torch.randint(0, 2, (1_000, 1, 8, 8), dtype=torch.uint8),
+    "truth values": lambda: torch.randint(0, 2, (1_000, 1, 8, 8), dtype=torch.uint8),
+    "even numbers": lambda: 16 * torch.randint(0, 16, (1_000, 1, 8, 8), dtype=torch.uint8),
+    "whole numbers as floats": lambda: torch.randint(0, 17, (1_000, 1, 8, 8)).float(),
+    "shares": lambda: torch.rand(1_000, 1, 9, 8),
+    "one pixel": lambda: one_bright_pixel(30, 34, torch.uint8),
+    "one pixel as floats": lambda: one_bright_pixel(30, 34, torch.float32),
+}
+
+
+@pytest.mark.parametrize("images", ALIKE.values(), ids=ALIKE)
+def test_half_of_the_images_are_mirrored_and_the_others_in_the_next_epoch(images):
+    x = images()
+    mirror = torch.from_numpy(x.numpy()[..., ::-1].copy())
+    first, second, *later = (flip(x, epoch) for epoch in (0, 1, 2, 3, 300))
+    is_mirrored = (first == mirror).all(dim=3).all(dim=2).all(dim=1)
+    expected = torch.where(is_mirrored[:, None, None, None], mirror, x)
+    assert first.dtype == x.dtype
+    assert torch.equal(first, expected)
+    assert torch.equal(second, torch.where(is_mirrored[:, None, None, None], x, mirror))
+    for flipped, same in zip(later, (first, second, first), strict=True):
+        assert torch.equal(flipped, same)
+    # A fair coin over n images: n/2 ± 5 · √n/2.
+    assert abs(int(is_mirrored.sum()) - len(x) / 2) <= 5 * math.sqrt(len(x)) / 2
+
+
+def test_which_half_begins_mirrored_depends_on_the_pixels_alone():
+    x = noise(200, 3)
+    expected = flip(x)
+    state = torch.get_rng_state()
+    assert torch.equal(flip(x[100:]), expected[100:])
+    assert torch.equal(flip(x.flip(0)), expected.flip(0))
+    assert torch.equal(flip(x.to(memory_format=torch.channels_last)), expected)
+    assert torch.equal(flip(x.repeat(2, 1, 1, 1)), expected.repeat(2, 1, 1, 1))
+    assert torch.equal(torch.get_rng_state(), state)  # no random number was drawn
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 64), (64, 32)])
@@ -202,6 +281,69 @@ def test_erasing_fills_a_rectangle_in_half_of_the_images_with_their_mean():
     assert max(left + w for left, w in zip(lefts, widths, strict=True)) == width
 
 
+def factors_of_colour(x):
+    """What `colour` made of each image, and the factors of two differences: of grey pixels, and of red and blue."""
+    before, after = x.double().numpy(), colour(x).double().numpy()
+    # Grey pixels: out = b (m + c (p − m)), so two of them, here the first two, differ by b c times as much as before.
+    slope = (after[:, 0, 0, 1] - after[:, 0, 0, 0]) / (before[:, 0, 0, 1] - before[:, 0, 0, 0])
+    chroma = (after[:, -1, 0, 2] - after[:, 0, 0, 2]) / 150
+    return before, after, slope, chroma
+
+
+def images_with_two_grey_pixels(n, channels):
+    x = torch.rand(n, channels, 8, 8) * 200
+    x[:, :, 0, 0], x[:, :, 0, 1] = 50, 150
+    x[:, 0, 0, 2], x[:, -1, 0, 2] = 30, 180
+    return x
+
+
+def assert_fills(factor):
+    """All are 0.8 to 1.2; of 500 uniform ones the outermost are within 0.02 of these, but once in 10¹¹ runs."""
+    assert 0.8 - 1e-4 <= factor.min() <= 0.82
+    assert 1.18 <= factor.max() <= 1.2 + 1e-4
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_colour_changes_brightness_and_contrast(channels):
+    before, after, slope, chroma = factors_of_colour(images_with_two_grey_pixels(500, channels))
+    # The mean stays where contrast changes, so it shows the brightness; what is left of the slope is contrast.
+    mean = before.mean(axis=(1, 2, 3))
+    brightness = after.mean(axis=(1, 2, 3)) / mean
+    assert_fills(brightness)
+    assert_fills(slope / brightness)
+    assert abs(np.corrcoef(brightness, slope / brightness)[0, 1]) <= 5 / math.sqrt(500)
+    if channels > 1:
+        np.testing.assert_allclose(chroma, slope, rtol=1e-4)  # colours are as far apart as greys
+    line = brightness * mean - slope * mean
+    expected = slope[:, None, None, None] * before + line[:, None, None, None]
+    np.testing.assert_allclose(after, expected, rtol=0, atol=1e-2)  # nothing is clipped
+
+
+def test_colour_changes_the_saturation_of_three_channels():
+    before, after, slope, chroma = factors_of_colour(images_with_two_grey_pixels(500, 3))
+    saturation = chroma / slope  # out_R − out_B = b c s (R − B)
+    assert_fills(saturation)
+    luma = np.tensordot(before, [0.299, 0.587, 0.114], axes=(1, 0))[:, None]
+    saturated = luma + saturation[:, None, None, None] * (before - luma)
+    mean = saturated.mean(axis=(1, 2, 3))
+    brightness = after.mean(axis=(1, 2, 3)) / mean
+    assert_fills(brightness)
+    assert_fills(slope / brightness)
+    line = brightness * mean - slope * mean
+    expected = slope[:, None, None, None] * saturated + line[:, None, None, None]
+    np.testing.assert_allclose(after, expected, rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_unit_of_the_pixels_does_not_matter_to_colour(channels):
+    x = noise(20, channels)
+    torch.manual_seed(1)
+    whole = colour(x)
+    torch.manual_seed(1)
+    assert torch.equal(colour(x / 256), whole / 256)  # a power of two, so exactly
+    assert whole.dtype == torch.float32
+
+
 def test_changes_of_place_in_a_row_are_one_resampling(monkeypatch):
     seen = []
 
@@ -224,7 +366,7 @@ def test_the_last_change_of_place_is_asked_first():
 
 
 @pytest.mark.parametrize(
-    "steps", [[shift], [affine], [elastic], [erase], [shift, affine, elastic, erase], [CUSTOM["mirror"]]]
+    "steps", [*([step] for step in AUGMENTATIONS.values()), [shift, affine, elastic, erase], [CUSTOM["mirror"]]]
 )
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (7, 100), (100, 7), (1, 64)])
 def test_small_images_are_left_alone(steps, shape):
@@ -237,3 +379,14 @@ def test_steps_are_taken_in_order():
     steps = [lambda x: x + 1, lambda x: 2 * x]
     assert torch.equal(Compose(steps)(x), 2 * (x + 1))
     assert torch.equal(Compose(steps[::-1])(x), 2 * x + 1)
+
+
+def test_names_and_functions_are_steps_and_flip_alone_is_told_the_epoch():
+    x = noise(50)
+    augment = find_augmentation(["flip", CUSTOM["mirror"], "flip"])
+    for epoch in (0, 1):
+        once = flip(flip(x, epoch).flip(3), epoch)
+        assert torch.equal(augment(x, epoch), once)
+    assert torch.equal(augment(x), augment(x, 0))
+    assert not torch.equal(augment(x, 0), augment(x, 1))
+    assert [find_augmentation(none) for none in (None, (), [])] == [None] * 3

@@ -108,6 +108,10 @@ def net_with_an_idle_part(image_shape, n_classes):
     return nn.Sequential(Idle(), nn.LazyLinear(n_classes))
 
 
+def brighten(x):
+    return x.float() * torch.rand(len(x), 1, 1, 1)
+
+
 TRAININGS = {
     "plain": {},
     "averaged": {"weight_averaging": True},
@@ -116,6 +120,7 @@ TRAININGS = {
     "dropout": {"architecture": dropout_net},
     "a parameter without gradient": {"architecture": net_with_an_idle_part},
     "shift": {"augment": "shift"},
+    "flip and a function": {"augment": ["flip", brighten]},
     "sgd": {"optimizer": "sgd"},
     "adam": {"optimizer": "adam"},
     "bfloat16": {"precision": "bfloat16"},
