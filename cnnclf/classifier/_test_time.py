@@ -1,4 +1,4 @@
-"""``TestTimeAugmentation``: predict each image and its shifts by a pixel, and take the mean.
+"""``TestTimeAugmentation``: predict each image, its shifts by a pixel and its mirror images, and take the mean.
 
 It is an estimator around a classifier and not a parameter of ``CNNClassifier``, so that the network, its ONNX file and
 its trace stay one and the same function; and so that any classifier can have it, one from a file without torch, too.
@@ -25,7 +25,7 @@ from cnnclf.training._sklearn_callbacks import CallbackSupportMixin, fit_within
 
 
 class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
-    """Average a classifier's probabilities over each image and its shifts up, down, left and right.
+    """Average a classifier's probabilities over each image and its shifts up, down, left and right, or mirrored.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, “ImageNet classification with deep convolutional neural networks”,
     section 4.1, which averages over patches and their reflections.
@@ -37,7 +37,12 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
         without being trained again where it is wrapped in ``sklearn.frozen.FrozenEstimator``, as an
         ``ONNXClassifier`` always has to be.
     reach : int, default=1
-        Distance of the shifts in pixels; borders are repeated.
+        Distance of the shifts in pixels; borders are repeated. 0 is without shifts, for mirror images alone.
+    mirror : bool, default=False
+        Whether each of these views is also predicted mirrored, left to right, for images whose class that leaves alone.
+    confidence : float or None, default=None
+        Only images whose largest probability is below it get views; the others keep the prediction of the plain image.
+        None is views for all images.
     image_shape : tuple of int or None, default=None
         (channels, height, width) of the images. None is the ``image_shape_`` of the fitted estimator; if it has
         none, the shape of ``X`` decides, as for ``CNNClassifier``.
@@ -64,7 +69,8 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
     Shifts help where they are small compared with the image: one pixel of 28 is, one of 8 may make predictions worse.
     Compare on validation images.
 
-    A prediction takes five times as long, and the memory of one more ``X``. Images with a side below 8 pixels are
+    A prediction takes five times as long, with ``mirror`` ten times, and the memory of one more ``X``, with ``mirror``
+    of two; with ``confidence`` that holds for the uncertain images alone. Images with a side below 8 pixels are
     predicted as they are, as ``CNNClassifier`` leaves them unchanged in training.
 
     The classifier is given ``X`` as it is, and the shifted images in the same shape, and as a data frame of the same
@@ -85,9 +91,19 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
 
     __test__ = False  # pytest takes what is called Test for tests
 
-    def __init__(self, estimator: Any, *, reach: int = 1, image_shape: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        reach: int = 1,
+        mirror: bool = False,
+        confidence: float | None = None,
+        image_shape: Sequence[int] | None = None,
+    ) -> None:
         self.estimator = estimator
         self.reach = reach
+        self.mirror = mirror
+        self.confidence = confidence
         self.image_shape = image_shape
 
     def fit(self, X: Any, y: ArrayLike, **fit_params: Any) -> Self:
@@ -110,12 +126,13 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
         Raises
         ------
         ValueError
-            If ``reach`` is no whole number above 0, if ``image_shape`` does not fit X or X can be read in two ways, and
-            for what the classifier refuses.
+            If ``reach`` is no whole number above 0 (0 and above with ``mirror``), ``mirror`` no truth value or
+            ``confidence`` no number above 0 and up to 1; if ``image_shape`` does not fit X or X can be read in two
+            ways; and for what the classifier refuses.
         TypeError
             If X is sparse, or the classifier has no ``predict_proba``.
         """
-        check_reach(self.reach)
+        check_views(self.reach, self.mirror, self.confidence)
         input_shape = as_array(X).shape[1:]
         if self.image_shape is not None:
             infer_layout(input_shape, self.image_shape)  # refuses it before anything costly is done
@@ -147,10 +164,21 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
             The mean of the classifier's probabilities over the views; columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        total: NDArray[np.floating[Any]] = self.estimator_.predict_proba(X)
-        n_views = 1
-        for view in shifted(as_array(X), self.layout_, int(self.reach)):
-            total = total + self.estimator_.predict_proba(in_frame_of(X, view))
+        plain: NDArray[np.floating[Any]] = self.estimator_.predict_proba(X)
+        if self.confidence is None:
+            return self._mean(plain, X, slice(None))
+        uncertain = plain.max(axis=1) < float(self.confidence)  # compared in the probabilities' own precision
+        if not uncertain.any():
+            return plain
+        probabilities = plain.copy()
+        probabilities[uncertain] = self._mean(plain[uncertain], X, uncertain)
+        return probabilities
+
+    def _mean(self, plain: NDArray[np.floating[Any]], X: Any, chosen: Any) -> NDArray[np.floating[Any]]:
+        """Average the probabilities of some plain images with those of their views."""
+        total, n_views = plain, 1
+        for view in changed(as_array(X)[chosen], self.layout_, int(self.reach), mirror=bool(self.mirror)):
+            total = total + self.estimator_.predict_proba(in_frame_of(X, view, chosen))
             n_views += 1
         return total / n_views
 
@@ -207,14 +235,23 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
         return tags
 
 
-def check_reach(reach: object) -> None:
-    """Check that a shift is a whole number above zero."""
-    if isinstance(reach, bool) or not isinstance(reach, numbers.Integral) or reach < 1:
-        raise ValueError(f"Expected reach to be a whole number, 1 or more; got {quote(reach)}. Change reach.")
+def check_views(reach: object, mirror: object, confidence: object) -> None:
+    """Check the parameters that decide which views there are."""
+    if not isinstance(mirror, bool | np.bool_):
+        raise ValueError(f"Expected mirror to be True or False; got {quote(mirror)}. Change mirror.")
+    least = 0 if mirror else 1
+    if isinstance(reach, bool) or not isinstance(reach, numbers.Integral) or reach < least:
+        raise ValueError(f"Expected reach to be a whole number, {least} or more; got {quote(reach)}. Change reach.")
+    is_number = isinstance(confidence, numbers.Real) and not isinstance(confidence, bool)
+    if confidence is not None and not (is_number and 0 < confidence <= 1):  # type: ignore[operator]
+        raise ValueError(
+            f"Expected confidence to be None, or a number above 0 and up to 1; got {quote(confidence)}. "
+            "Change confidence."
+        )
 
 
-def shifted(array: NDArray[Any], layout: ImageLayout, reach: int) -> Iterator[NDArray[Any]]:
-    """Shift images up, down, left and right, repeating the border; images with a side below 8 pixels give nothing.
+def changed(array: NDArray[Any], layout: ImageLayout, reach: int, *, mirror: bool) -> Iterator[NDArray[Any]]:
+    """Shift images up, down, left and right, repeating the border, and mirror them; below 8 pixels a side, do nothing.
 
     Parameters
     ----------
@@ -223,7 +260,9 @@ def shifted(array: NDArray[Any], layout: ImageLayout, reach: int) -> Iterator[ND
     layout : ImageLayout
         How a row is read as an image.
     reach : int
-        How far, in pixels.
+        How far, in pixels; 0 is without shifts.
+    mirror : bool
+        Whether to give, after the shifts, the mirror image and its shifts.
 
     Yields
     ------
@@ -233,24 +272,30 @@ def shifted(array: NDArray[Any], layout: ImageLayout, reach: int) -> Iterator[ND
     Examples
     --------
     >>> image = np.arange(64).reshape(1, 8, 8)
-    >>> [int(view[0, 3, 3]) - int(image[0, 3, 3]) for view in shifted(image, infer_layout((8, 8)), 1)]
+    >>> [int(view[0, 3, 3]) - 27 for view in changed(image, infer_layout((8, 8)), 1, mirror=False)]
     [8, -8, 1, -1]
+    >>> [int(view[0, 3, 3]) - 28 for view in changed(image, infer_layout((8, 8)), 1, mirror=True)][4:]
+    [0, 8, -8, -1, 1]
     """
     channels, height, width = layout.image_shape
     if min(height, width) < SMALLEST_SIDE:
         return
     shape = (height, width, channels) if layout.channels_last else (channels, height, width)
     images, rows = array.reshape(-1, *shape), 1 if layout.channels_last else 2
-    for axis, size in ((rows, height), (rows + 1, width)):
-        for offset in (reach, -reach):
-            taken_from = (np.arange(size) + offset).clip(0, size - 1)
-            yield images.take(taken_from, axis=axis).reshape(array.shape)
+    for is_mirrored in (False, True) if mirror else (False,):
+        if is_mirrored:
+            images = images.take(np.arange(width)[::-1], axis=rows + 1)
+            yield images.reshape(array.shape)
+        for axis, size in ((rows, height), (rows + 1, width)) if reach else ():
+            for offset in (reach, -reach):
+                taken_from = (np.arange(size) + offset).clip(0, size - 1)
+                yield images.take(taken_from, axis=axis).reshape(array.shape)
 
 
-def in_frame_of(X: Any, array: NDArray[Any]) -> Any:
-    """Return an array in a data frame like `X`, if that is one of pandas or polars."""
+def in_frame_of(X: Any, array: NDArray[Any], chosen: Any = slice(None)) -> Any:
+    """Return an array of some rows of `X`, by default all, in a data frame like `X` if that is of pandas or polars."""
     if hasattr(X, "iloc"):
-        return type(X)(array, index=X.index, columns=X.columns)
+        return type(X)(array, index=X.index[chosen], columns=X.columns)
     if hasattr(X, "with_columns"):
         return type(X)(array, schema=X.columns, orient="row")
     return array

@@ -31,7 +31,7 @@ from sklearn.pipeline import Pipeline
 
 from cnnclf._utils.text import cut, percent
 from cnnclf.classifier._classifier import CNNClassifier
-from cnnclf.classifier._test_time import TestTimeAugmentation, shifted
+from cnnclf.classifier._test_time import TestTimeAugmentation, changed
 from cnnclf.images._arrays import as_array
 from cnnclf.onnx._export import build, difference, first_line, label_table, positions_of, served
 from cnnclf.onnx._runtime import label_type, load_graph
@@ -254,16 +254,23 @@ def frozen(graph: Graph, model: Any) -> str:
 
 
 def mean_of_views(graph: Graph, model: Any) -> str:
-    """Apply the classifier to the images and their shifts as one batch; a shift is an order of the row's numbers."""
+    """Apply the classifier to all views of the images as one batch; a view is an order of the row's numbers."""
     (rows,) = graph.operator.inputs
     shape, n_features, n_classes = rows.type.shape[1:], model.n_features_in_, len(model.classes_)
     order = np.arange(n_features).reshape(1, *model.layout_.input_shape)
-    views = np.stack([view.ravel() for view in (order, *shifted(order, model.layout_, int(model.reach)))])
+    others = changed(order, model.layout_, int(model.reach), mirror=bool(model.mirror))
+    views = np.stack([view.ravel() for view in (order, *others)])
     seen = graph.add("Gather", graph.add("Reshape", rows.onnx_name, [-1, n_features]), views, axis=1)
     batch = graph.scope.declare_local_variable("views", type(rows.type)([None, *shape]))
     graph.add("Reshape", seen, [-1, *shape], output=batch.onnx_name)
     each = graph.add("Reshape", graph.apply(model.estimator_, [batch]), [-1, len(views), n_classes])
-    return graph.add("Div", graph.add("ReduceSum", each, [1], keepdims=0), float(len(views)))
+    mean = graph.add("Div", graph.add("ReduceSum", each, [1], keepdims=0), float(len(views)))
+    if model.confidence is None:
+        return mean
+    plain = graph.add("Gather", each, 0, axis=1)
+    reached = graph.add("Cast", graph.add("GreaterOrEqual", plain, float(model.confidence)), to=onnx.TensorProto.INT64)
+    is_certain = graph.add("Cast", graph.add("ReduceSum", reached, [1], keepdims=1), to=onnx.TensorProto.BOOL)
+    return graph.add("Where", is_certain, plain, mean)
 
 
 def vote(graph: Graph, model: Any) -> str:

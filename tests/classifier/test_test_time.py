@@ -55,7 +55,11 @@ def fitted(few_digits):
 
 
 @parametrize_with_checks(
-    [TestTimeAugmentation(LogisticRegression()), TestTimeAugmentation(CNNClassifier(random_state=0))]
+    [
+        TestTimeAugmentation(LogisticRegression()),
+        TestTimeAugmentation(LogisticRegression(), mirror=True, confidence=0.9),
+        TestTimeAugmentation(CNNClassifier(random_state=0)),
+    ]
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -86,6 +90,57 @@ def test_five_views_by_hand():
     np.testing.assert_allclose(two.predict_proba(image), [[0.3, 0.7]], rtol=1e-6)
 
 
+def test_mirror_images_and_their_shifts_by_hand():
+    image = np.zeros((1, 8, 8))
+    image[0, 2:5, 2:6] = [
+        [0.0, 0.2, 0.6, 0.0],  # pixel (3, 3) is 0.5, and 0.1, 0.2, 0.3 and 0.9 as the image goes up, down, left, right;
+        [0.9, 0.5, 0.3, 0.8],  # in the mirror image it is 0.3,
+        [0.0, 0.1, 0.4, 0.0],  # and 0.4, 0.6, 0.5 and 0.8 as that goes up, down, left, right
+    ]
+    twice = image.repeat(2, axis=0)
+    at_3_3 = OnePixel(pixel=3 * 8 + 3)
+    # (0.5 + 0.1 + 0.2 + 0.3 + 0.9 + 0.3 + 0.4 + 0.6 + 0.5 + 0.8) / 10 = 0.46
+    ten = TestTimeAugmentation(at_3_3, mirror=True).fit(twice, [0, 1])
+    np.testing.assert_allclose(ten.predict_proba(image), [[0.46, 0.54]], rtol=1e-6)
+    # (0.5 + 0.3) / 2 = 0.4
+    two = TestTimeAugmentation(at_3_3, mirror=True, reach=0).fit(twice, [0, 1])
+    np.testing.assert_allclose(two.predict_proba(image), [[0.4, 0.6]], rtol=1e-6)
+    assert len(two.estimator_.given_) == 2
+
+
+def four_images():
+    """Pixel (3, 3) is 0.95, 0.5, 0.05 and 0.75, and above it are 0.1, 0.2, 0.3 and 0.65."""
+    images = np.zeros((4, 8, 8))
+    images[:, 3, 3], images[:, 2, 3] = [0.95, 0.5, 0.05, 0.75], [0.1, 0.2, 0.3, 0.65]
+    return images
+
+
+def test_views_of_uncertain_images_alone():
+    X = four_images()
+    clf = TestTimeAugmentation(OnePixel(pixel=3 * 8 + 3), confidence=0.8).fit(X, [0, 1, 0, 1])
+    # The second and the fourth have no probability of 0.8: (0.5 + 0.2) / 5 = 0.14 and (0.75 + 0.65) / 5 = 0.28.
+    expected = [[0.95, 0.05], [0.14, 0.86], [0.05, 0.95], [0.28, 0.72]]
+    np.testing.assert_allclose(clf.predict_proba(X), expected, rtol=1e-6)
+    assert clf.predict(X).tolist() == [0, 1, 1, 1]
+    plain, *views = clf.estimator_.given_[:5]
+    assert plain is X
+    down = views[1]  # the pixel above comes into place
+    np.testing.assert_array_equal(down[:, 3, 3], [0.2, 0.65])
+    assert [len(view) for view in views] == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("confidence", "n_views"), [(0.75, 4), (0.5, 0), (np.float32(0.5), 0), (1, 4)])
+def test_an_image_that_is_as_certain_as_it_must_be_keeps_its_prediction(confidence, n_views):
+    X = four_images()
+    clf = TestTimeAugmentation(OnePixel(pixel=3 * 8 + 3), confidence=confidence).fit(X, [0, 1, 0, 1])
+    found = clf.predict_proba(X)
+    assert len(clf.estimator_.given_) == 1 + n_views
+    below = np.array([0.95, 0.5, 0.95, 0.75]) < confidence
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[~below, 0], X[~below, 3, 3].astype(np.float32))
+    np.testing.assert_allclose(found[below, 0], (X[below, 3, 3] + X[below, 2, 3]) / 5, rtol=1e-6)
+
+
 def test_the_border_is_repeated():
     image = np.zeros((1, 8, 8))
     image[0, 0, 0], image[0, 1, 0], image[0, 0, 1] = 0.6, 0.3, 0.2
@@ -104,24 +159,33 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64", "bool"])
 @pytest.mark.parametrize(("input_shape", "image_shape", "given_as"), LAYOUTS.values(), ids=LAYOUTS)
-def test_the_classifier_gets_the_images_and_then_the_shifts_as_the_images_came(
-    input_shape, image_shape, given_as, dtype
+def test_the_classifier_gets_the_images_and_then_the_views_as_the_images_came(
+    input_shape, image_shape, given_as, dtype, mirror
 ):
     c, h, w = image_shape or (3 if 3 in input_shape else 1, 9, 9 if input_shape == (81,) else 12)
     planes = (np.random.default_rng(0).random((6, c, h, w)) * 255).astype(dtype)
     X = given_as(planes)
     X.flags.writeable = False
     assert X.shape == (6, *input_shape)
-    padded = np.pad(planes, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
-    up, down, left, right = (given_as(padded[:, :, r : r + h, s : s + w]) for r, s in ((4, 2), (0, 2), (2, 4), (2, 0)))
 
-    clf = TestTimeAugmentation(OnePixel(), reach=2, image_shape=image_shape).fit(X, [0, 1, 0, 1, 0, 1])
+    def shifts(planes):  # up, down, left, right
+        padded = np.pad(planes, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
+        return [given_as(padded[:, :, r : r + h, s : s + w]) for r, s in ((4, 2), (0, 2), (2, 4), (2, 0))]
+
+    expected_views = shifts(planes)
+    if mirror:
+        mirrored = planes[:, :, :, ::-1]
+        expected_views += [given_as(mirrored), *shifts(mirrored)]
+
+    clf = TestTimeAugmentation(OnePixel(), reach=2, mirror=mirror, image_shape=image_shape)
+    clf.fit(X, [0, 1, 0, 1, 0, 1])
     clf.predict_proba(X)
     first, *views = clf.estimator_.given_
     assert first is X
-    for view, expected in zip(views, (up, down, left, right), strict=True):
+    for view, expected in zip(views, expected_views, strict=True):
         assert type(view) is np.ndarray
         assert view.dtype == X.dtype
         np.testing.assert_array_equal(view, expected)
@@ -130,7 +194,7 @@ def test_the_classifier_gets_the_images_and_then_the_shifts_as_the_images_came(
 @pytest.mark.parametrize("input_shape", [(7, 7), (7, 20), (20, 7), (49,), (63,), (3, 7, 8), (7, 8, 3)])
 def test_small_images_are_predicted_as_they_are(input_shape):
     X = np.random.default_rng(0).random((4, *input_shape))
-    clf = TestTimeAugmentation(OnePixel()).fit(X, [0, 1, 0, 1])
+    clf = TestTimeAugmentation(OnePixel(), mirror=True).fit(X, [0, 1, 0, 1])
     np.testing.assert_array_equal(clf.predict_proba(X), clf.estimator_.predict_proba(X))
     assert len(clf.estimator_.given_) == 2
 
@@ -221,6 +285,18 @@ def test_a_data_frame_stays_one_of_the_same_columns(frame, n, few_digits):
         assert list(getattr(view, "index", [])) == list(getattr(given, "index", []))
 
 
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_uncertain_rows_of_a_data_frame_stay_rows_of_it(frame):
+    columns = [f"pixel{i}" for i in range(64)]
+    X = frame(four_images().reshape(4, 64), columns)
+    clf = TestTimeAugmentation(OnePixel(pixel=27), confidence=0.8).fit(X, [0, 1, 0, 1])
+    np.testing.assert_allclose(clf.predict_proba(X)[:, 0], [0.95, 0.14, 0.05, 0.28], rtol=1e-6)
+    for view in clf.estimator_.given_[1:]:
+        assert type(view) is type(X)
+        assert list(view.columns) == columns
+        assert list(getattr(view, "index", [4, 6])) == [4, 6]  # of 3 to 6, the second and the fourth
+
+
 def test_lists_and_tensors(few_digits, fitted):
     X, y, X_test, _ = few_digits
     clf = TestTimeAugmentation(FrozenEstimator(fitted)).fit(X, y)
@@ -279,6 +355,26 @@ def untrainable(monkeypatch):
 def test_a_reach_that_is_no_whole_number_above_zero(reach):
     with refused(ValueError, f"Expected reach to be a whole number, 1 or more; got {reach!r}. Change reach."):
         TestTimeAugmentation(OnePixel(), reach=reach).fit(np.zeros((2, 8, 8)), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"reach": -1, "mirror": True}, "Expected reach to be a whole number, 0 or more; got -1. Change reach."),
+        *(
+            ({"mirror": mirror}, f"Expected mirror to be True or False; got {mirror!r}. Change mirror.")
+            for mirror in (1, None, "left")
+        ),
+        *(
+            ({"confidence": value}, f"Expected confidence to be None, or a number above 0 and up to 1; got {value!r}. ")
+            for value in (0, -0.1, 1.01, 90, float("nan"), True, "0.9")
+        ),
+    ],
+)
+@pytest.mark.usefixtures("untrainable")
+def test_views_that_there_cannot_be(parameters, sentence):
+    with refused(ValueError, sentence):
+        TestTimeAugmentation(OnePixel(), **parameters).fit(np.zeros((2, 8, 8)), [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -795,6 +795,31 @@ def test_compositions_that_skl2onnx_alone_refuses_or_computes_differently(few_di
     np.testing.assert_allclose(probabilities, model.predict_proba(X_test), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "parameters", [{"confidence": 0.5}, {"mirror": True, "reach": 0}, {"mirror": True, "confidence": 0.5}]
+)
+def test_mirror_images_and_views_of_uncertain_images_convert(few_digits, parameters):
+    X, y, X_test, _ = few_digits
+    X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))
+    clf = clfs(lr=0.02).fit(X, y)
+    model = TestTimeAugmentation(FrozenEstimator(clf), **parameters).fit(X, y)
+    predicted, probabilities = converted(model, X_test)
+    assert np.array_equal(predicted, model.predict(X_test))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X_test), rtol=0, atol=1e-5)
+
+    # The same by NumPy, from the plain classifier.
+    images, views = X_test.reshape(-1, 8, 8), []
+    for sides in (images, images[:, :, ::-1])[: 1 + parameters.get("mirror", False)]:
+        padded = np.pad(sides, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        moves = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)][: 1 if parameters.get("reach") == 0 else 5]
+        views += [padded[:, r : r + 8, c : c + 8] for r, c in moves]
+    each = [clf.predict_proba(view.reshape(-1, 64)) for view in views]
+    is_certain = each[0].max(axis=1) >= parameters.get("confidence", 2)
+    assert "confidence" not in parameters or 0 < is_certain.sum() < len(is_certain)
+    expected = np.where(is_certain[:, np.newaxis], each[0], np.mean(each, axis=0))
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
+
+
 def test_a_vote_of_labels_converts(few_digits):
     X, y, X_test, _ = few_digits
     X, X_test = (a.reshape(-1, 64).astype(np.float32) for a in (X, X_test))

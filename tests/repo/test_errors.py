@@ -348,6 +348,8 @@ EVALUATING = {
     "networks in one fold": (lambda s: compare_architectures(s.X, s.y, ["tiny"], cv=1), ValueError),
     "networks without labels": (lambda s: compare_architectures(s.X, None, ["tiny"]), ValueError),
     "views of another classifier": (lambda s: TestTimeAugmentation(LinearSVC()).fit(s.flat, s.y), TypeError),
+    "views of anything": (lambda s: TestTimeAugmentation(quick(), confidence=MANY).fit(s.X, s.y), ValueError),
+    "views in many mirrors": (lambda s: TestTimeAugmentation(quick(), mirror=LONG).fit(s.X, s.y), ValueError),
     "views from afar": (lambda s: TestTimeAugmentation(quick(), reach=MANY).fit(s.X, s.y), ValueError),
     "a step by another name": (lambda s: s.trace[LONG], KeyError),
     "a cell outside": (lambda s: s.trace["conv1"].explain(*range(1000)), ValueError),
