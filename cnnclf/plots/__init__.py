@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
+    from cnnclf.plots._augmentation import AugmentationDisplay
     from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
     from cnnclf.plots._data import ClassDistributionDisplay, ImageGridDisplay, TrainingCurvesDisplay
     from cnnclf.plots._evaluation import ConfusionMatrixDisplay, PerClassDisplay, ReliabilityDisplay
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccuracyCostDisplay",
+    "AugmentationDisplay",
     "ClassDistributionDisplay",
     "ClassScoresDisplay",
     "ConfusionMatrixDisplay",
@@ -31,6 +33,7 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "_augmentation": ["AugmentationDisplay"],
         "_comparison": ["AccuracyCostDisplay", "FoldBoxDisplay", "FoldCurvesDisplay"],
         "_data": ["ClassDistributionDisplay", "ImageGridDisplay", "TrainingCurvesDisplay"],
         "_evaluation": ["ConfusionMatrixDisplay", "PerClassDisplay", "ReliabilityDisplay"],

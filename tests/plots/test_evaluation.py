@@ -27,6 +27,7 @@ from cnnclf.evaluation._records import Mistake, ReliabilityBin, Scores, wilson_i
 from cnnclf.inspection._trace import Trace
 from cnnclf.plots import (
     AccuracyCostDisplay,
+    AugmentationDisplay,
     ClassScoresDisplay,
     ConfusionMatrixDisplay,
     FeatureMapsDisplay,
@@ -77,6 +78,7 @@ DISPLAYS = {
     "reliability": lambda ax=None: ReliabilityDisplay(BINS, 0.02).plot(ax),
     "classes": lambda ax=None: ClassDistributionDisplay(["ant", "bee"], {"training": [3, 4], "test": [1, 1]}).plot(ax),
     "images": lambda ax=None: ImageGridDisplay(GREY, list("abcde"), n_columns=3).plot(ax),
+    "augmentation": lambda ax=None: AugmentationDisplay(np.zeros((2, 6, 8, 3)), np.ones((2, 3, 6, 8, 3))).plot(ax),
     "maps": lambda ax=None: FeatureMapsDisplay.from_trace(TRACE, "conv1", ax=ax),
     "kernels": lambda ax=None: KernelsDisplay.from_trace(TRACE, "conv1", ax=ax),
     "scores": lambda ax=None: ClassScoresDisplay.from_trace(TRACE, ax=ax),

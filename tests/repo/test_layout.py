@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "inspection": {"_utils", "images", "architectures", "training", "onnx"},
     "classifier": {"_utils", "images", "architectures", "training", "inspection", "onnx"},
     "model_selection": {"_utils", "architectures", "training", "classifier"},
-    "plots": {"_utils", "evaluation", "inspection", "model_selection"},  # a display is made from the record it draws
+    # A display is made from the record it draws; images, training and classifier are behind that of augmentation.
+    "plots": {"_utils", "images", "evaluation", "training", "inspection", "classifier", "model_selection"},
     "report": {"_utils", "images", "architectures", "datasets", "evaluation", "training", "onnx", "inspection"}
     | {"classifier", "model_selection", "plots"},
     "cli": {"_utils", "images", "architectures", "datasets", "evaluation", "training", "onnx", "inspection"}
