@@ -62,6 +62,17 @@ TWO_BLOCKS = (*(Conv(32), ReLU(), Pool()), *(Conv(64), ReLU(), Pool()))
 # The order inside our own blocks is convolution, pool, norm, ReLU: pooling first quarters the work of
 # the other two, and a maximum commutes with ReLU.
 ARCHITECTURES: dict[str, Architecture] = {
+    "general": Architecture(
+        layers=(
+            *padded_stage(24),
+            Stage((*padded_stage(48), Stage(padded_stage(96), smallest=2)), smallest=4),
+            *(Stage(padded_stage(96), smallest=8) for _ in range(3)),
+            *(GlobalPool("max"), Flatten()),
+        ),
+        source="cnnclf: any images; a stage for each halving of their size, and global pooling, so that the number of "
+        "parameters does not grow with the image",
+        n_parameters=162_562,
+    ),
     "compact": Architecture(
         layers=(
             *(Conv(16, kernel=5, bias=False), Pool(), Norm(), ReLU()),
@@ -91,17 +102,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         source="cnnclf: fewer than 10,000 parameters",
         n_parameters=8_352,
-    ),
-    "general": Architecture(
-        layers=(
-            *padded_stage(24),
-            Stage((*padded_stage(48), Stage(padded_stage(96), smallest=2)), smallest=4),
-            *(Stage(padded_stage(96), smallest=8) for _ in range(3)),
-            *(GlobalPool("max"), Flatten()),
-        ),
-        source="cnnclf: any images; a stage for each halving of their size, and global pooling, so that the number of "
-        "parameters does not grow with the image",
-        n_parameters=162_562,
     ),
     "lenet5": Architecture(
         layers=(
@@ -157,13 +157,13 @@ def list_architectures() -> list[str]:
     Returns
     -------
     list of str
-        The default first.
+        The one that the default chooses first.
 
     Examples
     --------
     >>> from cnnclf import list_architectures
     >>> list_architectures()[0]
-    'compact'
+    'general'
     """
     return list(ARCHITECTURES)
 

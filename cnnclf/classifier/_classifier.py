@@ -12,12 +12,19 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf.architectures._layers import ArchitectureFunction
+from cnnclf.classifier._auto import is_auto, resolve_epochs
 from cnnclf.classifier._checks import check_classes, check_known_images, check_training_data, check_validation_data
 from cnnclf.classifier._exports import ExportMixin
-from cnnclf.classifier._fitting import build_net, check_warm_start, make_net, train
+from cnnclf.classifier._fitting import (
+    build_net,
+    check_warm_start,
+    choose_augmentation,
+    make_net,
+    train,
+)
 from cnnclf.classifier._parameters import check_callbacks, check_parameters, is_exactly
 from cnnclf.classifier._scoring import ScoreMixin
-from cnnclf.training._augmentation import Augmentation
+from cnnclf.training._augmentation import Augmentation, find_augmentation
 from cnnclf.training._checkpoint import open_checkpoint
 from cnnclf.training._data import as_tensor, fingerprint, prepare, remember
 from cnnclf.training._runtime import draw_seed, session
@@ -172,16 +179,16 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
 
     def __init__(
         self,
-        architecture: str | ArchitectureFunction = "compact",
+        architecture: str | ArchitectureFunction = "auto",
         *,
-        max_epochs: int = 10,
+        max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         lr: float = 0.005,
         optimizer: str = "adamw",
         lr_schedule: str = "one_cycle",
         weight_decay: float = 0.01,
         label_smoothing: float = 0.0,
-        augment: str | Augmentation | Sequence[str | Augmentation] | None = None,
+        augment: str | Augmentation | Sequence[str | Augmentation] | None = "auto",
         weight_averaging: bool = False,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -280,9 +287,11 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
             checkpoint = open_checkpoint(self, seen.sha256, None if validation is None else fingerprint(validation))
             self.seed_ = checkpoint.seed
         rows = prepare(self, data, validation, held_out=self.validation_fraction if self.early_stopping else None)
+        epochs = resolve_epochs(self.max_epochs, len(rows.rows.order))
+        choose_augmentation(self, rows.rows, epochs, checkpoint, goes_on=goes_on)
         net = make_net(self, self.module_, rows.batch_size, self.net_.history) if goes_on else build_net(self, rows)
         given = X, y, sample_weight
-        train(self, net, rows, seen, given, epochs=self.max_epochs, schedule=self.lr_schedule, checkpoint=checkpoint)
+        train(self, net, rows, seen, given, epochs=epochs, schedule=self.lr_schedule, checkpoint=checkpoint)
         return self
 
     def partial_fit(
@@ -324,7 +333,10 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         if not goes_on:
             self.seed_ = draw_seed(self.random_state)
         rows = prepare(self, data)
+        if is_auto(self.augment) or not goes_on:
+            self.augment_, self.augment_probe_ = None if is_auto(self.augment) else self.augment, None
         net = self.net_ if goes_on else build_net(self, rows)
+        net.augment = find_augmentation(self.augment_)
         train(self, net, rows, seen, (X, y, sample_weight), epochs=1, schedule="constant")
         return self
 

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,18 @@ from cnnclf._utils.text import quote
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._network import build_module
 from cnnclf.architectures._summary import count_parameters
+from cnnclf.classifier._auto import (
+    AugmentProbe,
+    is_auto,
+    name_changes,
+    needs_probe,
+    probe_augmentation,
+    resolve_architecture,
+)
 from cnnclf.training._augmentation import find_augmentation
 from cnnclf.training._callbacks import ReportEpochs
 from cnnclf.training._checkpoint import Checkpoint
-from cnnclf.training._data import TrainingSet, measure
+from cnnclf.training._data import Rows, TrainingSet, measure
 from cnnclf.training._net import Epochs, Net
 from cnnclf.training._network import steps_to_one_column
 from cnnclf.training._recognition import TrainingData
@@ -38,7 +46,8 @@ def check_warm_start(clf: Any) -> bool:
     if not (clf.warm_start and hasattr(clf, "net_")):
         return False
     is_same_shape = clf.image_shape is None or tuple(clf.image_shape) == clf.image_shape_
-    if clf.architecture != clf.architecture_ or not is_same_shape:
+    is_same = is_auto(clf.architecture) or clf.architecture == clf.architecture_
+    if not (is_same and is_same_shape):
         raise ValueError(
             "Expected warm_start=True to continue training the fitted network, "
             f"architecture={quote(clf.architecture_)} for images of shape {clf.image_shape_}; got "
@@ -51,18 +60,18 @@ def check_warm_start(clf: Any) -> bool:
 def make_module(clf: Any, standardise: Standardise) -> nn.Sequential:
     """Return a classifier's network with the initial weights of its seed."""
     with session("cpu", (clf.seed_, 0)):
-        return build_module(clf.architecture, clf.input_spec_.image_shape, len(clf.classes_), standardise)
+        return build_module(clf.architecture_, clf.input_spec_.image_shape, len(clf.classes_), standardise)
 
 
 def warn_of_many_parameters(clf: Any, module: nn.Module) -> None:
     """Warn of a network that has outgrown its architecture."""
     n_parameters = count_parameters(module)
-    if isinstance(clf.architecture, str) and n_parameters > MANY_PARAMETERS:
+    if isinstance(clf.architecture_, str) and n_parameters > MANY_PARAMETERS:
         _, height, width = clf.input_spec_.image_shape
         warnings.warn(
-            f"Expected at most {MANY_PARAMETERS:,} parameters of architecture={clf.architecture!r}; got "
-            f"{n_parameters:,}, as its dense layer grows with the image, here {height}×{width}. Make the images "
-            "smaller, or pass an architecture of your own that pools globally, with nn.AdaptiveAvgPool2d(1).",
+            f"Expected at most {MANY_PARAMETERS:,} parameters of architecture={clf.architecture_!r}; got "
+            f"{n_parameters:,}, as its dense layer grows with the image, here {height}×{width}. Pass "
+            "architecture='general', which pools globally, or make the images smaller.",
             UserWarning,
             stacklevel=4,  # the caller of fit or partial_fit
         )
@@ -72,7 +81,8 @@ def build_net(clf: Any, data: TrainingSet) -> Net:
     """Return a skorch net around a new network; the classifier's ``input_spec_`` gets the statistics of the pixels."""
     standardise = measure(data.rows, one_unit=clf.input_spec_.white is not None)
     mean, std = (tuple(statistic.flatten().tolist()) for statistic in (standardise.mean, standardise.std))
-    clf.input_spec_, clf.architecture_ = replace(clf.input_spec_, mean=mean, std=std), clf.architecture
+    clf.input_spec_ = replace(clf.input_spec_, mean=mean, std=std)
+    clf.architecture_ = resolve_architecture(clf.architecture, clf.input_spec_.image_shape)
     module = make_module(clf, standardise)
     warn_of_many_parameters(clf, module)
     return make_net(clf, module, data.batch_size)
@@ -94,7 +104,7 @@ def make_net(clf: Any, module: nn.Sequential, batch_size: int, history: Epochs |
             optimizer=clf.optimizer,
             weight_decay=float(clf.weight_decay),
             label_smoothing=float(clf.label_smoothing),
-            augment=find_augmentation(clf.augment),
+            augment=find_augmentation(clf.augment_),
             weight_averaging=bool(clf.weight_averaging),
             precision=precision,
             patience=int(clf.patience) if clf.early_stopping else None,
@@ -106,6 +116,20 @@ def make_net(clf: Any, module: nn.Sequential, batch_size: int, history: Epochs |
     if history is not None:
         net.history = history
     return net
+
+
+def choose_augmentation(clf: Any, rows: Rows, epochs: int, checkpoint: Checkpoint | None, *, goes_on: bool) -> None:
+    """Set ``augment_`` and ``augment_probe_``; a fit that continues keeps what an earlier one chose."""
+    if goes_on and is_auto(clf.augment):
+        return
+    probe = None
+    if needs_probe(clf.augment, epochs, clf.input_spec_.image_shape):
+        saved = None if checkpoint is None else checkpoint.probe
+        probe = probe_augmentation(clf, rows) if saved is None else AugmentProbe.from_json(saved)
+    if checkpoint is not None:
+        checkpoint.probe = None if probe is None else asdict(probe)
+    clf.augment_probe_ = probe
+    clf.augment_ = name_changes(probe) if is_auto(clf.augment) else clf.augment
 
 
 def train(
@@ -124,7 +148,7 @@ def train(
     Parameters
     ----------
     clf : CNNClassifier
-        Gets ``net_`` and ``training_data_``; after an exception it has what it had before.
+        Gets ``net_``, ``training_data_`` and ``max_epochs_``; after an exception it has what it had before.
     net : Net
         New, or the one to continue with.
     data : TrainingSet
@@ -146,8 +170,8 @@ def train(
         net.train(data.rows, data.valid, epochs=epochs, schedule=schedule, checkpoint=checkpoint, watcher=watcher)
 
     with session(net.device, (clf.seed_, 1 + net.n_epochs_)), undone_by_an_error(clf):
-        clf.net_, clf.training_data_ = net, seen
-        train_by_epochs(clf, train_net, int(epochs), call, lambda: snapshot(clf))
+        clf.net_, clf.training_data_, clf.max_epochs_ = net, seen, epochs
+        train_by_epochs(clf, train_net, epochs, call, lambda: snapshot(clf))
     if not net.ended_:
         warnings.warn(
             f"Training interrupted by user in epoch {net.n_epochs_ + 1}; the estimator is usable.",
@@ -171,15 +195,15 @@ def undone_by_an_error(clf: Any) -> Iterator[None]:
     """Restore the classifier where training raises, fitted or not; Ctrl-C keeps the finished epochs."""
     before = getattr(clf, "net_", None)
     stand = None if before is None else before.stand()
-    seen = clf.training_data_
+    seen, epochs = clf.training_data_, getattr(clf, "max_epochs_", None)
     try:
         yield
     except KeyboardInterrupt:
         raise
     except BaseException:
         if before is None:
-            del clf.net_
+            del clf.net_, clf.max_epochs_
         else:
             before.return_to(stand)
-            clf.net_, clf.training_data_ = before, seen
+            clf.net_, clf.training_data_, clf.max_epochs_ = before, seen, epochs
         raise

@@ -99,7 +99,8 @@ def choice(*names: str, none: bool = False) -> Range:
 def is_architecture(value: object) -> bool:
     """Check that a value is the name of an architecture or can be called to make a module."""
     if isinstance(value, str):
-        find_architecture(value)  # whose error suggests the nearest name
+        if value != "auto":
+            find_architecture(value)  # whose error suggests the nearest name
     elif isinstance(value, nn.Module):
         raise TypeError(
             "Expected architecture to be a function (image_shape, n_classes) -> nn.Module; got a "
@@ -171,17 +172,20 @@ SWITCH = Range(is_bool, "True or False")
 PARAMETERS: dict[str, Parameter] = {
     "architecture": Parameter(
         "which layers, in which order",
-        Range(is_architecture, "a name of list_architectures(), or a function (image_shape, n_classes) -> nn.Module"),
-        "Small images need few layers: 'compact' has two convolutions, as LeNet-5 (LeCun et al. 1998), with batch "
-        "normalisation (Ioffe & Szegedy 2015), so that it learns in few epochs.",
-        on_mnist="Measured here: 99.32 % after five epochs.",
+        Range(
+            is_architecture,
+            "'auto', a name of list_architectures(), or a function (image_shape, n_classes) -> nn.Module",
+        ),
+        "'auto' is 'general': a stage of two convolutions for each halving of the image, with batch normalisation "
+        "(Ioffe & Szegedy 2015), so that it learns in few epochs, and global pooling (Lin et al. 2014), so that the "
+        "number of parameters does not grow with the image.",
     ),
     "max_epochs": Parameter(
         "how often every training image is used",
-        whole_number(1),
-        "",
-        usual="5 to 20 is usual",
-        on_mnist="Measured here: 98.97 to 99.07 % after 1 epoch, 99.32 % after 5, 99.38 % after 10: more bring little.",
+        whole_number(1, auto=True),
+        "'auto' shows the network about 240,000 images, in 4 to 30 epochs; of fewer than 100 rows it shows 3,000, in "
+        "30 to 200 epochs, as an optimiser needs some hundred steps however few the images are.",
+        usual="4 to 30 is usual",
     ),
     "batch_size": Parameter(
         "images per step of the optimiser",
@@ -228,13 +232,13 @@ PARAMETERS: dict[str, Parameter] = {
     "augment": Parameter(
         "random changes to each training image",
         Range(
-            lambda v: v is None or is_augmentation(v) or are_augmentations(v),
-            f"None, {', '.join(map(repr, AUGMENTATIONS))}, a function from batch to batch, or a list of names and "
-            "functions",
+            lambda v: v is None or is_exactly(v, "auto") or is_augmentation(v) or are_augmentations(v),
+            f"None, 'auto', {', '.join(map(repr, AUGMENTATIONS))}, a function from batch to batch, or a list of names "
+            "and functions",
         ),
-        "Off, because it depends on the data which changes leave the class as it is: a shifted digit is the same digit "
-        "(Simard et al. 2003), and a mirrored cat is a cat, but a mirrored digit is none.",
-        on_mnist="Measured here: 99.40 % with 'shift' and 99.32 % without, after five epochs.",
+        "It depends on the data which changes leave the class as it is: a mirrored cat is a cat, a mirrored 2 is "
+        "none. 'auto' tries mirrors and shifts on held-out images after a short training, and uses those after which "
+        "they are still recognised. Below 5 epochs it changes nothing: the network does not memorise the images.",
     ),
     "weight_averaging": Parameter(
         "whether the final weights are a moving average",
@@ -261,7 +265,7 @@ PARAMETERS: dict[str, Parameter] = {
         "epochs without improvement before stopping early",
         whole_number(1),
         "A validation loss goes up and down before its minimum, so the first rise is no reason to stop; waiting longer "
-        "brings little and costs much time (Prechelt 1998). Five is half of the default's ten epochs.",
+        "brings little and costs much time (Prechelt 1998).",
         usual="3 to 10 is usual",
     ),
     "class_weight": Parameter(

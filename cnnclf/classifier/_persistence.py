@@ -13,6 +13,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -28,13 +29,14 @@ from cnnclf._utils.labels import decode_labels, encode_labels, plain
 from cnnclf._utils.text import quote, quote_all
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import find_architecture
+from cnnclf.classifier._auto import AugmentProbe, is_auto
 from cnnclf.classifier._fitting import make_module, make_net
-from cnnclf.classifier._parameters import check_parameters
+from cnnclf.classifier._parameters import are_augmentations, check_parameters, is_augmentation
 from cnnclf.images._spec import InputSpec, is_whole
 from cnnclf.training._net import KEPT_EPOCHS, PLAIN_NAMES, Epochs
 from cnnclf.training._recognition import TrainingData
 
-SCHEMA = 2
+SCHEMA = 3
 KEY = "cnnclf"
 LARGEST_HEADER = 4 * 2**20  # bytes: JSON takes up to thirty times its size when it is read
 
@@ -67,6 +69,10 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "batch_size": (lambda v: is_whole(v, 1), "a whole number of at least 1"),
     "seed": (is_whole, "a whole number of at least 0"),
+    "architecture": (lambda v: v is None or isinstance(v, str), "null or a name"),
+    "max_epochs": (lambda v: is_whole(v, 1), "a whole number of at least 1"),
+    "augment": (lambda v: v is None or is_augmentation(v) or are_augmentations(v), "null or names of augmentations"),
+    "augment_probe": (lambda v: v is None or isinstance(v, dict), "null or the figures of a probe"),
     "history": (lambda v: isinstance(v, list) and all(map(is_epoch, v)), "a list of epochs"),
 }
 
@@ -77,8 +83,7 @@ def save_estimator(clf: Any, path: str | os.PathLike[str]) -> None:
     params = {name: plain(value) for name, value in clf.get_params(deep=False).items() if name not in OF_THIS_PLACE}
     if clf.callbacks:
         params["callbacks"] = None  # live objects, of which `plain` leaves the list
-    if isinstance(params.get("augment"), list) and None in params["augment"]:
-        params["augment"] = None  # as for a function alone, rather than the names without the function
+    params["augment"] = plain_augment(clf.augment)
     if isinstance(clf.class_weight, dict):
         params["class_weight"] = [[plain(label), float(weight)] for label, weight in clf.class_weight.items()]
     state = {
@@ -139,9 +144,19 @@ def describe_fitted(clf: Any) -> dict[str, Any]:
         "feature_names": getattr(clf, "feature_names_in_", None),
         "batch_size": clf.net_.batch_size,
         "seed": clf.seed_,
+        "architecture": clf.architecture_,
+        "max_epochs": clf.max_epochs_,
+        "augment": plain_augment(clf.augment_),
+        "augment_probe": None if clf.augment_probe_ is None else asdict(clf.augment_probe_),
         "history": clf.history_[-KEPT_EPOCHS:],
     }
     return {"input": clf.input_spec_.to_json(), **clf.training_data_.to_json(), **plain(learnt)}
+
+
+def plain_augment(augment: Any) -> Any:
+    """Return names of augmentations as JSON types; None for a function and for a list with a function in it."""
+    named = plain(augment)
+    return None if isinstance(named, list) and None in named else named
 
 
 def set_fitted(clf: Any, fields: Mapping[str, Any], classes: NDArray[Any]) -> None:
@@ -160,7 +175,9 @@ def set_fitted(clf: Any, fields: Mapping[str, Any], classes: NDArray[Any]) -> No
     if features is not None and len(features) != n_features:
         raise ValueError(f"Expected {n_features:,} feature_names; got {len(features):,}. Save the model again.")
     clf.classes_, clf.input_spec_, clf.training_data_ = classes, spec, TrainingData.from_json(fields)
-    clf.seed_, clf.architecture_ = fields["seed"], clf.architecture
+    clf.seed_, clf.max_epochs_, clf.augment_ = fields["seed"], fields["max_epochs"], fields["augment"]
+    clf.architecture_ = fields["architecture"] if is_auto(clf.architecture) else clf.architecture
+    clf.augment_probe_ = None if fields["augment_probe"] is None else AugmentProbe.from_json(fields["augment_probe"])
     if features is not None:
         clf.feature_names_in_ = np.asarray(features, dtype=object)
 
@@ -179,9 +196,9 @@ def specify(clf: Any) -> Specification:
     image_shape, n_classes = clf.image_shape_, len(clf.classes_)
     n_channels = image_shape[0]
     standardise = Standardise(torch.zeros(n_channels), torch.ones(n_channels))
-    if isinstance(clf.architecture, str):
+    if isinstance(clf.architecture_, str):
         with torch.device("meta"):
-            body = find_architecture(clf.architecture).build(image_shape, n_classes)
+            body = find_architecture(clf.architecture_).build(image_shape, n_classes)
         parts = {f"standardise.{name}": tensor for name, tensor in standardise.state_dict().items()}
         tensors = parts | body.state_dict()
     else:

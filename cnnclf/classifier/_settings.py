@@ -129,6 +129,9 @@ def readable(value: Any) -> str:
 
 def resolved(clf: Any, parameter: str) -> str:
     """Return a parameter as text, for a fitted classifier with what "auto" became."""
-    value = readable(getattr(clf, parameter))
-    net = getattr(clf, "net_", None)
-    return f"auto: {readable(getattr(net, parameter))}" if value == "auto" and hasattr(net, parameter) else value
+    value, net = readable(getattr(clf, parameter)), getattr(clf, "net_", None)
+    if value == "auto" and net is not None:
+        for owner, name in ((clf, f"{parameter}_"), (net, parameter)):
+            if hasattr(owner, name):
+                return f"auto: {readable(getattr(owner, name))}"
+    return value

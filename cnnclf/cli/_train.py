@@ -65,6 +65,7 @@ def study(
     elif not choose:
         options["architecture"] = clf.architecture
     options |= {"epochs": clf.max_epochs, "seed": seed}
+    options = {name: value for name, value in options.items() if value != "auto" or name == "dataset"}
     reproduction = Reproduction.here(command_line("report", options), seed)
     records = carry_out(
         clf, data, out, reproduction=reproduction, architectures=names, n_folds=folds, n_jobs=jobs, choose=choose
@@ -72,7 +73,7 @@ def study(
     page = write(records, out)
     lines = [str(page), f"test {in_short(records.evaluation, data.name)}"]
     if records.comparison is not None:
-        lines = [records.comparison.to_text().rstrip(), "", f"trained: {clf.architecture}", *lines]
+        lines = [records.comparison.to_text().rstrip(), "", f"trained: {clf.architecture_}", *lines]
     return "\n".join(lines)
 
 

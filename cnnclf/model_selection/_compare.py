@@ -191,7 +191,7 @@ def run(job: Job, X: Any, y: Any, verbose: int) -> ArchitectureResult:
         predict_seconds = (time.thread_time() - start) / len(job.test)
         layers = tuple(summarize(clf.module_, clf.image_shape_))
     fold = Fold(job.number, len(job.train), len(job.test), accuracy, tuple(clf.history_), fit_seconds, predict_seconds)
-    source, n_multiply_adds = source_of(clf.architecture), sum(layer.n_multiply_adds for layer in layers)
+    source, n_multiply_adds = source_of(clf.architecture_), sum(layer.n_multiply_adds for layer in layers)
     result = ArchitectureResult(job.name, source, layers, clf.n_parameters_, n_multiply_adds, (fold,))
     write(job, result)
     if verbose:

@@ -98,8 +98,8 @@ class ModelRecord(Summarised):
         state = clf.module_.state_dict()
         mean, std = (state[f"standardise.{name}"].flatten().tolist() for name in ("mean", "std"))
         return cls(
-            architecture=readable(clf.architecture),
-            source=source_of(clf.architecture),
+            architecture=readable(clf.architecture_),
+            source=source_of(clf.architecture_),
             layers=tuple(summarize(clf.module_, clf.image_shape_)),
             n_parameters=clf.n_parameters_,
             standardisation=tuple(zip(mean, std, strict=True)),

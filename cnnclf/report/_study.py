@@ -9,7 +9,9 @@ import numpy as np
 from sklearn.base import clone
 
 from cnnclf._utils.text import counted, say
+from cnnclf.classifier._auto import is_auto
 from cnnclf.classifier._classifier import CNNClassifier
+from cnnclf.classifier._settings import readable
 from cnnclf.datasets._splits import Data, Images
 from cnnclf.evaluation._evaluation import Evaluation
 from cnnclf.evaluation._robustness import probe
@@ -82,7 +84,9 @@ def carry_out(
         )
         if choose:
             clf.set_params(architecture=comparison.best.name)
-    say(f"training {clf.architecture}, {counted(clf.max_epochs, 'epoch')}")
+    name = "the network that the images suggest" if is_auto(clf.architecture) else readable(clf.architecture)
+    epochs = "" if isinstance(clf.max_epochs, str) else f", {counted(clf.max_epochs, 'epoch')}"
+    say(f"training {name}{epochs}")
     seconds = train(clf, data)
     clf.save(folder / MODEL_FILE)
     return evaluate(clf, data, reproduction, comparison, seconds)

@@ -27,7 +27,7 @@ from cnnclf._utils.files import write_atomically
 from cnnclf._utils.labels import plain
 from cnnclf.training._identity import describe_training, differences, digest
 
-SCHEMA = 1
+SCHEMA = 2
 KEY = "cnnclf-checkpoint"
 FILE_NAME = re.compile(r"epoch-(\d{4,})\.checkpoint")
 ANY_FIT = "{fit}"  # what a path has in it when each fit is to have a place of its own
@@ -59,6 +59,8 @@ class Generation:
         What :func:`describe_training` gave.
     seed : int
         The seed of the fit.
+    probe : mapping or None
+        See :class:`Checkpoint`.
     finished : bool
         Whether there is nothing left to train.
     progress : mapping of str to JSON-able values
@@ -69,6 +71,7 @@ class Generation:
     tensors: Mapping[str, torch.Tensor]
     decides: Mapping[str, Any]
     seed: int
+    probe: Mapping[str, Any] | None
     finished: bool
     progress: Mapping[str, Any]
 
@@ -91,6 +94,8 @@ class Checkpoint:
     ----------
     seed : int
         The seed that the fit was begun with.
+    probe : mapping or None
+        The figures that decided ``augment="auto"``, as JSON types; None where there are none.
     """
 
     def __init__(self, folder: Path, decides: Mapping[str, Any], seed: int, newest: Generation | None) -> None:
@@ -98,6 +103,7 @@ class Checkpoint:
         self.decides = decides
         self.newest = newest
         self.seed = seed if newest is None else newest.seed
+        self.probe = None if newest is None else newest.probe
         self.has_written = False
         self.failure: str | None = None
 
@@ -136,6 +142,7 @@ class Checkpoint:
             "schema": SCHEMA,
             "decides": self.decides,
             "seed": self.seed,
+            "probe": self.probe,
             "finished": finished,
             "progress": describe_progress(net),
         }
@@ -270,10 +277,11 @@ def read_generation(path: Path) -> Generation | None:
             "schema": int(schema),
             "decides": dict(decides),
             "seed": int(seed),
+            "probe": (None | dict()) as probe,
             "finished": bool(finished),
             "progress": {"history": list()} as progress,
         } if schema == SCHEMA and 0 <= seed < 2**32:
-            return Generation(path, tensors, decides, seed, finished, progress)
+            return Generation(path, tensors, decides, seed, probe, finished, progress)
     raise ValueError(
         f"{path}: expected a checkpoint of schema {SCHEMA}; got another. "
         f"Continue with the version of cnnclf that wrote it, or delete {path.parent} to start anew."

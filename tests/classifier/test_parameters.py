@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from cnnclf import CNNClassifier, list_architectures
+from cnnclf.classifier._auto import MEMORISES_FROM, resolve_epochs
 from cnnclf.classifier._parameters import PARAMETERS, Range, check_parameters
 from cnnclf.classifier._settings import Setting, explain, readable
 from cnnclf.training._augmentation import AUGMENTATIONS
@@ -32,14 +33,14 @@ RANGES = {
     "'one_cycle', 'cosine' or 'constant'": (["one_cycle", "cosine", "constant"], ["linear", None]),
     "None, 'resize', 'pad' or 'handwriting'": ([None, "resize", "pad", "handwriting"], ["mnist", True, ["pad"]]),
     "'auto', 'float32' or 'bfloat16'": (["auto", "float32", "bfloat16"], ["float16", None]),
-    "a name of list_architectures(), or a function (image_shape, n_classes) -> nn.Module": (
-        [*list_architectures(), lambda image_shape, n_classes: torch.nn.Flatten()],
+    "'auto', a name of list_architectures(), or a function (image_shape, n_classes) -> nn.Module": (
+        ["auto", *list_architectures(), lambda image_shape, n_classes: torch.nn.Flatten()],
         ["resnet", None, torch.nn.Flatten()],
     ),
-    "None, 'flip', 'crop', 'shift', 'affine', 'elastic', 'colour', 'erase', a function from batch to batch, or a list "
-    "of names and functions": (
-        [None, *AUGMENTATIONS, ["shift", "erase"], lambda x: x, [torch.fliplr], ("flip", lambda x: x, "erase")],
-        ["mirror", ["mirror"], 1, ["flip", None], ["flip", ["crop"]], {"flip"}],
+    "None, 'auto', 'flip', 'crop', 'shift', 'affine', 'elastic', 'colour', 'erase', a function from batch to batch"
+    ", or a list of names and functions": (
+        [None, "auto", *AUGMENTATIONS, ["shift", "erase"], lambda x: x, [torch.fliplr], ("flip", lambda x: x, "erase")],
+        ["mirror", ["mirror"], ["auto"], 1, ["flip", None], ["flip", ["crop"]], {"flip"}],
     ),
     "None, 'balanced', or a dict from class to a weight of 0 or more": (
         [None, "balanced", {"cat": 0, "dog": 2.5}],
@@ -94,7 +95,8 @@ def test_a_reason_is_given_for_the_value_and_the_data_that_it_was_written_for():
     )
     assert reason("early_stopping").endswith("from which the network then cannot learn.")
     assert reason("early_stopping", on_mnist=True, early_stopping=True) == ""
-    assert reason("max_epochs") == ""  # the default was measured on MNIST alone
+    assert reason("max_epochs").startswith("'auto' shows the network about 240,000 images, in 4 to 30 epochs;")
+    assert reason("max_epochs", max_epochs=4) == ""  # the reason explains the default
     assert reason("class_weight", class_weight="balanced") == ""
     assert reason("class_weight") == "Every image counts the same, as in every scikit-learn classifier."
 
@@ -116,7 +118,9 @@ def test_what_is_usual_is_allowed_and_the_default_is_usual(name):
     for end in (low, high):
         check_parameters(CNNClassifier(**{name: int(end) if whole else end}))
     default = getattr(CNNClassifier(), name)
-    assert low <= (choose_batch_size(default, 60_000) if default == "auto" else default) <= high
+    if default == "auto":
+        default = {"batch_size": choose_batch_size, "max_epochs": resolve_epochs}[name](default, 60_000)
+    assert low <= default <= high
 
 
 def test_the_range_of_the_seed_is_scikit_learns():
@@ -134,7 +138,7 @@ def test_a_range_names_all_there_is(name, table):
 
 
 def test_the_range_of_augment_names_all_augmentations():
-    assert set(re.findall(r"'(\w+)'", PARAMETERS["augment"].range)) == set(AUGMENTATIONS)
+    assert set(re.findall(r"'(\w+)'", PARAMETERS["augment"].range)) == {"auto", *AUGMENTATIONS}
 
 
 @pytest.mark.parametrize("name", ["optimizer", "lr_schedule", "preparation", "precision"])
@@ -151,8 +155,12 @@ def test_what_the_reasons_say_about_the_code_is_so():
     assert inspect.signature(torch.optim.AdamW).parameters["weight_decay"].default == CNNClassifier().weight_decay
     assert "first 30 %" in PARAMETERS["lr_schedule"].reason
     assert SCHEDULES["one_cycle"](0.3) == 1
-    assert "half of the default's ten" in PARAMETERS["patience"].reason
-    assert CNNClassifier().max_epochs == 10 == 2 * CNNClassifier().patience
+    epochs = PARAMETERS["max_epochs"].reason
+    # 240,000 / 60,000 = 4 and 240,000 / 8,000 = 30; 3,000 / 100 = 30 and 3,000 / 15 = 200
+    assert "about 240,000 images, in 4 to 30 epochs; of fewer than 100 rows it shows 3,000" in epochs
+    assert [resolve_epochs("auto", n) for n in (10**9, 60_000, 8_000, 100, 15, 1)] == [4, 4, 30, 30, 200, 200]
+    assert [resolve_epochs("auto", n) for n in (20_000, 50)] == [12, 60]
+    assert f"Below {MEMORISES_FROM} epochs" in PARAMETERS["augment"].reason
     assert "√(.99 · .01 / 6000) = 0.13" in PARAMETERS["validation_fraction"].on_mnist
     assert round(100 * math.sqrt(0.99 * 0.01 / 6000), 2) == 0.13
 
@@ -188,7 +196,7 @@ def test_a_function_that_is_called_as_the_default_is_not_the_default():
 
     compact.__qualname__ = "compact"
     setting = explained(CNNClassifier(compact))["architecture"]
-    assert (setting.value, setting.default, setting.is_default) == ("compact", "compact", False)
+    assert (setting.value, setting.default, setting.is_default) == ("compact", "auto", False)
 
 
 def test_auto_is_told_with_what_it_became_once_there_is_a_network(few_digits):

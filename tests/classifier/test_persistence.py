@@ -148,7 +148,7 @@ def test_a_named_architecture_needs_no_function(tmp_path: Path, X: np.ndarray) -
     fitted(X, np.array([0, 1])).save(tmp_path / "model.cnn")
     with pytest.raises(
         ValueError,
-        match=r"Expected no architecture beside that of the file, 'compact'; got .*\. "
+        match=r"Expected no architecture beside that of the file, 'auto'; got .*\. "
         r"Call load without architecture\.\Z",
     ):
         CNNClassifier.load(tmp_path / "model.cnn", architecture=small_net)
@@ -205,7 +205,7 @@ def test_unknown_schema(tmp_path: Path) -> None:
     path = tmp_path / "model.cnn"
     save_file({"w": torch.ones(2)}, path, {"cnnclf": json.dumps({"schema": 99})})
     with pytest.raises(
-        ValueError, match=r"expected schema 2; got 99\. Load it with the version of cnnclf that saved it"
+        ValueError, match=r"expected schema 3; got 99\. Load it with the version of cnnclf that saved it"
     ):
         CNNClassifier.load(path)
 

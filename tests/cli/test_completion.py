@@ -23,6 +23,9 @@ def complete(line):
     return result.stdout.split()
 
 
+OTHERS = [name for name in list_architectures() if name != "compact"]
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -34,7 +37,10 @@ def complete(line):
         ("cnnclf report --recipe ", list(RECIPES)),
         ("cnnclf report --recipe t", ["tiny"]),
         ("cnnclf report --profile ", ["quick", "full"]),
-        ("cnnclf compare --architectures compact,", [f"compact,{name}" for name in list_architectures()[1:]]),
+        (
+            "cnnclf compare --architectures compact,",
+            [f"compact,{name}" for name in OTHERS],
+        ),
         ("cnnclf compare --architectures tiny,compact,l", ["tiny,compact,lenet5"]),
         ("cnnclf report --dataset ", ["auto", "mnist", "digits", "my[1]/", "pets/"]),
         ("cnnclf report --dataset p", ["pets/"]),

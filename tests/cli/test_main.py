@@ -103,7 +103,8 @@ def test_stdout_says_where_the_report_is_and_the_test_accuracy(digits):
         "on 360 images of scikit-learn’s bundled digits\n"
     )
     assert result.stderr == (
-        "scikit-learn’s bundled digits: 1,293 training, 144 validation, 360 test images\ntraining compact, 1 epoch\n"
+        "scikit-learn’s bundled digits: 1,293 training, 144 validation, 360 test images\n"
+        "training the network that the images suggest, 1 epoch\n"
     )
 
 
@@ -494,7 +495,7 @@ def test_the_installed_command(tmp_path):
     where, accuracy = result.stdout.splitlines()
     assert where == "out/index.html"
     assert accuracy.startswith("test accuracy ")
-    assert result.stderr.splitlines()[1:] == ["training compact, 1 epoch"]
+    assert result.stderr.splitlines()[1:] == ["training the network that the images suggest, 1 epoch"]
     assert (tmp_path / where).exists()
 
 
@@ -580,7 +581,7 @@ def test_an_architecture_that_is_asked_for_is_trained_after_the_comparison(full,
     assert asked["architectures"] == ["compact", "lenet5", "keras_mnist"]
     assert asked["reproduction"].command == (
         "cnnclf report --dataset digits --profile full --architectures compact,lenet5,keras_mnist --folds 3 "
-        "--architecture tiny --epochs 10 --seed 0"
+        "--architecture tiny --seed 0"
     )
 
 

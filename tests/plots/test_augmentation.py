@@ -126,7 +126,7 @@ SENTENCE = (
         *((nothing, {}, SENTENCE.format(nothing)) for nothing in (None, [], (), "auto")),
         ("flip", {"n_views": 0}, "Expected n_images and n_views to be 1 or more; got 4 and 0. Draw at least one."),
         ("flip", {"n_images": 0}, "Expected n_images and n_views to be 1 or more; got 0 and 6. Draw at least one."),
-        ("mirror", {}, "Expected augment to be None, 'flip', "),
+        ("mirror", {}, "Expected augment to be None, 'auto', 'flip', "),
     ],
 )
 def test_what_cannot_be_drawn(augment, parameters, sentence):

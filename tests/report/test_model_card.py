@@ -202,7 +202,7 @@ def test_every_layer_every_split_and_every_setting(card):
     settings = {name: value for name, value, _ in rows(card, "## Training procedure")[2:]}
     assert len(settings) == len(CNNClassifier().get_params())
     assert settings["lr"] == "0.01 (set for this run; default 0.005)"
-    assert settings["max\\_epochs"] == "10"
+    assert settings["max\\_epochs"] == "auto"
 
 
 def test_the_verdict_on_the_training_is_told():

@@ -366,7 +366,7 @@ DIFFERENT = {
     "seed": ({"random_state": 1}, "random_state was 0 and is 1"),
     "no seed": ({"random_state": None}, "random_state was 0 and is None"),
     "class weight": ({"class_weight": {3: 2.0}}, "class_weight was None and is {3: 2.0}"),
-    "augment": ({"augment": ["shift", "erase"]}, "augment was None and is ['shift', 'erase']"),
+    "augment": ({"augment": ["shift", "erase"]}, "augment was 'auto' and is ['shift', 'erase']"),
     "precision": ({"precision": "bfloat16"}, "precision was 'float32' and is 'bfloat16'"),
 }
 
@@ -675,13 +675,15 @@ def test_a_strangers_file_is_checked_against_the_network(change, reason, some, t
         quick(**parameters).fit(*some)
 
 
-@pytest.mark.parametrize("change", [{"schema": 2}, {"seed": -1}, {"seed": "0"}, {"progress": {}}, {"finished": 1}])
+@pytest.mark.parametrize(
+    "change", [{"schema": 1}, {"seed": -1}, {"seed": "0"}, {"probe": []}, {"progress": {}}, {"finished": 1}]
+)
 def test_another_schema_is_refused(change, some, tmp_path):
     fit_until(1, quick(checkpoint=tmp_path), *some)
     path = tmp_path / "epoch-0000.checkpoint"
     forge(path, lambda tensors, told: told.update(change))
     sentence = (
-        f"{path}: expected a checkpoint of schema 1; got another. "
+        f"{path}: expected a checkpoint of schema 2; got another. "
         f"Continue with the version of cnnclf that wrote it, or delete {tmp_path} to start anew."
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
