@@ -1,4 +1,4 @@
-"""A skorch net as its documentation leads to, which is what two benchmarks compare with.
+"""A skorch net as its documentation leads to, which is what benchmarks compare with.
 
 It runs no training of cnnclf, which sets the allocator to keep what training frees.
 """
@@ -19,17 +19,26 @@ def standardised(X: np.ndarray) -> np.ndarray:
     return ((X[:, None] - X.mean()) / X.std()).astype(np.float32)
 
 
-def layers(architecture: str) -> Callable[[], nn.Module]:
-    """Give what skorch makes a new network with, for MNIST's shape."""
-    return partial(find_architecture(architecture).build, (1, 28, 28), 10)
+def layers(
+    architecture: str, image_shape: tuple[int, int, int] = (1, 28, 28), n_classes: int = 10
+) -> Callable[[], nn.Module]:
+    """Give what skorch makes a new network with."""
+    return partial(find_architecture(architecture).build, image_shape, n_classes)
 
 
 def plain_skorch(
-    architecture: str, *, optimizer: type[torch.optim.Optimizer], lr: float, max_epochs: int, batch_size: int
+    architecture: str,
+    image_shape: tuple[int, int, int] = (1, 28, 28),
+    n_classes: int = 10,
+    *,
+    optimizer: type[torch.optim.Optimizer],
+    lr: float,
+    max_epochs: int,
+    batch_size: int,
 ) -> NeuralNetClassifier:
-    """Build a net for MNIST's shape: float32, torch's DataLoader, no validation data."""
+    """Build a net: float32, torch's DataLoader, no validation data."""
     return NeuralNetClassifier(
-        layers(architecture),
+        layers(architecture, image_shape, n_classes),
         criterion=nn.CrossEntropyLoss,
         optimizer=optimizer,
         lr=lr,
