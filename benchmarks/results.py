@@ -16,7 +16,7 @@ ORDER = (
     "float32",
     "overhead",
     "scaling",
-    "other_data",
+    "datasets",
     "allocator",
     "gpu",
     "inference",

@@ -246,6 +246,171 @@ def test_data_can_be_made_of_any_number_size_and_classes(monkeypatch):
     assert scaling.make_data(scaling.Point(images=4, classes=3))[1].tolist() == [0, 1, 2, 0]
 
 
+# datasets
+
+
+def a_run(**record):
+    run = {"data": "digits", "side": "defaults", "seed": 0, "budget": "as chosen", "settings": {}, "commit": "abc"}
+    run |= {"accuracy": 0.98, "cpu_seconds": 4.0, "unit_seconds": 42.0, "n_train": 1347, "n_parameters": 7}
+    return run | {"chosen": {"architecture": "compact", "max_epochs": 10, "augment": None}} | record
+
+
+def measured_sets(*runs):
+    size = {"images": 1347, "test_images": 450, "shape": [8, 8], "classes": 10}
+    return {"environment": MACHINE, "sets": {"digits": size, "cifar": size}, "runs": list(runs)}
+
+
+def test_the_table_of_a_data_set_scales_seconds_to_the_reference_core():
+    other = a_run(seed=1, accuracy=0.96, cpu_seconds=6.0)
+    one_fit = {"budget": "one fit", "chosen": None, "n_parameters": None, "n_train": 100}
+    table = import_module("datasets").render(measured_sets(a_run(), other, a_run(side="svc", **one_fit)))
+
+    assert "| **cnnclf, defaults** | 10 epochs | **97.00 ± 1.41** | 2 | 5.00 ± 1.41 | 2.50 ± 0.71 | 7 |" in table
+    assert "| `compact`, no changes |" in table
+    assert "| SVC, RBF, C = 10, on 100 images |  | 98.00 | 1 | 4.00 | 2.00 |  |  |" in table
+    assert "took 42.0 CPU seconds here (n = 1) and takes 21 on the reference core" in table
+    assert "one thread, precision not recorded, commit abc;" in table
+    assert "published" not in table
+
+
+def test_the_table_names_what_was_published_and_what_stood_in_for_keras():
+    keras = {"side": "keras", "budget": 4, "chosen": None, "settings": {"because": "Keras is not installed"}}
+    table = import_module("datasets").render(measured_sets(a_run(data="cifar", **keras)))
+
+    assert "| Keras' convnet in skorch | 4 epochs | 98.00 | 1 |" in table
+    assert "Keras' convnet was trained by skorch: Keras is not installed." in table
+    assert "| the network of PyTorch's tutorial, lossless images, published | | 55 |" in table
+
+
+def test_the_picture_has_a_panel_for_each_data_set_and_names_each_side():
+    runs = (a_run(), a_run(budget="double", accuracy=1.0), a_run(data="cifar", side="hgb", chosen=None))
+    figure = import_module("datasets").draw(measured_sets(*runs))
+
+    assert [ax.get_title("left") for ax in figure.axes] == [
+        "CIFAR-10 as JPEG: 1,347 images",
+        "scikit-learn's digits: 1,347 images",
+    ]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["cnnclf, defaults", "HistGradientBoostingClassifier"]
+
+
+def test_a_finished_run_is_kept_with_its_settings_and_replaced_when_they_change(tmp_path):
+    datasets, sides = import_module("datasets"), import_module("sides")
+    path, machine = tmp_path / "datasets.json", MACHINE | {"extensions": [], "precision": "float32"}
+    job = sides.Job((1, 2), {"lr": 0.1}, list)
+    which = {"data": "digits", "side": "keras", "seed": 0}
+    store = datasets.Store(path, machine)
+    store.add([a_run(**which, budget=1, settings={"lr": 0.1})])
+    assert not store.has(job, **which)  # the second budget is missing
+    store.add([a_run(**which, budget=2, settings={"lr": 0.1}, versions={"keras": "3"})])
+
+    again = datasets.Store(path, machine)
+    assert again.has(job, **which)
+    assert again.result["environment"]["versions"]["keras"] == "3"
+    again.refuse_another(machine)
+    assert not again.has(sides.Job((1, 2), {"lr": 0.2}, list), **which)
+    again.add([a_run(**which, budget=1, settings={"lr": 0.2}, accuracy=0.5)])
+    assert [(run["budget"], run["accuracy"]) for run in again.result["runs"]] == [(2, 0.98), (1, 0.5)]
+    assert datasets.Store(path, machine, fresh=True).result["runs"] == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"cpu": "Xeon"}, {"precision": "bfloat16"}, {"versions": {"python": "3.12.0"}}], ids=str
+)
+def test_runs_of_another_machine_precision_or_version_are_not_mixed(change, tmp_path):
+    datasets, machine = import_module("datasets"), MACHINE | {"extensions": [], "precision": "float32"}
+    datasets.Store(tmp_path / "datasets.json", machine).add([a_run()])
+    store = datasets.Store(tmp_path / "datasets.json", machine | change)
+    with pytest.raises(SystemExit, match=r"got another \w+\. Pass --fresh to begin anew, or --out FOLDER"):
+        store.refuse_another(machine | change)
+
+
+def test_a_data_set_that_is_not_there_is_skipped_in_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("CNNCLF_DATA", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["datasets.py", "--data", "cifar", "fashion", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="nothing was written"):
+        import_module("datasets").main()
+    assert [line.split(".")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "cifar: skipped",
+        "fashion: skipped",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def turn(side_of_images=8, **settings):
+    sides, image_sets = import_module("sides"), import_module("image_sets")
+    X, y = np.zeros((60, side_of_images, side_of_images), np.uint8), np.arange(60) % 10
+    X[:, 0] = 16 * (y[:, np.newaxis] % 2)
+    given = {"seed": 0, "precision": "float32", "keras": None, "finished": lambda budget: a_run()}
+    return sides.Turn(image_sets.SETS["mnist"], (X, y, X, y), **given | settings)
+
+
+def test_the_defaults_have_half_and_double_the_epochs_that_they_choose():
+    sides = import_module("sides")
+    jobs = list(sides.SIDES["defaults"].jobs(turn()))
+    assert [job.budgets for job in jobs] == [("as chosen",), ("half",), ("double",)]
+    assert [job.settings["max_epochs"] for job in jobs[1:]] == [5, 20]
+    # Half of one epoch is none.
+    one = {"chosen": {"max_epochs": 1}}
+    assert [job.budgets[0] for job in sides.SIDES["defaults"].jobs(turn(finished=lambda budget: one))] == [
+        "as chosen",
+        "double",
+    ]
+
+
+def test_keras_trains_its_own_network_unless_it_is_missing_or_the_images_are_too_small():
+    of_keras = import_module("sides").SIDES["keras"].jobs
+    trained_by = [
+        next(of_keras(turn(size, keras=python))).settings["trained by"]
+        for size, python in ((28, None), (8, Path("python")), (10, Path("python")))
+    ]
+    assert trained_by == ["skorch", "skorch", "Keras"]
+
+
+def test_a_long_run_at_a_constant_rate_passes_through_its_shorter_budgets():
+    sides, trained = import_module("sides"), []
+    points = list(sides.epoch_by_epoch((1, 3), lambda: trained.append(1), lambda: len(trained) / 4, lambda: 7))
+    assert [(point["budget"], point["accuracy"], point["n_parameters"]) for point in points] == [
+        (1, 0.25, 7),
+        (3, 0.75, 7),
+    ]
+    assert points[0]["cpu_seconds"] <= points[1]["cpu_seconds"]
+
+
+def test_larger_data_than_mnist_are_cut_for_what_is_no_network():
+    n_fitted = import_module("sides").n_fitted
+    assert n_fitted(np.broadcast_to(np.uint8(0), (60_000, 28, 28))) == 60_000
+    assert n_fitted(np.broadcast_to(np.uint8(0), (50_000, 32, 32, 3))) == 10_000
+
+
+def test_labels_become_numbers_and_a_quarter_is_held_out_by_the_seed():
+    split = import_module("image_sets").split
+    X, y = np.arange(40), np.array(["cat", "ox"] * 20)
+    train, labels, test, test_labels = split(((X, y),), 0)
+    assert (len(train), len(test), sorted(np.r_[train, test])) == (30, 10, list(range(40)))
+    np.testing.assert_array_equal(labels, train % 2)
+    np.testing.assert_array_equal(test_labels, test % 2)
+    assert (split(((X, y),), 1)[2] != test).any()
+    np.testing.assert_array_equal(split(((X, y), (X[:3], y[:3])), 1)[3], [0, 1, 0])
+
+
+@pytest.mark.slow
+def test_digits_on_photographs_come_from_a_folder_of_pictures():
+    ((X, y),) = import_module("image_sets").photographs(None)
+    assert (X.shape, X.dtype, sorted(set(y))) == ((1797, 40, 56, 3), np.uint8, list("0123456789"))
+
+
+@pytest.mark.slow
+def test_the_short_version_measures_every_side_and_writes_no_file(monkeypatch, capsys):
+    datasets, before = import_module("datasets"), files("json", "md", "png")
+    monkeypatch.setattr("sys.argv", ["datasets.py", "--short"])
+    with session("cpu"):  # the script asks for one thread, which is given back
+        datasets.main()
+    table = capsys.readouterr().out
+    assert all(f"{side.label}" in table for side in datasets.SIDES.values())
+    assert files("json", "md", "png") == before
+
+
 # accuracy
 
 
