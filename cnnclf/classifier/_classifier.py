@@ -36,14 +36,16 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
 
     Parameters
     ----------
-    architecture : str or callable, default="compact"
+    architecture : str or callable, default="auto"
         A name of :func:`cnnclf.list_architectures`, or a function ``(image_shape, n_classes) -> nn.Module`` whose
-        module takes standardised images (n, channels, height, width) and returns logits (n, n_classes).
-    max_epochs : int, default=10
-        Passes over the training data.
+        module takes standardised images (n, channels, height, width) and returns logits (n, n_classes). ``"auto"``
+        depends on the shape of the images alone: it is "general", which has a stage for each halving of the image.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training data. ``"auto"`` shows the network about 240,000 images, in 4 to 30 epochs; of fewer
+        than 100 rows it shows 3,000, in up to 200 epochs. Repetitions and whole-number weights count as rows.
     batch_size : int or "auto", default="auto"
         Images per gradient step. ``"auto"`` makes about a hundred steps per epoch, with 16 to 128 images each.
-    lr : float, default=0.005
+    lr : float, default=0.01
         Peak learning rate.
     optimizer : {"adamw", "adam", "sgd"}, default="adamw"
         "sgd" has a Nesterov momentum of 0.9.
@@ -54,7 +56,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         Decay of weights; biases and normalisation are exempt.
     label_smoothing : float, default=0.0
         Share of the target probability that is spread evenly over all classes.
-    augment : str, callable, sequence of str and callable, or None, default=None
+    augment : str, callable, sequence of str and callable, or None, default="auto"
         Random changes to training images of at least 8×8 pixels: "flip", "crop", "shift", "affine", "elastic",
         "colour", "erase", a function from a batch (n, channels, height, width) of raw pixels to a batch of the same
         shape, or several of these in order. Put "flip" first: it mirrors each image in every second epoch, and the
@@ -122,6 +124,14 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         What is remembered of the training data: its SHA-256, and hashes to recognise images by.
     architecture_ : str or callable
         The architecture that was fitted.
+    max_epochs_ : int
+        The epochs of the last training: those that ``max_epochs`` is or means, and 1 after ``partial_fit``.
+    augment_ : str, callable, list or None
+        The changes of the last training, as ``augment`` takes them.
+    augment_probe_ : AugmentProbe or None
+        What decided ``augment="auto"``: how many held-out images (``n_images``) a short training recognised
+        (``recognised``), and the share of these that it recognised mirrored and shifted (``kept``, and
+        ``kept_of_worst_class`` in the class with the smallest share). None where nothing had to be decided.
     seed_ : int
         The seed that was drawn from ``random_state``.
     net_ : cnnclf.training.Net
@@ -183,7 +193,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         *,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
-        lr: float = 0.005,
+        lr: float = 0.01,
         optimizer: str = "adamw",
         lr_schedule: str = "one_cycle",
         weight_decay: float = 0.01,

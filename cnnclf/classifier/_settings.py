@@ -62,9 +62,9 @@ def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None
     --------
     >>> from cnnclf import CNNClassifier
     >>> from cnnclf.classifier._settings import explain
-    >>> settings = {setting.name: setting for setting in explain(CNNClassifier(lr=0.01))}
+    >>> settings = {setting.name: setting for setting in explain(CNNClassifier(lr=0.002))}
     >>> settings["lr"].value, settings["lr"].default, settings["lr"].is_default
-    ('0.01', '0.005', False)
+    ('0.002', '0.01', False)
     >>> settings["optimizer"].range
     "'adamw', 'adam' or 'sgd'"
     """

@@ -173,11 +173,11 @@ def test_settings_stand_in_the_order_of_the_table_and_are_all_default_at_first()
 
 def test_a_setting_holds_its_value_its_default_and_the_explanation():
     meaning, range_, reason = (getattr(PARAMETERS["lr"], part) for part in ("meaning", "range", "reason"))
-    assert explained(CNNClassifier())["lr"] == Setting("lr", "0.005", "0.005", True, meaning, range_, reason)
+    assert explained(CNNClassifier())["lr"] == Setting("lr", "0.01", "0.01", True, meaning, range_, reason)
     # the reason speaks for the default
-    assert explained(CNNClassifier(lr=0.01))["lr"] == Setting("lr", "0.01", "0.005", False, meaning, range_, "")
+    assert explained(CNNClassifier(lr=0.02))["lr"] == Setting("lr", "0.02", "0.01", False, meaning, range_, "")
     # the same number, from a search over a grid in NumPy
-    assert explained(CNNClassifier(lr=np.float64(0.005)))["lr"].is_default
+    assert explained(CNNClassifier(lr=np.float64(0.01)))["lr"].is_default
 
 
 def test_what_a_program_sets_where_nothing_is_said_is_not_told_as_set():

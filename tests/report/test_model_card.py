@@ -102,7 +102,7 @@ def make_report(*, name="Insects", note="", classes=CLASSES, evaluation=None, ro
                 ),
                 "n_parameters": 1_314,
                 "standardisation": ((100.0, 50.0),),
-                "settings": explain(clf or CNNClassifier(lr=0.01)),
+                "settings": explain(clf or CNNClassifier(lr=0.02)),
                 "history": HISTORY,
                 "file": "model.cnn",
                 **model,
@@ -201,7 +201,7 @@ def test_every_layer_every_split_and_every_setting(card):
     ]
     settings = {name: value for name, value, _ in rows(card, "## Training procedure")[2:]}
     assert len(settings) == len(CNNClassifier().get_params())
-    assert settings["lr"] == "0.01 (set for this run; default 0.005)"
+    assert settings["lr"] == "0.02 (set for this run; default 0.01)"
     assert settings["max\\_epochs"] == "auto"
 
 
