@@ -26,7 +26,7 @@ VISITS, FEWEST_EPOCHS, MOST_EPOCHS = 240_000, 4, 30
 VISITS_OF_FEW, MOST_EPOCHS_OF_FEW = 3_000, 200
 
 # A network that sees each image less often does not memorise it, and changed images only cost it accuracy.
-MEMORISES_FROM = 5
+MEMORISES_FROM = 6
 
 # The probe: rows that are looked at, the share of them that is held out, and images that its network is trained on.
 PROBE_ROWS, HELD_OUT, PROBE_VISITS = 8_000, 0.2, 5_000

@@ -238,7 +238,7 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         "It depends on the data which changes leave the class as it is: a mirrored cat is a cat, a mirrored 2 is "
         "none. 'auto' tries mirrors and shifts on held-out images after a short training, and uses those after which "
-        "they are still recognised. Below 5 epochs it changes nothing: the network does not memorise the images.",
+        "they are still recognised. Below 6 epochs it changes nothing: the network does not memorise the images.",
     ),
     "weight_averaging": Parameter(
         "whether the final weights are a moving average",
