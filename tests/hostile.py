@@ -196,9 +196,9 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         with_header(lambda header: {**header, "__metadata__": {"cnnclf": "[" * 10**6}}),
         UNREADABLE,
     ),
-    "schema 1": (with_state("schema", to=1), "expected schema 2; got 1"),
-    "schema true": (with_state("schema", to="1"), "expected schema 2; got '1'"),
-    "schema missing": (with_state("schema", to=MISSING), "expected schema 2; got None"),
+    "schema 1": (with_state("schema", to=1), "expected schema 3; got 1"),
+    "schema true": (with_state("schema", to="1"), "expected schema 3; got '1'"),
+    "schema missing": (with_state("schema", to=MISSING), "expected schema 3; got None"),
     "state missing": (with_state("state", to=MISSING), PARTS),
     "state a list": (with_state("state", to=[]), PARTS),
     "digest wrong": (with_wrong_digest, DAMAGED),
@@ -346,6 +346,23 @@ CNN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "learnt very much": (with_state(*FITTED, "learnt", to="A" * 10**6), "Expected learnt to be sorted hashes"),
     "feature_names": (with_state(*FITTED, "feature_names", to=["a"]), "Expected 16 feature_names; got 1"),
     "batch_size": (with_state(*FITTED, "batch_size", to=0), "Expected batch_size to be"),
+    "chosen architecture unknown": (
+        lambda good: with_state(*FITTED, "architecture", to="resnet")(
+            with_state("state", "params", "architecture", to="auto")(good)
+        ),
+        "Expected architecture to be one of",
+    ),
+    "chosen architecture missing": (
+        lambda good: with_state(*FITTED, "architecture", to=None)(
+            with_state("state", "params", "architecture", to="auto")(good)
+        ),
+        "Expected the name of the architecture that was chosen",
+    ),
+    "chosen architecture a number": (with_state(*FITTED, "architecture", to=1), "Expected architecture to be null or"),
+    "max_epochs": (with_state(*FITTED, "max_epochs", to=0), "Expected max_epochs to be"),
+    "augment unknown": (with_state(*FITTED, "augment", to=["flip", "twist"]), "Expected augment to be null or names"),
+    "probe a list": (with_state(*FITTED, "augment_probe", to=[]), "Expected augment_probe to be null or the figures"),
+    "probe less": (with_state(*FITTED, "augment_probe", to={"n_images": 9}), "Expected the figures of a probe"),
     "seed negative": (with_state(*FITTED, "seed", to=-1), "Expected seed to be"),
     "seed endless": (with_state(*FITTED, "seed", to=10**4000), "Expected seed to be"),
     "history a number": (with_state(*FITTED, "history", to=1), "Expected history to be"),

@@ -177,6 +177,8 @@ def set_fitted(clf: Any, fields: Mapping[str, Any], classes: NDArray[Any]) -> No
     clf.classes_, clf.input_spec_, clf.training_data_ = classes, spec, TrainingData.from_json(fields)
     clf.seed_, clf.max_epochs_, clf.augment_ = fields["seed"], fields["max_epochs"], fields["augment"]
     clf.architecture_ = fields["architecture"] if is_auto(clf.architecture) else clf.architecture
+    if clf.architecture_ is None:
+        raise ValueError("Expected the name of the architecture that was chosen; got none. Save the model again.")
     clf.augment_probe_ = None if fields["augment_probe"] is None else AugmentProbe.from_json(fields["augment_probe"])
     if features is not None:
         clf.feature_names_in_ = np.asarray(features, dtype=object)
