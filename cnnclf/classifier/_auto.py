@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cnnclf._utils.text import quote
+from cnnclf._utils.text import percent, quote
 from cnnclf.architectures._layers import ArchitectureFunction, ImageShape
 from cnnclf.architectures._network import build_module
 from cnnclf.images._spec import SMALLEST_SIDE
@@ -74,6 +74,26 @@ class AugmentProbe:
             if kept >= KEPT_OF_ALL and self.kept_of_worst_class[name] >= KEPT_OF_CLASS
         )
 
+    def to_text(self) -> str:
+        r"""Return the figures in a sentence.
+
+        Examples
+        --------
+        >>> probe = AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95})
+        >>> print(*probe.to_text().split("; "), sep="\n")
+        A short training recognised 97.0 % of 200 held-out images
+        of these 42.0 % mirrored (0.0 % in the worst class) and 99.0 % shifted (95.0 %).
+        """
+        recognised = f"A short training recognised {percent(self.recognised, 1)} of {self.n_images:,} held-out images"
+        if not self.kept:
+            return f"{recognised}, too few to compare them with changed ones."
+        flip, shift = self.kept["flip"], self.kept["shift"]
+        worst = {name: percent(share, 1) for name, share in self.kept_of_worst_class.items()}
+        return (
+            f"{recognised}; of these {percent(flip, 1)} mirrored ({worst['flip']} in the worst class) and "
+            f"{percent(shift, 1)} shifted ({worst['shift']})."
+        )
+
     @classmethod
     def from_json(cls, fields: Any) -> "AugmentProbe":
         """Read what ``dataclasses.asdict`` gave; ValueError for anything else."""
@@ -84,7 +104,7 @@ class AugmentProbe:
                 "kept": dict(kept),
                 "kept_of_worst_class": dict(worst),
                 **others,
-            } if not others and kept.keys() == worst.keys() <= CHANGES.keys():
+            } if not others and kept.keys() == worst.keys() and kept.keys() in (set(), CHANGES.keys()):
                 shares = (recognised, *kept.values(), *worst.values())
                 if n_images > 0 and all(type(share) is float and 0 <= share < math.inf for share in shares):
                     return cls(n_images, recognised, kept, worst)

@@ -75,7 +75,10 @@ def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None
     settings = []
     for name in sorted(parameters, key=place_of):
         row, value = PARAMETERS.get(name, UNEXPLAINED), parameters[name]
-        reason = f"{row.reason} {row.on_mnist if on_mnist else ''}".strip()
+        probe = getattr(clf, "augment_probe_", None) if name == "augment" else None
+        reason = " ".join(
+            filter(None, [row.reason, row.on_mnist if on_mnist else "", "" if probe is None else probe.to_text()])
+        )
         setting = Setting(
             name=name,
             value=resolved(clf, name),

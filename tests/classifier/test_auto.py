@@ -10,6 +10,7 @@ from sklearn.model_selection import HalvingGridSearchCV
 from cnnclf import CNNClassifier, load_digits
 from cnnclf.classifier import _auto
 from cnnclf.classifier._auto import AugmentProbe, compare_recognition
+from cnnclf.classifier._settings import explain
 from helpers import quick, same_bits
 
 PROBED = _auto.MEMORISES_FROM  # epochs from which on the augmentation is chosen
@@ -123,6 +124,8 @@ def test_changes_are_used_if_held_out_images_are_recognised_after_them(images, c
     assert clf.augment_ == chosen
     assert clf.augment_probe_.n_images == 120  # a fifth
     assert clf.augment_probe_.recognised > 0.9
+    (reason,) = (setting.reason for setting in explain(clf) if setting.name == "augment")
+    assert reason.endswith(f" does not memorise the images. {clf.augment_probe_.to_text()}")
     explicit = auto(max_epochs=PROBED, augment=chosen).fit(X, y)
     assert same_bits(clf, explicit, X)
 
@@ -152,6 +155,9 @@ def test_chance_is_no_evidence():
     always_first = true == 0
     probe = compare_recognition(true, always_first, {"flip": always_first})
     assert probe.kept == {}
+    assert probe.to_text() == (
+        "A short training recognised 50.0 % of 100 held-out images, too few to compare them with changed ones."
+    )
     assert probe.allowed() == ()
 
 
