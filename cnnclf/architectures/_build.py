@@ -83,7 +83,7 @@ def stack(layers: tuple[Layer, ...], shape: Shape) -> tuple[nn.Sequential, Shape
 def fit_layer(layer: Layer, shape: Shape) -> tuple[nn.Module | None, Shape]:
     """Return one layer for feature maps of ``shape``, and the shape of its output.
 
-    The module is None if the layer has nothing to do: no pooling below four pixels.
+    The module is None if the layer has nothing to do: no pooling below four pixels, no global one of a single pixel.
     """
     match layer:
         case Conv(channels, kernel, stride, padding, bias):
@@ -95,8 +95,10 @@ def fit_layer(layer: Layer, shape: Shape) -> tuple[nn.Module | None, Shape]:
                 return None, shape
             window = (min(2, shape[1]), min(2, shape[2]))
             return nn.MaxPool2d(window), (shape[0], shape[1] // window[0], shape[2] // window[1])
-        case GlobalPool(of):
-            return (nn.AdaptiveMaxPool2d(1) if of == "max" else nn.AdaptiveAvgPool2d(1)), (shape[0], 1, 1)
+        case GlobalPool():
+            if math.prod(shape[1:]) == 1:
+                return None, shape
+            return (nn.AdaptiveMaxPool2d(1) if layer.of == "max" else nn.AdaptiveAvgPool2d(1)), (shape[0], 1, 1)
         case Norm():
             return nn.BatchNorm2d(shape[0]), shape
         case ReLU() | GELU() | SiLU() | Tanh() | Sigmoid():

@@ -194,7 +194,7 @@ class ExportMixin:
         >>> clf = CNNClassifier(max_epochs=5, random_state=0).fit(X, y)
         >>> trace = clf.trace(X[0])
         >>> int(trace.label), trace["conv1"].output.shape
-        (0, (16, 4, 4))
+        (0, (24, 8, 8))
         """
         from cnnclf.inspection._trace import Trace
 

@@ -82,7 +82,7 @@ class Step(StepRecord):
         --------
         >>> from cnnclf import CNNClassifier, load_digits
         >>> X, y = load_digits()
-        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> trace = CNNClassifier("compact", max_epochs=1, random_state=0).fit(X, y).trace(X[5])
         >>> explanation = trace["conv1"].explain(3, 0, 2)
         >>> explanation.shape, explanation.terms[7].source
         ((1, 5, 5), (0, 1, 4))
@@ -225,7 +225,7 @@ class Trace(Summarised, TraceRecord):
         --------
         >>> from cnnclf import CNNClassifier, load_digits
         >>> X, y = load_digits()
-        >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
+        >>> trace = CNNClassifier("compact", max_epochs=1, random_state=0).fit(X, y).trace(X[5])
         >>> trace.receptive_field("pool1", 0, 1)
         ReceptiveField(top=0, left=2, bottom=6, right=8)
         >>> trace.receptive_field("pool1", 0, 1, within="conv1")
@@ -291,7 +291,7 @@ class Trace(Summarised, TraceRecord):
         >>> trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[5])
         >>> evidence = trace.evidence(against=trace.ranking[1], k=3)
         >>> len(evidence.top), evidence.n_rest
-        (3, 253)
+        (3, 93)
         """
         return _evidence.collect_evidence(self, label, against, k)
 

@@ -16,6 +16,8 @@ TRACED_OPSET = 18  # the exporter's own; the written file declares an older one 
 OLDEST_OPSET = 13  # the first with per-channel quantisation
 # Settings that the exporter writes before the standard knew them: node type, attribute, value, its first opset.
 LATER_SETTINGS = (("Pad", "mode", b"wrap", 19),)
+GLOBAL_POOLINGS = {"ReduceMax": "GlobalMaxPool", "ReduceMean": "GlobalAveragePool"}
+SAME_SHAPE = {"Relu", "LeakyRelu", "Gelu", "Sigmoid", "Tanh", "Mul", "Add", "BatchNormalization"}  # as their input
 LARGEST_OFFSET = 8.0  # standard deviations; see fold_standardise
 
 
@@ -113,8 +115,28 @@ def fold(graph: onnx.GraphProto) -> None:
         if node.op_type == "Conv":
             fold_norm(editor, node)
             editor.swap_behind(node, "MaxPool", "Relu")  # a runtime computes convolution and ReLU in one
+        elif node.op_type in GLOBAL_POOLINGS:
+            name_global_pooling(editor, node)
     fold_standardise(editor)
     editor.drop_unused()
+
+
+def name_global_pooling(graph: GraphEditor, node: onnx.NodeProto) -> None:
+    """Write a maximum or a mean over height and width as global pooling, which runtimes had long before opset 18."""
+    keeps = settings(node).get("keepdims", 1) == 1
+    if not keeps or len(node.input) < 2 or node.input[1] not in graph or not is_of_images(graph, node):
+        return
+    if sorted(int(axis) % 4 for axis in graph[node.input[1]]) == [2, 3]:
+        node.op_type = GLOBAL_POOLINGS[node.op_type]
+        del node.input[1:], node.attribute[:]
+
+
+def is_of_images(graph: GraphEditor, node: onnx.NodeProto) -> bool:
+    """Check that a node reads feature maps: a convolution or pooling with a kernel of two lengths is before it."""
+    writer = graph.find_writer(node.input[0])
+    while writer is not None and writer.op_type in SAME_SHAPE:
+        writer = graph.find_writer(writer.input[0])
+    return writer is not None and len(settings(writer).get("kernel_shape", ())) == 2
 
 
 def fold_norm(graph: GraphEditor, conv: onnx.NodeProto) -> None:

@@ -415,7 +415,7 @@ def test_a_pickle_holds_weights_not_images(digits):
     assert max(sizes) - min(sizes) < 5_000 + 8 * 1_400
     # Weights and the optimiser's two moments are float32, so 12 bytes a parameter; the rest is bookkeeping.
     clf = quick(max_epochs=1).fit(X[:200], y[:200])
-    assert len(pickle.dumps(clf)) < 12 * clf.n_parameters_ + 40_000
+    assert len(pickle.dumps(clf)) < 12 * clf.n_parameters_ + 60_000
 
 
 class TensorFinder(pickle.Pickler):

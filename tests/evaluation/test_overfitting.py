@@ -322,7 +322,7 @@ def fit(digits, seed, *, n_train, noise=0.0, n_valid=300, **parameters):
 class TestRealFits:
     @pytest.mark.parametrize("noise", [0.4, 1.0])
     def test_digits_with_wrong_labels_are_learnt_by_heart(self, digits, seed, noise):
-        verdict = fit(digits, seed, n_train=200, noise=noise, max_epochs=20)
+        verdict = fit(digits, seed, n_train=200, noise=noise, architecture="compact", max_epochs=20, augment=None)
         assert verdict.kind == "overfitting"
         assert verdict.turned_at == verdict.best_epoch < 20
         assert verdict.gap > 0.2

@@ -303,7 +303,7 @@ def test_lines_fit_and_end_clean(net, traces):
 
 
 def test_the_default_net_can_be_scrolled_through(traces):
-    assert len(to_text(traces["default"]).splitlines()) <= 400
+    assert len(to_text(traces["default"]).splitlines()) <= 600
 
 
 def ends(line):
