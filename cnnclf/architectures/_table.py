@@ -70,7 +70,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             *(GlobalPool("max"), Flatten()),
         ),
         source="cnnclf: any images; a stage for each halving of their size, and global pooling, so that the number of "
-        "parameters does not grow with the image",
+        "parameters does not grow with the area of the image",
         n_parameters=162_562,
     ),
     "compact": Architecture(

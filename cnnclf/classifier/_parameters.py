@@ -178,7 +178,7 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         "'auto' is 'general': a stage of two convolutions for each halving of the image, with batch normalisation "
         "(Ioffe & Szegedy 2015), so that it learns in few epochs, and global pooling (Lin et al. 2014), so that the "
-        "number of parameters does not grow with the image.",
+        "number of parameters does not grow with the area of the image.",
     ),
     "max_epochs": Parameter(
         "how often every training image is used",
