@@ -35,7 +35,7 @@ CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"flip": lambda x: 
 # A change is used if so many of the images, and of those of each class, are recognised as before. Fewer images than
 # these are no evidence.
 KEPT_OF_ALL, KEPT_OF_CLASS = 0.85, 0.5
-FEWEST_RECOGNISED, FEWEST_OF_CLASS = 30, 5
+FEWEST_RECOGNISED, FEWEST_OF_CLASS = 30, 3
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,29 @@ class AugmentProbe:
         By change, images that were recognised when changed, per image that was recognised as it is; empty where too few
         were recognised as they are.
     kept_of_worst_class : mapping of str to float
-        The same in the class where it is smallest.
+        The same in the class where it is smallest; classes with few recognised images are taken together.
+    n_unknown : int
+        Classes of which too few images were recognised, also together; then no change is used.
     """
 
     n_images: int
     recognised: float
     kept: Mapping[str, float]
     kept_of_worst_class: Mapping[str, float]
+    n_unknown: int
 
     def allowed(self) -> tuple[str, ...]:
         """Return the changes after which images are still recognised.
 
         Examples
         --------
-        >>> AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}).allowed()
+        >>> AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}, 0).allowed()
         ('shift',)
         """
         return tuple(
             name
             for name, kept in self.kept.items()
-            if kept >= KEPT_OF_ALL and self.kept_of_worst_class[name] >= KEPT_OF_CLASS
+            if not self.n_unknown and kept >= KEPT_OF_ALL and self.kept_of_worst_class[name] >= KEPT_OF_CLASS
         )
 
     def to_text(self) -> str:
@@ -79,7 +82,7 @@ class AugmentProbe:
 
         Examples
         --------
-        >>> probe = AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95})
+        >>> probe = AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}, 0)
         >>> print(*probe.to_text().split("; "), sep="\n")
         A short training recognised 97.0 % of 200 held-out images
         of these 42.0 % mirrored (0.0 % in the worst class) and 99.0 % shifted (95.0 %).
@@ -89,9 +92,10 @@ class AugmentProbe:
             return f"{recognised}, too few to compare them with changed ones."
         flip, shift = self.kept["flip"], self.kept["shift"]
         worst = {name: percent(share, 1) for name, share in self.kept_of_worst_class.items()}
+        unknown = f" Classes with too few to tell: {self.n_unknown}, so none is used." if self.n_unknown else ""
         return (
             f"{recognised}; of these {percent(flip, 1)} mirrored ({worst['flip']} in the worst class) and "
-            f"{percent(shift, 1)} shifted ({worst['shift']})."
+            f"{percent(shift, 1)} shifted ({worst['shift']}).{unknown}"
         )
 
     @classmethod
@@ -103,11 +107,13 @@ class AugmentProbe:
                 "recognised": float(recognised),
                 "kept": dict(kept),
                 "kept_of_worst_class": dict(worst),
+                "n_unknown": int(n_unknown),
                 **others,
             } if not others and kept.keys() == worst.keys() and kept.keys() in (set(), CHANGES.keys()):
                 shares = (recognised, *kept.values(), *worst.values())
-                if n_images > 0 and all(type(share) is float and 0 <= share < math.inf for share in shares):
-                    return cls(n_images, recognised, kept, worst)
+                are_shares = all(type(share) is float and 0 <= share < math.inf for share in shares)
+                if are_shares and n_images > 0 <= n_unknown:
+                    return cls(n_images, recognised, kept, worst, n_unknown)
         raise ValueError(f"Expected the figures of a probe; got {quote(fields)}. Save the model again.")
 
 
@@ -206,14 +212,16 @@ def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:
     )
     with session(device, (clf.seed_, 0, 1)):
         net.initialize().train(part, None, epochs=1, schedule="one_cycle")
+        if not net.ended_:
+            raise KeyboardInterrupt  # skorch ends a training for Ctrl-C without an error; half of a probe is none
         images, true = rows.X[torch.from_numpy(held_out)], labels[held_out]
         plain = net.logits(images).argmax(dim=1).numpy() == true
         changed = {name: net.logits(change(images)).argmax(dim=1).numpy() == true for name, change in CHANGES.items()}
-    return compare_recognition(true, plain, changed)
+    return compare_recognition(true, plain, changed, len(clf.classes_))
 
 
 def compare_recognition(
-    true: NDArray[np.int64], plain: NDArray[np.bool_], changed: Mapping[str, NDArray[np.bool_]]
+    true: NDArray[np.int64], plain: NDArray[np.bool_], changed: Mapping[str, NDArray[np.bool_]], n_classes: int
 ) -> AugmentProbe:
     """Count which images are recognised as they are and changed.
 
@@ -225,13 +233,19 @@ def compare_recognition(
         Whether it is recognised as it is.
     changed : mapping of str to ndarray of shape (n,), bool
         By change, whether it is recognised changed.
+    n_classes : int
+        Classes of the training images. Those with few recognised images are compared together.
 
     Returns
     -------
     AugmentProbe
     """
-    of_class = np.bincount(true, plain)
-    known = of_class >= FEWEST_OF_CLASS
+    of_class = np.bincount(true, plain, minlength=n_classes)
+    rare = of_class < FEWEST_OF_CLASS
+    group = np.where(rare, n_classes, np.arange(n_classes))[true]  # all rare classes are one, the last one
+    of_group = np.bincount(group, plain, minlength=n_classes + 1)
+    known = of_group >= FEWEST_OF_CLASS
+    n_unknown = 0 if known[-1] else int(rare.sum())
     kept, worst = {}, {}
     # No evidence unless recognition is better, by two standard errors, than always answering the largest class.
     share = np.bincount(true).max() / len(true)
@@ -239,8 +253,8 @@ def compare_recognition(
     if plain.sum() >= FEWEST_RECOGNISED and plain.mean() > chance and known.any():
         for name, still in changed.items():
             kept[name] = float(still.sum() / plain.sum())
-            worst[name] = float((np.bincount(true, still)[known] / of_class[known]).min())
-    return AugmentProbe(len(true), float(plain.mean()), kept, worst)
+            worst[name] = float((np.bincount(group, still, minlength=n_classes + 1)[known] / of_group[known]).min())
+    return AugmentProbe(len(true), float(plain.mean()), kept, worst, n_unknown)
 
 
 def name_changes(probe: AugmentProbe | None) -> str | list[str] | None:
@@ -248,7 +262,7 @@ def name_changes(probe: AugmentProbe | None) -> str | list[str] | None:
 
     Examples
     --------
-    >>> name_changes(AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}))
+    >>> name_changes(AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}, 0))
     'shift'
     """
     names = () if probe is None else probe.allowed()

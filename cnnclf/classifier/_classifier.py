@@ -61,7 +61,9 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         "colour", "erase", a function from a batch (n, channels, height, width) of raw pixels to a batch of the same
         shape, or several of these in order. Put "flip" first: it mirrors each image in every second epoch, and the
         pixels decide in which. ``cnnclf.plots.AugmentationDisplay`` shows the changed images. After each epoch the
-        statistics of batch normalisation are measured on unchanged images.
+        statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 6 epochs, as the
+        network then does not memorise the images; from 6 on it is those of "flip" and "shift" after which held-out
+        images of every class are still recognised, by a network that is trained shortly on the others.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False
@@ -343,8 +345,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         if not goes_on:
             self.seed_ = draw_seed(self.random_state)
         rows = prepare(self, data)
-        if is_auto(self.augment) or not goes_on:
-            self.augment_, self.augment_probe_ = None if is_auto(self.augment) else self.augment, None
+        self.augment_, self.augment_probe_ = None if is_auto(self.augment) else self.augment, None
         net = self.net_ if goes_on else build_net(self, rows)
         net.augment = find_augmentation(self.augment_)
         train(self, net, rows, seen, (X, y, sample_weight), epochs=1, schedule="constant")

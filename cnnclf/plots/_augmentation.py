@@ -16,7 +16,7 @@ SPACE = 0.04  # on each side of a picture
 HEADING = 0.25  # inches
 
 
-@dataclass
+@dataclass(repr=False)  # its arrays would fill the screen
 class AugmentationDisplay(style.Display):
     """Images as ``augment`` changes them in training: a row per image, the original at the left, a column per epoch.
 
@@ -103,7 +103,7 @@ class AugmentationDisplay(style.Display):
         if change is None:
             raise ValueError(
                 f"Expected a classifier that changes its training images; got augment={augment!r}. "
-                "Pass augment='affine' or another, or fit the classifier if it is 'auto'."
+                f"{'Fit it, as augment is chosen then' if is_open else 'Set augment to one or several changes'}."
             )
         if n_images < 1 or n_views < 1:
             raise ValueError(

@@ -88,10 +88,10 @@ def publish(clf: CNNClassifier, image: Any, path: Path) -> Site:
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """The default net, one epoch old, and a 5."""
+    """A small net, one epoch old, and a 5."""
     X, y = load_mnist()
     X_test, y_test = load_mnist("test")
-    clf = CNNClassifier(max_epochs=1, random_state=0).fit(X[:10_000], y[:10_000])
+    clf = CNNClassifier("compact", max_epochs=1, lr=0.005, random_state=0).fit(X[:10_000], y[:10_000])
     return publish(clf, X_test[y_test == 5][1], tmp_path_factory.mktemp("five") / "five.html")
 
 

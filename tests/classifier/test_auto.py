@@ -11,6 +11,7 @@ from cnnclf import CNNClassifier, load_digits
 from cnnclf.classifier import _auto
 from cnnclf.classifier._auto import AugmentProbe, compare_recognition
 from cnnclf.classifier._settings import explain
+from cnnclf.training._net import Net
 from helpers import quick, same_bits
 
 PROBED = _auto.MEMORISES_FROM  # epochs from which on the augmentation is chosen
@@ -137,8 +138,8 @@ def test_recognition_is_counted_over_all_images_and_in_the_worst_class():
     true = np.repeat([0, 1], [40, 20])
     plain = np.repeat([True, True, False], [40, 10, 10])
     mirrored = np.repeat([True, False, True, False], [30, 10, 4, 16])
-    probe = compare_recognition(true, plain, {"flip": mirrored})
-    assert probe == AugmentProbe(60, 50 / 60, {"flip": 34 / 50}, {"flip": 4 / 10})
+    probe = compare_recognition(true, plain, {"flip": mirrored}, 2)
+    assert probe == AugmentProbe(60, 50 / 60, {"flip": 34 / 50}, {"flip": 4 / 10}, 0)
 
 
 @pytest.mark.parametrize(
@@ -146,19 +147,23 @@ def test_recognition_is_counted_over_all_images_and_in_the_worst_class():
     [(0.85, 0.5, ("flip",)), (0.849, 0.5, ()), (0.85, 0.499, ()), (1.2, 0.9, ("flip",))],
 )
 def test_one_class_that_a_change_hides_is_enough_to_leave_it_out(of_all, of_worst, allowed):
-    assert AugmentProbe(100, 0.9, {"flip": of_all}, {"flip": of_worst}).allowed() == allowed
+    assert AugmentProbe(100, 0.9, {"flip": of_all}, {"flip": of_worst}, 0).allowed() == allowed
+    assert AugmentProbe(100, 0.9, {"flip": of_all}, {"flip": of_worst}, 1).allowed() == ()
 
 
-def test_chance_is_no_evidence():
-    # 100 images of two classes and an answer that is always the first: 50 are "recognised", mirrored, too
-    true = np.repeat([0, 1], 50)
-    always_first = true == 0
-    probe = compare_recognition(true, always_first, {"flip": always_first})
-    assert probe.kept == {}
-    assert probe.to_text() == (
-        "A short training recognised 50.0 % of 100 held-out images, too few to compare them with changed ones."
-    )
+def test_rare_classes_are_compared_together_or_nothing_is_changed():
+    # Classes 0 and 1 with 20 images each keep them all. Of classes 2 and 3 two images each are recognised, fewer than
+    # three; of the four together a mirror leaves one: 41 / 44 = 0.93 of all, and 1 / 4 in the worst group.
+    true = np.repeat([0, 1, 2, 3], [20, 20, 2, 2])
+    plain = np.ones(44, bool)
+    mirrored = np.repeat([True, False], [41, 3])
+    probe = compare_recognition(true, plain, {"flip": mirrored}, 4)
+    assert probe == AugmentProbe(44, 1.0, {"flip": 41 / 44}, {"flip": 1 / 4}, 0)
+    # Without class 3 there are two images, which show nothing; nor does class 3, of which none was held out.
+    probe = compare_recognition(true[:42], plain[:42], {"flip": plain[:42], "shift": plain[:42]}, 4)
+    assert probe == AugmentProbe(42, 1.0, {"flip": 1.0, "shift": 1.0}, {"flip": 1.0, "shift": 1.0}, 2)
     assert probe.allowed() == ()
+    assert probe.to_text().endswith(" Classes with too few to tell: 2, so none is used.")
 
 
 @pytest.mark.parametrize(
@@ -253,6 +258,25 @@ def test_a_checkpoint_keeps_what_the_probe_found(tmp_path, monkeypatch):
     assert same_bits(again, whole, X)
 
 
+def test_ctrl_c_in_the_probe_ends_the_fit_and_leaves_no_half_of_it(tmp_path, monkeypatch):
+    X, y = blobs(300)
+    step, steps = Net.train_step, []
+
+    def interrupted(net, *args, **kwargs):
+        steps.append(net)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return step(net, *args, **kwargs)
+
+    monkeypatch.setattr(Net, "train_step", interrupted)
+    clf = auto(max_epochs=PROBED, checkpoint=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    assert not hasattr(clf, "net_")
+    again = clf.fit(X, y)
+    assert again.augment_probe_ == auto(max_epochs=PROBED).fit(X, y).augment_probe_
+
+
 def test_a_saved_model_says_what_was_chosen(tmp_path, fitted_blobs):
     fitted_blobs.save(tmp_path / "model.cnn")
     loaded = CNNClassifier.load(tmp_path / "model.cnn")
@@ -271,12 +295,13 @@ def test_a_saved_model_says_what_was_chosen(tmp_path, fitted_blobs):
         {"kept": {"flip": -1.0}, "kept_of_worst_class": {"flip": 0.5}},
         {"kept": {"flip": 1.0}},
         {"kept": {"twist": 1.0}, "kept_of_worst_class": {"twist": 1.0}},
+        {"n_unknown": -1},
         {"more": 1},
     ],
     ids=str,
 )
 def test_figures_that_no_probe_gives_are_refused(change):
-    fields = asdict(AugmentProbe(100, 0.9, {"flip": 0.9, "shift": 1.0}, {"flip": 0.5, "shift": 1.0}))
+    fields = asdict(AugmentProbe(100, 0.9, {"flip": 0.9, "shift": 1.0}, {"flip": 0.5, "shift": 1.0}, 0))
     assert asdict(AugmentProbe.from_json(fields)) == fields
     with pytest.raises(ValueError, match=r"\AExpected the figures of a probe; got .*\. Save the model again\.\Z"):
         AugmentProbe.from_json(fields | change)

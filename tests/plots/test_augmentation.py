@@ -114,16 +114,17 @@ def test_a_fitted_classifier_knows_its_images_and_its_augmentation():
     np.testing.assert_allclose(views[:, 0], COLOUR[:2] // 2 * 2 / 255, atol=1e-6)
 
 
-SENTENCE = (
-    "Expected a classifier that changes its training images; got augment={!r}. "
-    "Pass augment='affine' or another, or fit the classifier if it is 'auto'."
-)
+SENTENCE = "Expected a classifier that changes its training images; got augment={!r}. {}."
+TO_DO = {"auto": "Fit it, as augment is chosen then"}
 
 
 @pytest.mark.parametrize(
     ("augment", "parameters", "sentence"),
     [
-        *((nothing, {}, SENTENCE.format(nothing)) for nothing in (None, [], (), "auto")),
+        *(
+            (nothing, {}, SENTENCE.format(nothing, TO_DO.get(str(nothing), "Set augment to one or several changes")))
+            for nothing in (None, [], (), "auto")
+        ),
         ("flip", {"n_views": 0}, "Expected n_images and n_views to be 1 or more; got 4 and 0. Draw at least one."),
         ("flip", {"n_images": 0}, "Expected n_images and n_views to be 1 or more; got 0 and 6. Draw at least one."),
         ("mirror", {}, "Expected augment to be None, 'auto', 'flip', "),
