@@ -40,6 +40,8 @@ from cnnclf._utils.files import write_atomically
 from cnnclf.training._runtime import choose_precision
 
 Run = dict[str, Any]
+ERRORS = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 70, 90)  # per cent, on the axes
+FINE_ERRORS = (0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30)
 REFERENCE = 21.0  # CPU seconds of the unit on the reference core
 UNIT_IMAGES = 60_000
 
@@ -389,9 +391,10 @@ def draw_panel(ax: Axes, result: dict[str, Any], name: str) -> dict[str, Any]:
             said = f"{source.split(',')[0].removeprefix('the network of ')}, published"
             ax.annotate(said, (0, 100 - accuracy), color=INK, fontsize=SMALL - 2, **words)
     ax.set(xscale="log", yscale="log")
-    worst, best = ax.get_ylim()[::-1]
-    errors = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 70, 90)
-    inside = [error for error in errors if min(worst, best) <= error <= max(worst, best)]
+    best, worst = ax.get_ylim()
+    inside = [error for error in ERRORS if best <= error <= worst]
+    if len(inside) < 3:
+        inside = [error for error in FINE_ERRORS if best <= error <= worst]
     ax.set_yticks(inside, [f"{100 - error:g}" for error in inside])
     ax.minorticks_off()
     ax.invert_yaxis()
