@@ -117,7 +117,9 @@ def test_halving_over_the_number_of_epochs_works_from_the_default():
 
 
 @pytest.mark.parametrize(
-    ("images", "chosen"), [(blobs, ["flip", "shift"]), (wedges, "shift"), (bars, "flip")], ids=lambda value: str(value)
+    ("images", "chosen"),
+    [(blobs, ["flip", "shift"]), (wedges, "shift"), (bars, "flip")],
+    ids=["blobs", "wedges", "bars"],
 )
 def test_changes_are_used_if_held_out_images_are_recognised_after_them(images, chosen):
     X, y = images(600)
