@@ -17,6 +17,7 @@ from cnnclf.classifier._checks import check_classes, check_known_images, check_t
 from cnnclf.classifier._exports import ExportMixin
 from cnnclf.classifier._fitting import (
     build_net,
+    check_same_network,
     check_warm_start,
     choose_augmentation,
     make_net,
@@ -330,7 +331,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         Raises
         ------
         ValueError
-            As for :meth:`fit`, and if ``classes`` is missing at first or changes later; no weight changes.
+            As for :meth:`fit`, and if ``classes`` is missing at first or changes later, or ``architecture`` or
+            ``image_shape`` were changed; no weight changes.
         """
         check_parameters(self)
         if is_exactly(self.class_weight, "balanced"):
@@ -339,6 +341,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
                 "got 'balanced'. Pass a dict from class to weight."
             )
         goes_on = hasattr(self, "net_")
+        if goes_on:
+            check_same_network(self, "partial_fit", "call fit")
         classes = check_classes(classes, self.classes_ if goes_on else None)
         data = check_training_data(self, X, y, sample_weight, classes)
         seen = remember(self.training_data_, data)

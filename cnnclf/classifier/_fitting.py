@@ -45,16 +45,21 @@ def check_warm_start(clf: Any) -> bool:
         )
     if not (clf.warm_start and hasattr(clf, "net_")):
         return False
+    check_same_network(clf, "warm_start=True", "pass warm_start=False")
+    return True
+
+
+def check_same_network(clf: Any, how: str, instead: str) -> None:
+    """Check that the parameters of a fitted classifier are of its network, which is trained further."""
     is_same_shape = clf.image_shape is None or tuple(clf.image_shape) == clf.image_shape_
     is_same = is_auto(clf.architecture) or clf.architecture == clf.architecture_
     if not (is_same and is_same_shape):
         raise ValueError(
-            "Expected warm_start=True to continue training the fitted network, "
+            f"Expected {how} to continue training the fitted network, "
             f"architecture={quote(clf.architecture_)} for images of shape {clf.image_shape_}; got "
             f"architecture={quote(clf.architecture)} and image_shape={quote(clf.image_shape)}. "
-            "Set them back, or pass warm_start=False to start anew."
+            f"Set them back, or {instead} to start anew."
         )
-    return True
 
 
 def make_module(clf: Any, standardise: Standardise) -> nn.Sequential:

@@ -672,6 +672,9 @@ def test_a_warm_start_refuses_another_network(change, some):
     )
     with pytest.raises(ValueError, match=exactly(sentence)):
         clf.fit(*some)
+    sentence = sentence.replace("warm_start=True", "partial_fit").replace("pass warm_start=False", "call fit")
+    with pytest.raises(ValueError, match=exactly(sentence)):
+        clf.partial_fit(*some)
 
 
 def test_weights_near_the_largest_number_are_as_good_as_ones(some):
