@@ -555,12 +555,13 @@ def test_sample_weights_are_routed_through_a_pipeline(doubtful):
 @pytest.mark.usefixtures("routing")
 def test_sample_weights_are_routed_through_a_search(doubtful):
     X, y, weight, X_test, _ = doubtful
-    clf = quick().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    small = quick(architecture="compact")  # twenty steps are enough for it
+    clf = clone(small).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
     search = GridSearchCV(
         make_pipeline(FunctionTransformer(lambda X: X / 16), clf), {"cnnclassifier__lr": [1e-5, 0.005]}, cv=2
     )
     search.fit(X, y, sample_weight=weight)
-    direct = quick(lr=0.005).fit(X / 16, y, sample_weight=weight)
+    direct = small.set_params(lr=0.005).fit(X / 16, y, sample_weight=weight)
     assert search.best_params_ == {"cnnclassifier__lr": 0.005}
     assert (search.predict_proba(X_test) == direct.predict_proba(X_test / 16)).all()
     # Scores are weighted too, so the wrong labels do not count: they alone would halve the score.
