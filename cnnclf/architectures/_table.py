@@ -157,7 +157,7 @@ def list_architectures() -> list[str]:
     Returns
     -------
     list of str
-        The one that the default chooses first.
+        First the one that ``architecture="auto"`` chooses.
 
     Examples
     --------

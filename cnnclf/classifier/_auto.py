@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cnnclf._utils.text import percent, quote
 from cnnclf.architectures._layers import ArchitectureFunction, ImageShape
 from cnnclf.architectures._network import build_module
+from cnnclf.classifier._parameters import is_exactly
 from cnnclf.images._spec import SMALLEST_SIDE
 from cnnclf.training._augmentation import shift
 from cnnclf.training._data import Rows, choose_batch_size, measure, split_rows
@@ -92,10 +93,10 @@ class AugmentProbe:
             return f"{recognised}, too few to compare them with changed ones."
         flip, shift = self.kept["flip"], self.kept["shift"]
         worst = {name: percent(share, 1) for name, share in self.kept_of_worst_class.items()}
-        unknown = f" Classes with too few to tell: {self.n_unknown}, so none is used." if self.n_unknown else ""
+        few = f" Classes with too few recognised images: {self.n_unknown}, so no change is used."
         return (
             f"{recognised}; of these {percent(flip, 1)} mirrored ({worst['flip']} in the worst class) and "
-            f"{percent(shift, 1)} shifted ({worst['shift']}).{unknown}"
+            f"{percent(shift, 1)} shifted ({worst['shift']}).{few if self.n_unknown else ''}"
         )
 
     @classmethod
@@ -119,13 +120,11 @@ class AugmentProbe:
 
 def is_auto(value: object) -> bool:
     """Check whether a parameter is left to ``fit``."""
-    return isinstance(value, str) and value == "auto"
+    return is_exactly(value, "auto")
 
 
-def resolve_architecture(
-    architecture: str | ArchitectureFunction, image_shape: ImageShape
-) -> str | ArchitectureFunction:
-    """Return the architecture of a fit; "auto" depends on the image's shape alone: all folds have one network."""
+def resolve_architecture(architecture: str | ArchitectureFunction) -> str | ArchitectureFunction:
+    """Return the architecture of a fit; "auto" is one for images of every shape, so that all folds have one network."""
     return GENERAL if is_auto(architecture) else architecture
 
 
@@ -162,9 +161,10 @@ def needs_probe(augment: Any, epochs: int, image_shape: ImageShape) -> bool:
 
 
 def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:
-    """Train a network shortly on a part of the training images, and find out which changes the other part tolerates.
+    """Train a network briefly on a part of the training images, and find out which changes the other part tolerates.
 
-    It depends on the seed and the images, not on the order of rows or on the classifier's other parameters.
+    The result depends on the seed, the images and their weights, not on the order of rows, the architecture or the
+    parameters of its training.
 
     Parameters
     ----------

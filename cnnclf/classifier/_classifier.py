@@ -40,7 +40,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
     architecture : str or callable, default="auto"
         A name of :func:`cnnclf.list_architectures`, or a function ``(image_shape, n_classes) -> nn.Module`` whose
         module takes standardised images (n, channels, height, width) and returns logits (n, n_classes). ``"auto"``
-        depends on the shape of the images alone: it is "general", which has a stage for each halving of the image.
+        is "general" for images of every shape, which has a stage for each halving of the image.
     max_epochs : int or "auto", default="auto"
         Passes over the training data. ``"auto"`` shows the network about 240,000 images, in 4 to 30 epochs; of fewer
         than 100 rows it shows 3,000, in up to 200 epochs. Repetitions and whole-number weights count as rows.
@@ -64,7 +64,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         pixels decide in which. ``cnnclf.plots.AugmentationDisplay`` shows the changed images. After each epoch the
         statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 6 epochs, as the
         network then does not memorise the images; from 6 on it is those of "flip" and "shift" after which held-out
-        images of every class are still recognised, by a network that is trained shortly on the others.
+        images of every class are still recognised, by a network that is trained briefly on the others.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False
@@ -159,6 +159,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
     Whole-number sample weights are bit-identical to repetitions, up to the limit stated in :meth:`fit`.
 
     Ctrl-C ends training with a warning and leaves a usable estimator, as in ``MLPClassifier``, and a search scores it.
+    While ``augment="auto"`` is decided nothing is trained yet, and it raises ``KeyboardInterrupt``.
     To let Ctrl-C end the search as well, turn the warning "Training interrupted" into an error and pass
     ``error_score="raise"``.
 

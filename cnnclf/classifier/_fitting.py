@@ -87,7 +87,7 @@ def build_net(clf: Any, data: TrainingSet) -> Net:
     standardise = measure(data.rows, one_unit=clf.input_spec_.white is not None)
     mean, std = (tuple(statistic.flatten().tolist()) for statistic in (standardise.mean, standardise.std))
     clf.input_spec_ = replace(clf.input_spec_, mean=mean, std=std)
-    clf.architecture_ = resolve_architecture(clf.architecture, clf.input_spec_.image_shape)
+    clf.architecture_ = resolve_architecture(clf.architecture)
     module = make_module(clf, standardise)
     warn_of_many_parameters(clf, module)
     return make_net(clf, module, data.batch_size)

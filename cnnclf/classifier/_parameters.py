@@ -251,7 +251,7 @@ PARAMETERS: dict[str, Parameter] = {
         SWITCH,
         "Off, because the one-cycle schedule is at its best at its end, and because stopping needs validation images, "
         "from which the network then cannot learn.",
-        on_mnist="Measured here, ten epochs do not overfit: 99.38 % against 99.32 % after five.",
+        on_mnist="Measured here with 'compact', ten epochs do not overfit: 99.38 % against 99.32 % after five.",
     ),
     "validation_fraction": Parameter(
         "share of the training images kept for early stopping, when no validation images are given",

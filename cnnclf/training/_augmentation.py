@@ -136,7 +136,7 @@ def random_places(n: int, size: int, reach: int, device: torch.device) -> torch.
 
 
 def take(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Make each image of some of its own rows (n, height) and columns (n, width)."""
+    """Return each image composed of its rows (n, height) and columns (n, width) of these numbers."""
     x = x.gather(2, rows[:, None, :, None].expand(x.shape))
     return x.gather(3, columns[:, None, None, :].expand(x.shape))
 
@@ -335,7 +335,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 class Compose:
     """Apply augmentations in order to images of at least 8×8 pixels; smaller ones are not changed.
 
-    Neighbours among `affine` and `elastic` are one resampling. `flip` is told the epoch.
+    Neighbours among `affine` and `elastic` are one resampling. `flip` gets the epoch.
 
     Parameters
     ----------

@@ -165,7 +165,7 @@ def test_rare_classes_are_compared_together_or_nothing_is_changed():
     probe = compare_recognition(true[:42], plain[:42], {"flip": plain[:42], "shift": plain[:42]}, 4)
     assert probe == AugmentProbe(42, 1.0, {"flip": 1.0, "shift": 1.0}, {"flip": 1.0, "shift": 1.0}, 2)
     assert probe.allowed() == ()
-    assert probe.to_text().endswith(" Classes with too few to tell: 2, so none is used.")
+    assert probe.to_text().endswith(" Classes with too few recognised images: 2, so no change is used.")
 
 
 @pytest.mark.parametrize(
