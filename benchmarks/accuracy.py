@@ -42,6 +42,7 @@ ABLATION_SEEDS = 5
 BASE: dict[str, Any] = {
     "architecture": "compact",
     "max_epochs": 10,
+    "optimizer": "adamw",
     "lr": 0.005,
     "augment": ["affine"],
     "label_smoothing": 0.05,

@@ -34,7 +34,8 @@ def child(architecture: str, precision: str, n_images: int) -> None:
     from cnnclf import CNNClassifier, load_mnist
 
     X, y = (array[:n_images] for array in load_mnist())
-    clf = CNNClassifier(architecture, max_epochs=1, batch_size=128, precision=precision, random_state=0)
+    settings = {"optimizer": "adamw", "batch_size": 128, "precision": precision, "random_state": 0}
+    clf = CNNClassifier(architecture, max_epochs=1, **settings)
     clf.fit(X[:256], y[:256])
     before, start = resource.getrusage(resource.RUSAGE_SELF), time.process_time()
     clf.fit(X, y)

@@ -78,7 +78,7 @@ def cpu_seconds() -> tuple[float, float]:
 def child(side: str, n_images: int) -> None:
     """Search once and print what it took."""
     X, y = (array[:n_images] for array in load_mnist())
-    clf = CNNClassifier("compact", max_epochs=EPOCHS, lr=0.005, augment=None, random_state=0)
+    clf = CNNClassifier("compact", max_epochs=EPOCHS, optimizer="adamw", lr=0.005, augment=None, random_state=0)
     with two_workers(side) as backend:
         with parallel_config(backend):
             cross_val_score(clf, X[:256], y[:256], cv=4, n_jobs=2)

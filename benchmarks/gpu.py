@@ -82,7 +82,7 @@ def main() -> None:
 def our_fit(X: np.ndarray, y: np.ndarray, batch: int, seed: int, *, compiled: bool) -> Callable[[], object]:
     """Make a fit of a few epochs."""
     settings: dict[str, Any] = {"max_epochs": EPOCHS, "batch_size": batch, "device": DEVICE, "compile": compiled}
-    clf = CNNClassifier("compact", **settings, augment=None, random_state=seed)
+    clf = CNNClassifier("compact", **settings, optimizer="adamw", augment=None, random_state=seed)
     return lambda: clf.fit(X, y)
 
 

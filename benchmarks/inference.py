@@ -153,7 +153,8 @@ def main() -> None:
     result["gemm_peak_gflops"] = gemm_peak() / 1e9
     result["networks"] = {}
     for name, epochs in networks.items():
-        clf = CNNClassifier(name, max_epochs=epochs, lr=0.005, augment=None, random_state=0).fit(X, y)
+        settings = {"optimizer": "adamw", "lr": 0.005, "augment": None}
+        clf = CNNClassifier(name, max_epochs=epochs, **settings, random_state=0).fit(X, y)
         n_operations = 2 * sum(step.n_multiply_adds for step in clf.trace(X[0]).steps)
         with tempfile.TemporaryDirectory() as folder:
             contestants = engines(clf, Path(folder), X[:CALIBRATION])

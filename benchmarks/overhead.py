@@ -32,6 +32,7 @@ from cnnclf.training._data import Labelled, arrange, fingerprint
 from cnnclf.training._net import OPTIMIZERS, one_cycle
 from cnnclf.training._runtime import choose_precision
 
+OPTIMIZER = "adamw"  # one of torch, so that the bare loop has it, too
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 CALLS = (1, 16, 64, 256, 1024, 10_000)  # images of one call of predict_proba
 CHUNK = 256  # images of one pass of the bare prediction
@@ -51,7 +52,7 @@ def bare_fit(network: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, bat
 
     `pixels` (n, 1, height, width), uint8, and `labels` (n,), int64, stay there as they are.
     """
-    settings = CNNClassifier().get_params()
+    settings = CNNClassifier(optimizer=OPTIMIZER).get_params()
     parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings["weight_decay"]},
@@ -124,7 +125,8 @@ def main() -> None:
     X_test, _ = load_mnist("test")
 
     def our_fit(batch_size: int, seed: int) -> Callable[[], object]:
-        clf = CNNClassifier("compact", max_epochs=1, batch_size=batch_size, device="cpu", random_state=seed)
+        clf = CNNClassifier("compact", max_epochs=1, optimizer=OPTIMIZER, batch_size=batch_size, device="cpu")
+        clf.set_params(random_state=seed)
         return lambda: clf.fit(X, y)
 
     def bare_side(batch_size: int, seed: int) -> Callable[[], None]:
@@ -141,7 +143,7 @@ def main() -> None:
         result["fit"].append({"batch": batch, "steps": math.ceil(n_images / batch), "pairs": pairs})
         print(f"fit, batch {batch:5}: {ratio(pairs)} × the bare loop", flush=True)
 
-    clf = CNNClassifier("compact", max_epochs=1, device="cpu", random_state=0).fit(X, y)
+    clf = CNNClassifier("compact", max_epochs=1, optimizer=OPTIMIZER, device="cpu", random_state=0).fit(X, y)
     network = clf.module_.eval()
     for size in CALLS[::2] if short else CALLS:
         images, repeats = X_test[:size], math.ceil(AT_LEAST / size)

@@ -56,7 +56,7 @@ CLAIMS = (
 
 def measure(claim: Claim, seed: int, train: tuple[Any, Any], test: tuple[Any, Any]) -> float:
     """Train once and evaluate once; with folds, once for each of them, and the mean."""
-    ours = {"lr": 0.005, "augment": None, "random_state": seed}
+    ours = {"optimizer": "adamw", "lr": 0.005, "augment": None, "random_state": seed}
     clf = CNNClassifier(claim.architecture, max_epochs=claim.epochs, batch_size=claim.batch_size, **ours)
     if not claim.folds:
         return float(clf.fit(*train).score(*test))

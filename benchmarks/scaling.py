@@ -75,7 +75,8 @@ def fit_once(point: Point) -> dict[str, float]:
     from cnnclf import CNNClassifier
 
     X, y = make_data(point)
-    clf = CNNClassifier("compact", max_epochs=1, batch_size=point.batch, device="cpu", random_state=0)
+    settings = {"optimizer": "adamw", "batch_size": point.batch, "device": "cpu", "random_state": 0}
+    clf = CNNClassifier("compact", max_epochs=1, **settings)
     clf.fit(X[:256], np.arange(256) % 2)
     ctypes.CDLL(None).malloc_trim(0)  # what making the data freed would be taken again, and not be counted
     (PROCESS / "clear_refs").write_text("5")  # forgets the peak of making the data: proc(5)

@@ -44,7 +44,9 @@ def our_search() -> GridSearchCV:
     from cnnclf import CNNClassifier
 
     grid = {"architecture": ARCHITECTURES, "lr": LEARNING_RATES, "batch_size": BATCH_SIZES}
-    return GridSearchCV(CNNClassifier(max_epochs=EPOCHS, augment=None, random_state=0), grid, cv=FOLDS)
+    return GridSearchCV(
+        CNNClassifier(max_epochs=EPOCHS, optimizer="adamw", augment=None, random_state=0), grid, cv=FOLDS
+    )
 
 
 def skorch_search() -> GridSearchCV:

@@ -28,7 +28,9 @@ def main() -> None:
 
     torch.set_num_threads(1)
     X, y = load_mnist()
-    clf = CNNClassifier("compact", max_epochs=1, lr=0.005, random_state=0).fit(X[:10_000], y[:10_000])
+    clf = CNNClassifier("compact", max_epochs=1, optimizer="adamw", lr=0.005, random_state=0).fit(
+        X[:10_000], y[:10_000]
+    )
     clf.trace(X[0]).verify()
 
     seconds: dict[str, list[tuple[float, float]]] = {}

@@ -193,9 +193,10 @@ def find_architecture(name: str) -> Architecture:
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
+    names = ["auto", *ARCHITECTURES]  # "auto" is what may be asked for, though it is resolved before
     raise ValueError(
-        f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
-        f"nn.Module; got {quote(name)}.{did_you_mean(name, ARCHITECTURES)}"
+        f"Expected architecture to be one of {', '.join(names)}, or a function (image_shape, n_classes) -> "
+        f"nn.Module; got {quote(name)}.{did_you_mean(name, names)}"
     )
 
 

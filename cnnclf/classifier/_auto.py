@@ -23,11 +23,12 @@ from cnnclf.training._runtime import choose_device, session
 GENERAL = "general"
 
 # Epochs: so many visits of an image, within these numbers of epochs; few rows get fewer visits in more epochs.
-VISITS, FEWEST_EPOCHS, MOST_EPOCHS = 240_000, 4, 30
+VISITS, FEWEST_EPOCHS, MOST_EPOCHS = 200_000, 3, 30
 VISITS_OF_FEW, MOST_EPOCHS_OF_FEW = 3_000, 200
 
-# A network that sees each image less often does not memorise it, and changed images only cost it accuracy.
-MEMORISES_FROM = 6
+# Epochs from which on a change pays: a network that sees each image less often does not memorise it, and changed images
+# only cost it accuracy. Mirror images cost least, as they are what could have been photographed.
+PAYS_FROM = {"flip": 4, "shift": 6}
 
 # The probe: rows that are looked at, the share of them that is held out, and images that its network is trained on.
 PROBE_ROWS, HELD_OUT, PROBE_VISITS = 8_000, 0.2, 5_000
@@ -145,7 +146,7 @@ def resolve_epochs(max_epochs: int | str, n_visits: int) -> int:
     Examples
     --------
     >>> [resolve_epochs("auto", n) for n in (60_000, 50_000, 10_000, 1_000, 100, 10)]
-    [4, 5, 24, 30, 30, 200]
+    [3, 4, 20, 30, 30, 200]
     >>> resolve_epochs(12, 60_000)
     12
     """
@@ -157,7 +158,7 @@ def resolve_epochs(max_epochs: int | str, n_visits: int) -> int:
 
 def needs_probe(augment: Any, epochs: int, image_shape: ImageShape) -> bool:
     """Check whether the probe decides the augmentation of a fit."""
-    return is_auto(augment) and epochs >= MEMORISES_FROM and min(image_shape[1:]) >= SMALLEST_SIDE
+    return is_auto(augment) and epochs >= min(PAYS_FROM.values()) and min(image_shape[1:]) >= SMALLEST_SIDE
 
 
 def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:
@@ -257,13 +258,14 @@ def compare_recognition(
     return AugmentProbe(len(true), float(plain.mean()), kept, worst, n_unknown)
 
 
-def name_changes(probe: AugmentProbe | None) -> str | list[str] | None:
-    """Return what a probe allows as the parameter ``augment`` takes it.
+def name_changes(probe: AugmentProbe | None, epochs: int) -> str | list[str] | None:
+    """Return what a probe allows and pays in so many epochs, as the parameter ``augment`` takes it.
 
     Examples
     --------
-    >>> name_changes(AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}, 0))
-    'shift'
+    >>> probe = AugmentProbe(200, 0.97, {"flip": 0.92, "shift": 0.99}, {"flip": 0.9, "shift": 0.95}, 0)
+    >>> [name_changes(probe, epochs) for epochs in (3, 4, 6)]
+    [None, 'flip', ['flip', 'shift']]
     """
-    names = () if probe is None else probe.allowed()
+    names = () if probe is None else [name for name in probe.allowed() if epochs >= PAYS_FROM[name]]
     return None if not names else names[0] if len(names) == 1 else list(names)

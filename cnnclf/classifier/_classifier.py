@@ -42,13 +42,14 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         module takes standardised images (n, channels, height, width) and returns logits (n, n_classes). ``"auto"``
         is "general" for images of every shape, which has a stage for each halving of the image.
     max_epochs : int or "auto", default="auto"
-        Passes over the training data. ``"auto"`` shows the network about 240,000 images, in 4 to 30 epochs; of fewer
+        Passes over the training data. ``"auto"`` shows the network about 200,000 images, in 3 to 30 epochs; of fewer
         than 100 rows it shows 3,000, in up to 200 epochs. Repetitions and whole-number weights count as rows.
     batch_size : int or "auto", default="auto"
         Images per gradient step. ``"auto"`` makes about a hundred steps per epoch, with 16 to 128 images each.
     lr : float, default=0.01
         Peak learning rate.
-    optimizer : {"adamw", "adam", "sgd"}, default="adamw"
+    optimizer : {"muon", "adamw", "adam", "sgd"}, default="muon"
+        "muon" takes orthogonal steps for convolutions (Jordan et al. 2024), and those of AdamW for all other layers;
         "sgd" has a Nesterov momentum of 0.9.
     lr_schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
         How the learning rate changes over ``max_epochs``. With ``"constant"`` a skorch ``LRScheduler`` among the
@@ -62,9 +63,9 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         "colour", "erase", a function from a batch (n, channels, height, width) of raw pixels to a batch of the same
         shape, or several of these in order. Put "flip" first: it mirrors each image in every second epoch, and the
         pixels decide in which. ``cnnclf.plots.AugmentationDisplay`` shows the changed images. After each epoch the
-        statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 6 epochs, as the
-        network then does not memorise the images; from 6 on it is those of "flip" and "shift" after which held-out
-        images of every class are still recognised, by a network that is trained briefly on the others.
+        statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 4 epochs, as the
+        network then does not memorise the images. From 4 on it is "flip", and from 6 on "shift", too, if held-out
+        images of every class are still recognised after the change by a network that is trained briefly on the others.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False
@@ -198,7 +199,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         lr: float = 0.01,
-        optimizer: str = "adamw",
+        optimizer: str = "muon",
         lr_schedule: str = "one_cycle",
         weight_decay: float = 0.01,
         label_smoothing: float = 0.0,

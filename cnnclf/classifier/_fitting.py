@@ -134,7 +134,7 @@ def choose_augmentation(clf: Any, rows: Rows, epochs: int, checkpoint: Checkpoin
     if checkpoint is not None:
         checkpoint.probe = None if probe is None else asdict(probe)
     clf.augment_probe_ = probe
-    clf.augment_ = name_changes(probe) if is_auto(clf.augment) else clf.augment
+    clf.augment_ = name_changes(probe, epochs) if is_auto(clf.augment) else clf.augment
 
 
 def train(

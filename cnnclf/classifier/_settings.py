@@ -66,7 +66,7 @@ def explain(clf: Any, *, on_mnist: bool = False, usual: Mapping[str, Any] | None
     >>> settings["lr"].value, settings["lr"].default, settings["lr"].is_default
     ('0.002', '0.01', False)
     >>> settings["optimizer"].range
-    "'adamw', 'adam' or 'sgd'"
+    "'muon', 'adamw', 'adam' or 'sgd'"
     """
     parameters = clf.get_params(deep=False)
     arguments = inspect.signature(type(clf).__init__).parameters.values()

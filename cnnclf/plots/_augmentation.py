@@ -83,6 +83,8 @@ class AugmentationDisplay(style.Display):
 
         Raises
         ------
+        TypeError
+            If ``clf`` has no ``augment``, such as a pipeline.
         ValueError
             If ``augment`` is None, empty, or "auto" before the fit; if ``n_images`` or ``n_views`` is below 1; and for
             what ``fit`` refuses.
@@ -95,6 +97,10 @@ class AugmentationDisplay(style.Display):
         from cnnclf.training._augmentation import find_augmentation
         from cnnclf.training._runtime import draw_seed, session
 
+        if not hasattr(clf, "augment"):
+            raise TypeError(
+                f"Expected a CNNClassifier; got {type(clf).__name__}. Pass the classifier itself, such as pipeline[-1]."
+            )
         augment = getattr(clf, "augment_", clf.augment)
         is_open = isinstance(augment, str) and augment == "auto"
         if not is_open:

@@ -26,6 +26,7 @@ from cnnclf._utils.digest import is_intact, seal
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.labels import plain
 from cnnclf.training._identity import describe_training, differences, digest
+from cnnclf.training._muon import is_kernel
 
 SCHEMA = 2
 KEY = "cnnclf-checkpoint"
@@ -34,11 +35,9 @@ ANY_FIT = "{fit}"  # what a path has in it when each fit is to have a place of i
 LEFTOVER_SECONDS = 60  # no write takes so long: what is older was left by a process that was killed
 
 # What each optimiser keeps of a parameter, "step" as one number, all else in the parameter's shape.
-OPTIMIZER_STATE = {
-    "adamw": ("step", "exp_avg", "exp_avg_sq"),
-    "adam": ("step", "exp_avg", "exp_avg_sq"),
-    "sgd": ("momentum_buffer",),
-}
+OF_ADAM = ("step", "exp_avg", "exp_avg_sq")
+OPTIMIZER_STATE = {"adamw": OF_ADAM, "adam": OF_ADAM, "sgd": ("momentum_buffer",), "muon": OF_ADAM}
+OF_MUON_KERNELS = ("step", "exp_avg")
 
 # What a file calls the counters of weight averaging and of early stopping, and their attributes.
 OF_AVERAGE = {"n_updates": "n_updates", "is_shown": "average_is_shown"}
@@ -300,11 +299,16 @@ def live_tensors(net: Any) -> dict[str, torch.Tensor]:
         named |= {f"average.{name}": tensor for name, tensor in zip(averaged, net.average_.other, strict=True)}
     for name, parameter in net.network.named_parameters():
         state = net.optimizer_.state.get(parameter, {})
-        named |= {f"{kind}.{name}": state[kind] for kind in OPTIMIZER_STATE[net.optimizer] if kind in state}
+        named |= {f"{kind}.{name}": state[kind] for kind in kept_of(net, parameter) if kind in state}
     best = getattr(net.early_stopping_, "best_model_weights_", None)
     if best is not None:
         named |= {f"best.{name}": tensor for name, tensor in zip(network, best.values(), strict=True)}
     return named
+
+
+def kept_of(net: Any, parameter: torch.Tensor) -> tuple[str, ...]:
+    """Return the names of what the net's optimiser keeps of a parameter."""
+    return OF_MUON_KERNELS if net.optimizer == "muon" and is_kernel(parameter) else OPTIMIZER_STATE[net.optimizer]
 
 
 def random_numbers(device: str) -> dict[str, torch.Tensor]:
@@ -361,8 +365,8 @@ def restore(net: Any, generation: Generation) -> None:
 
 def make_room(net: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     """Create the tensors that a new net does not have yet: the optimiser's, and the best weights of early stopping."""
-    kinds = OPTIMIZER_STATE[net.optimizer]
     for name, parameter in net.network.named_parameters():
+        kinds = kept_of(net, parameter)
         if f"{kinds[0]}.{name}" in tensors:  # not there for a parameter that no loss depends on
             net.optimizer_.state[parameter] = {
                 kind: torch.zeros((), dtype=torch.float32, device=parameter.device)

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from cnnclf.training._augmentation import AugmentationInEpoch
 from cnnclf.training._callbacks import Progress, ReportEpochs, StopEarly, WeightAverage
 from cnnclf.training._data import Batch, Batches, Rows
+from cnnclf.training._muon import Muon
 from cnnclf.training._network import choose_memory_format, compute_logits, relearn_statistics, rows_at_once
 from cnnclf.training._runtime import KEPT_MEMORY
 
@@ -37,6 +38,7 @@ PLAIN_NAMES = {
 } | {"lr": "lr", "dur": "seconds"}
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "muon": partial(Muon, betas=(0.9, 0.99), fused=True),
     "adamw": partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True),
     "adam": partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True),
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),

@@ -138,6 +138,7 @@ def test_a_list_of_names_is_the_callers_own():
     [
         ("lenet", " Did you mean 'lenet5'?"),
         ("Compact", " Did you mean 'compact'?"),
+        ("Auto", " Did you mean 'auto'?"),
         ("keras-mnist", " Did you mean 'keras_mnist'?"),
         ("pool3-head3", " Did you mean 'pool3_head3'?"),
         ("zzz", ""),
@@ -146,8 +147,8 @@ def test_a_list_of_names_is_the_callers_own():
 )
 def test_an_unknown_name_is_refused_with_the_nearest_known_one(name, hint):
     sentence = (
-        f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
-        f"nn.Module; got {name!r}.{hint}"
+        f"Expected architecture to be one of auto, {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) "
+        f"-> nn.Module; got {name!r}.{hint}"
     )
     with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
         find_architecture(name)

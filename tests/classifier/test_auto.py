@@ -14,7 +14,7 @@ from cnnclf.classifier._settings import explain
 from cnnclf.training._net import Net
 from helpers import quick, same_bits
 
-PROBED = _auto.MEMORISES_FROM  # epochs from which on the augmentation is chosen
+FIRST, PROBED = sorted(_auto.PAYS_FROM.values())  # epochs from which on mirrors are tried, and shifts, too
 
 
 def blobs(n, seed=0):
@@ -133,6 +133,13 @@ def test_changes_are_used_if_held_out_images_are_recognised_after_them(images, c
     assert same_bits(clf, explicit, X)
 
 
+def test_mirrors_pay_in_fewer_epochs_than_shifts():
+    X, y = blobs(600)
+    assert auto(max_epochs=FIRST).fit(X, y).augment_ == "flip"
+    assert auto(max_epochs=PROBED - 1).fit(X, y).augment_ == "flip"
+    assert auto(max_epochs=FIRST).fit(*wedges(600)).augment_ is None  # a mirror swaps its classes
+
+
 def test_recognition_is_counted_over_all_images_and_in_the_worst_class():
     # 40 images of class 0, all recognised, of which a mirror leaves 30; 20 of class 1, of which 10 are recognised and
     # 4 of them mirrored. 34 / 50 = 0.68 and, in the worse class, 4 / 10 = 0.4
@@ -171,7 +178,7 @@ def test_rare_classes_are_compared_together_or_nothing_is_changed():
 @pytest.mark.parametrize(
     ("images", "parameters"),
     [
-        (blobs(600), {"max_epochs": PROBED - 1}),
+        (blobs(600), {"max_epochs": FIRST - 1}),
         (blobs(600), {"max_epochs": PROBED, "augment": None}),
         (blobs(600), {"max_epochs": PROBED, "augment": "shift"}),
         ((np.zeros((600, 7, 7), np.uint8), np.arange(600) % 2), {"max_epochs": PROBED}),

@@ -22,7 +22,7 @@ PARAMETER_NAMES = list(inspect.signature(CNNClassifier).parameters)
 WHOLE = "a whole number, 1 or more"
 TRUTH = "True or False"
 ALL_ARCHITECTURES = (
-    f"Expected architecture to be one of {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
+    f"Expected architecture to be one of auto, {', '.join(ARCHITECTURES)}, or a function (image_shape, n_classes) -> "
     "nn.Module; got "
 )
 AUGMENT = (
@@ -47,7 +47,7 @@ BAD_VALUES = {
     "max_epochs": (f"'auto', or {WHOLE}", [0, -1, 2.0, "3", None, True]),
     "batch_size": (f"'auto', or {WHOLE}", [0, -5, 32.0, "big", None, False]),
     "lr": ("a number above 0", [0, -0.1, float("nan"), float("inf"), "0.1", None, True]),
-    "optimizer": ("'adamw', 'adam' or 'sgd'", ["AdamW", "", None, torch.optim.SGD]),
+    "optimizer": ("'muon', 'adamw', 'adam' or 'sgd'", ["AdamW", "", None, torch.optim.SGD]),
     "lr_schedule": ("'one_cycle', 'cosine' or 'constant'", ["linear", None, 1]),
     "weight_decay": ("a number, 0 or more", [-1e-9, float("nan"), "0", None, False]),
     "label_smoothing": ("a number from 0 to 1, 1 excluded", [-0.1, 1, float("nan"), None]),

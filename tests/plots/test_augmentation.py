@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from sklearn.pipeline import make_pipeline
 
 from cnnclf import CNNClassifier
 from cnnclf.plots import AugmentationDisplay
@@ -133,3 +134,10 @@ TO_DO = {"auto": "Fit it, as augment is chosen then"}
 def test_what_cannot_be_drawn(augment, parameters, sentence):
     with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}"):
         display_of(augment, **parameters)
+
+
+def test_a_pipeline_is_refused_with_what_to_pass():
+    pipeline = make_pipeline(CNNClassifier(augment="flip"))
+    sentence = "Expected a CNNClassifier; got Pipeline. Pass the classifier itself, such as pipeline[-1]."
+    with pytest.raises(TypeError, match=rf"\A{re.escape(sentence)}\Z"):
+        AugmentationDisplay.from_estimator(pipeline, np.zeros((2, 8, 8)))

@@ -122,6 +122,7 @@ TRAININGS = {
     "shift": {"augment": "shift"},
     "flip and a function": {"augment": ["flip", brighten]},
     "sgd": {"optimizer": "sgd"},
+    "muon": {"optimizer": "muon"},
     "adam": {"optimizer": "adam"},
     "bfloat16": {"precision": "bfloat16"},
     "balanced": {"class_weight": "balanced"},
