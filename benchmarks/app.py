@@ -125,7 +125,7 @@ def main() -> None:
     n_turns, n_pages, n_images = (1, 1, 2560) if short else (20, 5, 60_000)
     torch.set_num_threads(1)
     X, y = (array[:n_images] for array in load_mnist())
-    clf = CNNClassifier(**RECIPES["one_epoch"], preparation="handwriting", random_state=0).fit(X, y)
+    clf = CNNClassifier(**RECIPES["first_look"], preparation="handwriting", random_state=0).fit(X, y)
     paper = Paper.of(clf.input_spec_)
     with tempfile.TemporaryDirectory() as folder:
         clf.to_onnx(Path(folder) / "digits.onnx")

@@ -16,7 +16,7 @@ from recording import HERE, footer, mean_sd, options, write
 
 from cnnclf import RECIPES
 
-QUOTED = ("one_epoch", "compact")
+QUOTED = ("first_look", "handwriting")
 SEEDS = 3
 
 

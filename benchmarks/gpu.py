@@ -20,7 +20,14 @@ from recording import footer, mean_sd, options, write
 from cnnclf import RECIPES, CNNClassifier, load_mnist
 
 TARGETS = (99.0, 99.6)
-BUDGETS = (("one_epoch", 1), ("compact", 2), ("compact", 5), ("compact", 10), ("accurate", 3), ("accurate", 6))
+BUDGETS = (
+    ("first_look", 1),
+    ("handwriting", 2),
+    ("handwriting", 5),
+    ("handwriting", 10),
+    ("handwriting_accurate", 3),
+    ("handwriting_accurate", 6),
+)
 BATCHES = (128, 512, 2048)
 EPOCHS = 3
 DEVICE = "cuda"

@@ -37,13 +37,13 @@ TARGETS = (99.0, 99.4, 99.6)
 
 # Ours: a recipe and its epochs. The first one is the short version's.
 BUDGETS = (
-    ("one_epoch", 1),
-    ("compact", 2),
-    ("compact", 3),
-    ("compact", 5),
-    ("compact", 10),
-    ("accurate", 3),
-    ("accurate", 5),
+    ("first_look", 1),
+    ("handwriting", 2),
+    ("handwriting", 3),
+    ("handwriting", 5),
+    ("handwriting", 10),
+    ("handwriting_accurate", 3),
+    ("handwriting_accurate", 5),
 )
 
 # The others: epochs of a run, and what it is.

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # Recipe of the page's own network, and the text for visitors, by what it learns from.
 OWN_MODELS = {
-    "mnist": ("one_epoch", "The network is a small one that has seen each of MNIST’s 60,000 training images once."),
+    "mnist": ("first_look", "The network is a small one that has seen each of MNIST’s 60,000 training images once."),
     "digits": (
-        "compact",
+        "handwriting",
         "The network learnt from scikit-learn’s 1,797 digits of 8 × 8 pixels, as there was no MNIST: it errs often.",
     ),
 }

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.acceptance
 @pytest.fixture(scope="module")
 def clf() -> CNNClassifier:
     """The page's own network."""
-    return CNNClassifier(**RECIPES["one_epoch"], random_state=0).fit(*load_mnist())
+    return CNNClassifier(**RECIPES["first_look"], random_state=0).fit(*load_mnist())
 
 
 def test_drawings_are_recognised(clf: CNNClassifier) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from cnnclf import RECIPES, CNNClassifier
+from cnnclf import RECIPES, CNNClassifier, list_architectures
 from cnnclf.classifier._parameters import check_parameters
 from cnnclf.classifier._recipes import find_recipe
 
@@ -46,7 +46,7 @@ def test_a_recipe_learns(name, some):
 
 def test_what_is_overridden_goes_before_the_recipe_which_stays_as_it_is():
     before = copy.deepcopy(RECIPES)
-    clf = CNNClassifier(**RECIPES["accurate"] | {"max_epochs": 1})
+    clf = CNNClassifier(**RECIPES["handwriting_accurate"] | {"max_epochs": 1})
     assert (clf.architecture, clf.max_epochs) == ("accurate", 1)
     assert before == RECIPES
 
@@ -59,10 +59,33 @@ def test_a_search_finds_the_best_recipe(some):
 
 
 def test_a_recipe_is_found_by_its_name():
-    assert find_recipe("accurate") is RECIPES["accurate"]
+    assert find_recipe("handwriting_accurate") is RECIPES["handwriting_accurate"]
 
 
-@pytest.mark.parametrize(("name", "hint"), [("acurate", " Did you mean 'accurate'?"), ("", ""), ("resnet", "")])
+def test_no_recipe_is_named_as_an_architecture():
+    assert not RECIPES.keys() & set(list_architectures())
+
+
+@pytest.mark.parametrize(
+    ("former", "name"),
+    [
+        ("one_epoch", "first_look"),
+        ("compact", "handwriting"),
+        ("tiny", "handwriting_small"),
+        ("accurate", "handwriting_accurate"),
+    ],
+)
+def test_a_former_name_is_an_error_that_gives_the_new_one(former, name):
+    assert name in RECIPES
+    sentence = f"Expected recipe to be one of {', '.join(RECIPES)}; got {former!r}. It is called {name!r} now."
+    with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
+        find_recipe(former)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("handwritting", " Did you mean 'handwriting'?"), ("", ""), ("resnet", ""), ("lenet5", "")],
+)
 def test_an_unknown_name_is_an_error_that_offers_the_nearest(name, hint):
     sentence = f"Expected recipe to be one of {', '.join(RECIPES)}; got {name!r}.{hint}"
     with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):

@@ -9,7 +9,7 @@ from drawings import reader_of, serving
 @pytest.fixture(scope="session")
 def clf(digits):
     """A network of the digits, good enough to be asked."""
-    return CNNClassifier(**RECIPES["compact"], random_state=0).fit(*digits)
+    return CNNClassifier(**RECIPES["handwriting"], random_state=0).fit(*digits)
 
 
 @pytest.fixture(scope="session")

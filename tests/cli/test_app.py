@@ -99,7 +99,7 @@ def test_without_a_model_it_trains_its_own_once(cache, digits, not_served, monke
     assert first.stderr == f"training a small network on 1,797 images, once; it is kept in {file}\nCtrl-C stops it.\n"
     assert (first.exit_code, second.exit_code, second.stderr) == (0, 0, "Ctrl-C stops it.\n")
     assert asked == [True]
-    assert CNNClassifier.load(file).max_epochs == RECIPES["one_epoch"]["max_epochs"]
+    assert CNNClassifier.load(file).max_epochs == RECIPES["first_look"]["max_epochs"]
     assert "MNIST’s 60,000 training images" in not_served[0].reader.about
 
 

@@ -35,7 +35,8 @@ OTHERS = [name for name in list_architectures() if name != "compact"]
         ("cnnclf report --architecture ", list_architectures()),
         ("cnnclf report --architecture pool3", ["pool3_head1", "pool3_head3"]),
         ("cnnclf report --recipe ", list(RECIPES)),
-        ("cnnclf report --recipe t", ["tiny"]),
+        ("cnnclf report --recipe f", ["first_look"]),
+        ("cnnclf report --recipe handwriting_", ["handwriting_small", "handwriting_accurate"]),
         ("cnnclf report --profile ", ["quick", "full"]),
         (
             "cnnclf compare --architectures compact,",
@@ -80,11 +81,11 @@ def test_bash_completes_once_it_is_installed(tmp_path):
     installed = subprocess.run(install, capture_output=True, text=True, env=home)
     assert installed.returncode == 0, installed.stdout
     script = (
-        'source "$HOME/.bashrc"\nCOMP_WORDS=(cnnclf report --recipe on)\nCOMP_CWORD=3\n'
+        'source "$HOME/.bashrc"\nCOMP_WORDS=(cnnclf report --recipe fi)\nCOMP_CWORD=3\n'
         '_cnnclf_completion cnnclf\necho "${COMPREPLY[@]}"\n'
     )
     run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=home)
-    assert run.stdout == "one_epoch\n"
+    assert run.stdout == "first_look\n"
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

@@ -175,20 +175,22 @@ def test_a_recipe_is_what_is_made_and_epochs_override_its_own(name):
 
 
 def test_a_report_on_a_recipe_names_its_settings_and_its_command_makes_it_again(tmp_path):
-    result = cnnclf("report", "--dataset", "digits", "--recipe", "tiny", "--epochs", 1, "--out", tmp_path, "--json")
+    result = cnnclf(
+        "report", "--dataset", "digits", "--recipe", "handwriting_small", "--epochs", 1, "--out", tmp_path, "--json"
+    )
     assert result.exit_code == 0
     assert result.stderr.endswith("training tiny, 1 epoch\n")
     numbers = json.loads(result.stdout)
     told = numbers["model"]["hyperparameters"]
-    assert {name: told[name] for name in RECIPES["tiny"]} == {
-        name: readable(value) for name, value in (RECIPES["tiny"] | {"max_epochs": 1}).items()
+    assert {name: told[name] for name in RECIPES["handwriting_small"]} == {
+        name: readable(value) for name, value in (RECIPES["handwriting_small"] | {"max_epochs": 1}).items()
     }
     page = (tmp_path / "report.md").read_text().replace("\\_", "_")
-    for name in RECIPES["tiny"]:
+    for name in RECIPES["handwriting_small"]:
         assert f"\n| {name} | {told[name]} (usual: {readable(getattr(CNNClassifier(), name))}) |" in page
 
     command = numbers["reproduction"]["command"]
-    assert command == "cnnclf report --dataset digits --recipe tiny --epochs 1 --seed 0"
+    assert command == "cnnclf report --dataset digits --recipe handwriting_small --epochs 1 --seed 0"
     again = json.loads(cnnclf(*shlex.split(command)[1:], "--out", tmp_path, "--json").stdout)
     assert again.pop("run") != numbers.pop("run")
     assert again == numbers
@@ -292,12 +294,19 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
         ),
         (("--folds", "2"), "error: Expected --profile full with --architectures and --folds; got quick. Add it.\n"),
         (
-            ("--recipe", "tinny"),
-            f"error: Expected recipe to be one of {', '.join(RECIPES)}; got 'tinny'. Did you mean 'tiny'?\n",
+            ("--recipe", "first_lok"),
+            f"error: Expected recipe to be one of {', '.join(RECIPES)}; got 'first_lok'. Did you mean 'first_look'?\n",
+        ),
+        (
+            ("--recipe", "compact"),
+            (
+                f"error: Expected recipe to be one of {', '.join(RECIPES)}; got 'compact'. "
+                "It is called 'handwriting' now.\n"
+            ),
         ),
         *(
             (
-                ("--recipe", "tiny", *beside),
+                ("--recipe", "handwriting_small", *beside),
                 (
                     "error: Expected --recipe without --architecture, --architectures and --profile full, as it sets "
                     "the network; got both. Leave out one.\n"
@@ -328,7 +337,12 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
                     "full, --architecture, --recipe and --epochs.\n"
                 ),
             )
-            for how in (("--profile", "full"), ("--architecture", "tiny"), ("--recipe", "tiny"), ("--epochs", "2"))
+            for how in (
+                ("--profile", "full"),
+                ("--architecture", "tiny"),
+                ("--recipe", "handwriting_small"),
+                ("--epochs", "2"),
+            )
         ),
         (
             ("--from-predictions", "said.csv", "--dataset", "nmist"),

@@ -126,7 +126,7 @@ def test_a_target_is_reached_by_the_mean_over_seeds_at_the_fewest_seconds():
 
 
 def comparison():
-    ours = [point | {"recipe": "compact"} for point in points((1, [4.0, 6.0, 8.0], [0.991, 0.993, 0.992]))]
+    ours = [point | {"recipe": "handwriting"} for point in points((1, [4.0, 6.0, 8.0], [0.991, 0.993, 0.992]))]
     keras = points((1, [20.0, 20.0], [0.98, 0.98]), (2, [40.0, 60.0], [0.99, 0.99]))
     sides = {"cnnclf": ours, import_module("time_to_accuracy").KERAS: keras, "SVC": points((1, [200.0], [0.98]))}
     return {"seeds": 2, "our_seeds": 3, "images": 60_000, "sides": sides, "environment": MACHINE}
@@ -135,7 +135,7 @@ def comparison():
 def test_the_table_says_how_many_times_our_seconds_another_side_takes():
     table = import_module("time_to_accuracy").render(comparison())
 
-    assert "| cnnclf | **6.0 ± 2.0** (`compact`, 1 epoch) | not reached (best 99.20 %) |" in table
+    assert "| cnnclf | **6.0 ± 2.0** (`handwriting`, 1 epoch) | not reached (best 99.20 %) |" in table
     # The third seed of ours had no turn of Keras beside it: 50 s to the 5 s of the first two.
     assert "| Keras, Simple MNIST convnet | **50.0 ± 14.1** (2 epochs), 10.0 × ours | not reached in 2 epochs" in table
     assert "| SVC | not reached (best 98.00 %) |" in table
@@ -162,15 +162,15 @@ def test_the_sides_take_turns_seed_by_seed_and_ours_goes_on_for_more(monkeypatch
 
     monkeypatch.setattr(script, "listen", listen)
     monkeypatch.setattr(script, "load_mnist", lambda split: (np.zeros((4, 2, 2), np.uint8), np.arange(4)))
-    monkeypatch.setattr(script, "BUDGETS", (("one_epoch", 1),))
+    monkeypatch.setattr(script, "BUDGETS", (("first_look", 1),))
     monkeypatch.setattr(script, "OUR_SEEDS", 3)
     monkeypatch.setattr(script, "write", lambda *result: written.append(result))
     monkeypatch.setattr("sys.argv", ["time_to_accuracy.py", "--without-keras", "--seeds", "2"])
     script.main()
 
     others = [name for name in script.OTHERS if name not in (script.KERAS, "SVC")]
-    first = [("0", side) for side in ["one_epoch", *others, "SVC"]]
-    assert runs == [*first, *(("1", side) for side in ["one_epoch", *others]), ("2", "one_epoch")]
+    first = [("0", side) for side in ["first_look", *others, "SVC"]]
+    assert runs == [*first, *(("1", side) for side in ["first_look", *others]), ("2", "first_look")]
     assert "n = 2 seeds, of ours 3, " in written[0][2]
 
 
@@ -452,16 +452,19 @@ def test_a_committee_is_the_mean_of_its_members_probabilities(tmp_path):
 def test_every_recipe_with_two_finished_seeds_has_a_committee_under_its_name(tmp_path, monkeypatch):
     accuracy = import_module("accuracy")
     monkeypatch.setattr(accuracy, "load_mnist", lambda split: (None, np.array([0])))
-    # Two seeds of each lean to the right class and to a wrong one; of `compact` there is one seed.
-    for recipe, shares in (("one_epoch", (0.9, 0.8)), ("compact", (0.9,)), ("tiny", (0.1, 0.2))):
+    # Two seeds of each lean to the right class and to a wrong one; of `handwriting` there is one seed.
+    for recipe, shares in (("first_look", (0.9, 0.8)), ("handwriting", (0.9,)), ("handwriting_small", (0.1, 0.2))):
         for run, share in zip(accuracy.ladder(recipe), shares, strict=False):
             store(run, tmp_path, np.array([[share, 1 - share]]), accuracy=share, five_views=share)
 
     result = accuracy.collect(tmp_path)
-    assert [(group["name"], group["members"]) for group in result["committees"]] == [("one_epoch", 2), ("tiny", 2)]
+    assert [(group["name"], group["members"]) for group in result["committees"]] == [
+        ("first_look", 2),
+        ("handwriting_small", 2),
+    ]
     table = accuracy.render(result)
-    assert "| one_epoch, committee of the 2 | 1 | **100.00** |" in table
-    assert "| tiny, committee of the 2 | 1 | **0.00** |" in table
+    assert "| first_look, committee of the 2 | 1 | **100.00** |" in table
+    assert "| handwriting_small, committee of the 2 | 1 | **0.00** |" in table
 
 
 def ladder_row(name, accuracies):
@@ -475,13 +478,12 @@ def ladder_row(name, accuracies):
 def test_the_ladder_gives_mean_worst_and_best_and_the_ablation_differences_seed_by_seed():
     accuracy = import_module("accuracy")
     pieces = [ladder_row("everything", [0.990, 0.992]), ladder_row("no augmentation", [0.989, 0.993])]
-    result = {"ladder": [ladder_row("accurate", [0.99] * 5 + [1.0])], "committees": [], "ablation": pieces}
+    result = {"ladder": [ladder_row("handwriting_accurate", [0.99] * 5 + [1.0])], "committees": [], "ablation": pieces}
     table = accuracy.render(result | {"environment": MACHINE})
 
-    assert (
-        "| accurate, first five seeds | 5 | **99.00 ± 0.00** | 99.00 | 99.00 | 99.00 ± 0.00 | 7 | 60.0 ± 0.0 |" in table
-    )
-    assert "| accurate | 6 | **99.17 ± 0.41** | 99.00 | 100.00 |" in table
+    first_five = "5 | **99.00 ± 0.00** | 99.00 | 99.00 | 99.00 ± 0.00 | 7 | 60.0 ± 0.0"
+    assert f"| handwriting_accurate, first five seeds | {first_five} |" in table
+    assert "| handwriting_accurate | 6 | **99.17 ± 0.41** | 99.00 | 100.00 |" in table
     # −0.1 and +0.1: mean 0, sd √0.02 = 0.14.
     assert "| no augmentation | 2 | 99.10 ± 0.28 | +0.00 ± 0.14 | 60 ± 0 |" in table
     assert accuracy.draw(result).axes[1].get_ylim()[0] > 1  # a row for the piece and one for the views
@@ -492,8 +494,8 @@ def test_the_quoted_recipes_are_trained_in_float32_and_the_table_says_so():
     for recipe in float32.QUOTED:
         assert [run.parameters["precision"] for run in float32.runs(recipe)] == ["float32"] * 3
     machine = MACHINE | {"extensions": ["avx2"], "precision": "float32"}
-    table = float32.render({"rows": [ladder_row("compact", [0.994, 0.996])], "environment": machine})
-    assert "| compact | 2 | **99.50 ± 0.14** | 99.50 ± 0.14 | 60.0 ± 0.0 |" in table
+    table = float32.render({"rows": [ladder_row("handwriting", [0.994, 0.996])], "environment": machine})
+    assert "| handwriting | 2 | **99.50 ± 0.14** | 99.50 ± 0.14 | 60.0 ± 0.0 |" in table
     assert "Zen (avx2), 2 cores, one thread, training in float32;" in table
 
 
