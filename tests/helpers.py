@@ -89,10 +89,10 @@ class EndAfter(Callback):
 
 
 def quick(architecture="compact", **parameters):
-    """One epoch, seeded, but for what is asked for."""
+    """One epoch, seeded, of images as they are, but for what is asked for."""
     from cnnclf import CNNClassifier
 
-    return CNNClassifier(architecture, **({"max_epochs": 1, "random_state": 0} | parameters))
+    return CNNClassifier(architecture, **({"max_epochs": 1, "augment": None, "random_state": 0} | parameters))
 
 
 def same_bits(clf, other, X, X_other=None):

@@ -299,7 +299,7 @@ def test_calibration(method, few_digits):
 
 def test_calibration_of_a_frozen_classifier_does_not_learn_again(few_digits):
     X, y, X_test, y_test = few_digits
-    clf = quick().fit(X[:300], y[:300])
+    clf = quick(label_smoothing=0.3).fit(X[:300], y[:300])  # less certain than it is right
     before = clf.predict_proba(X_test)
     calibrated = CalibratedClassifierCV(FrozenEstimator(clf), method="temperature").fit(X[300:], y[300:])
     assert (clf.predict_proba(X_test) == before).all()

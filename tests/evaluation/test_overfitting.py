@@ -336,7 +336,7 @@ class TestRealFits:
         assert fit(digits, seed, n_train=1200).kind == "healthy"
 
     def test_sixty_validation_images_do_not_upset_the_verdict(self, digits, seed):
-        assert fit(digits, seed, n_train=1200, n_valid=60).kind == "healthy"
+        assert fit(digits, seed, n_train=1200, n_valid=60, architecture="compact").kind == "healthy"
 
     def test_one_epoch_is_healthy(self, digits, seed):
         assert fit(digits, seed, n_train=1200, max_epochs=1).kind == "healthy"

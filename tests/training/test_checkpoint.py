@@ -363,7 +363,7 @@ def other_net(image_shape, n_classes):
 DIFFERENT = {
     "lr": ({"lr": 0.02}, "lr was 0.01 and is 0.02"),
     "epochs": ({"max_epochs": 5}, "max_epochs was 4 and is 5"),
-    "two": ({"lr": 1, "optimizer": "sgd"}, "lr was 0.01 and is 1; optimizer was 'adamw' and is 'sgd'"),
+    "two": ({"lr": 1, "optimizer": "sgd"}, "lr was 0.01 and is 1; optimizer was 'muon' and is 'sgd'"),
     "seed": ({"random_state": 1}, "random_state was 0 and is 1"),
     "no seed": ({"random_state": None}, "random_state was 0 and is None"),
     "class weight": ({"class_weight": {3: 2.0}}, "class_weight was None and is {3: 2.0}"),
