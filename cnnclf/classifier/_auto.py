@@ -23,12 +23,14 @@ from cnnclf.training._runtime import choose_device, session
 GENERAL = "general"
 
 # Epochs: so many visits of an image, within these numbers of epochs; few rows get fewer visits in more epochs.
-VISITS, FEWEST_EPOCHS, MOST_EPOCHS = 200_000, 3, 30
+VISITS, FEWEST_EPOCHS, MOST_EPOCHS = 200_000, 4, 30
 VISITS_OF_FEW, MOST_EPOCHS_OF_FEW = 3_000, 200
 
 # Epochs from which on a change pays: a network that sees each image less often does not memorise it, and changed images
-# only cost it accuracy. Mirror images cost least, as they are what could have been photographed.
+# only cost it accuracy. Mirror images cost least. Below six epochs they are tried only on so many rows or more, as the
+# probe would take longer than a short training of few.
 PAYS_FROM = {"flip": 4, "shift": 6}
+MANY_ROWS = 25_000
 
 # The probe: rows that are looked at, the share of them that is held out, and images that its network is trained on.
 PROBE_ROWS, HELD_OUT, PROBE_VISITS = 8_000, 0.2, 5_000
@@ -146,7 +148,7 @@ def resolve_epochs(max_epochs: int | str, n_visits: int) -> int:
     Examples
     --------
     >>> [resolve_epochs("auto", n) for n in (60_000, 50_000, 10_000, 1_000, 100, 10)]
-    [3, 4, 20, 30, 30, 200]
+    [4, 4, 20, 30, 30, 200]
     >>> resolve_epochs(12, 60_000)
     12
     """
@@ -156,9 +158,10 @@ def resolve_epochs(max_epochs: int | str, n_visits: int) -> int:
     return round(float(np.clip(VISITS / n_visits, FEWEST_EPOCHS, most)))
 
 
-def needs_probe(augment: Any, epochs: int, image_shape: ImageShape) -> bool:
-    """Check whether the probe decides the augmentation of a fit."""
-    return is_auto(augment) and epochs >= min(PAYS_FROM.values()) and min(image_shape[1:]) >= SMALLEST_SIDE
+def needs_probe(augment: Any, epochs: int, n_visits: int, image_shape: ImageShape) -> bool:
+    """Check whether the probe decides the augmentation of a fit of so many epochs with so many visits each."""
+    fewest = PAYS_FROM["flip" if n_visits >= MANY_ROWS else "shift"]
+    return is_auto(augment) and epochs >= fewest and min(image_shape[1:]) >= SMALLEST_SIDE
 
 
 def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:

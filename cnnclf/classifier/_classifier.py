@@ -42,7 +42,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         module takes standardised images (n, channels, height, width) and returns logits (n, n_classes). ``"auto"``
         is "general" for images of every shape, which has a stage for each halving of the image.
     max_epochs : int or "auto", default="auto"
-        Passes over the training data. ``"auto"`` shows the network about 200,000 images, in 3 to 30 epochs; of fewer
+        Passes over the training data. ``"auto"`` shows the network about 200,000 images, in 4 to 30 epochs; of fewer
         than 100 rows it shows 3,000, in up to 200 epochs. Repetitions and whole-number weights count as rows.
     batch_size : int or "auto", default="auto"
         Images per gradient step. ``"auto"`` makes about a hundred steps per epoch, with 16 to 128 images each.
@@ -63,9 +63,10 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         "colour", "erase", a function from a batch (n, channels, height, width) of raw pixels to a batch of the same
         shape, or several of these in order. Put "flip" first: it mirrors each image in every second epoch, and the
         pixels decide in which. ``cnnclf.plots.AugmentationDisplay`` shows the changed images. After each epoch the
-        statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 4 epochs, as the
-        network then does not memorise the images. From 4 on it is "flip", and from 6 on "shift", too, if held-out
-        images of every class are still recognised after the change by a network that is trained briefly on the others.
+        statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 6 epochs, as the
+        network then does not memorise the images; from 6 on it is those of "flip" and "shift" after which held-out
+        images of every class are still recognised, by a network that is trained briefly on the others. Of 25,000 rows
+        or more it can be "flip" from 4 epochs on.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False

@@ -128,7 +128,7 @@ def choose_augmentation(clf: Any, rows: Rows, epochs: int, checkpoint: Checkpoin
     if goes_on and is_auto(clf.augment):
         return
     probe = None
-    if needs_probe(clf.augment, epochs, clf.input_spec_.image_shape):
+    if needs_probe(clf.augment, epochs, len(rows.order), clf.input_spec_.image_shape):
         saved = None if checkpoint is None else checkpoint.probe
         probe = probe_augmentation(clf, rows) if saved is None else AugmentProbe.from_json(saved)
     if checkpoint is not None:

@@ -183,9 +183,9 @@ PARAMETERS: dict[str, Parameter] = {
     "max_epochs": Parameter(
         "how often every training image is used",
         whole_number(1, auto=True),
-        "'auto' shows the network about 200,000 images, in 3 to 30 epochs; of fewer than 100 rows it shows 3,000, in "
+        "'auto' shows the network about 200,000 images, in 4 to 30 epochs; of fewer than 100 rows it shows 3,000, in "
         "30 to 200 epochs, as an optimiser needs some hundred steps however few the images are.",
-        usual="3 to 30 is usual",
+        usual="4 to 30 is usual",
     ),
     "batch_size": Parameter(
         "images per step of the optimiser",
@@ -206,7 +206,8 @@ PARAMETERS: dict[str, Parameter] = {
         "how gradients become steps",
         choice(*OPTIMIZERS),
         "Muon makes the step of each convolution orthogonal, so that it learns in all directions equally fast (Jordan "
-        "et al. 2024); all other layers take the steps of AdamW (Loshchilov & Hutter 2019).",
+        "et al. 2024). All other layers take the steps of AdamW (Loshchilov & Hutter 2019). The steps are scaled so "
+        "that one rate suits both (Liu et al. 2025).",
     ),
     "lr_schedule": Parameter(
         "how the learning rate changes from step to step",
@@ -238,8 +239,8 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         "It depends on the data which changes leave the class as it is: a mirrored cat is a cat, a mirrored 2 is "
         "none. 'auto' tries mirrors and shifts on held-out images after a short training, and uses those after which "
-        "they are still recognised: mirrors from 4 epochs on, shifts from 6 on. In fewer epochs the network does not "
-        "memorise the images.",
+        "they are still recognised, from 6 epochs on; mirrors of 25,000 images or more from 4 on. In fewer epochs the "
+        "network does not memorise the images.",
     ),
     "weight_averaging": Parameter(
         "whether the final weights are a moving average",

@@ -133,8 +133,11 @@ def test_changes_are_used_if_held_out_images_are_recognised_after_them(images, c
     assert same_bits(clf, explicit, X)
 
 
-def test_mirrors_pay_in_fewer_epochs_than_shifts():
+def test_mirrors_of_many_images_pay_in_fewer_epochs_than_shifts(monkeypatch):
     X, y = blobs(600)
+    assert auto(max_epochs=PROBED - 1).fit(X, y).augment_ is None  # too few images for so few epochs
+    monkeypatch.setattr(_auto, "MANY_ROWS", 600)
+    assert auto(max_epochs=FIRST - 1).fit(X, y).augment_ is None
     assert auto(max_epochs=FIRST).fit(X, y).augment_ == "flip"
     assert auto(max_epochs=PROBED - 1).fit(X, y).augment_ == "flip"
     assert auto(max_epochs=FIRST).fit(*wedges(600)).augment_ is None  # a mirror swaps its classes
@@ -178,7 +181,7 @@ def test_rare_classes_are_compared_together_or_nothing_is_changed():
 @pytest.mark.parametrize(
     ("images", "parameters"),
     [
-        (blobs(600), {"max_epochs": FIRST - 1}),
+        (blobs(600), {"max_epochs": PROBED - 1}),
         (blobs(600), {"max_epochs": PROBED, "augment": None}),
         (blobs(600), {"max_epochs": PROBED, "augment": "shift"}),
         ((np.zeros((600, 7, 7), np.uint8), np.arange(600) % 2), {"max_epochs": PROBED}),

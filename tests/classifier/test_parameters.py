@@ -11,7 +11,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from cnnclf import CNNClassifier, list_architectures
-from cnnclf.classifier._auto import PAYS_FROM, resolve_epochs
+from cnnclf.classifier._auto import MANY_ROWS, PAYS_FROM, resolve_epochs
 from cnnclf.classifier._parameters import PARAMETERS, Range, check_parameters
 from cnnclf.classifier._settings import Setting, explain, readable
 from cnnclf.training._augmentation import AUGMENTATIONS
@@ -95,7 +95,7 @@ def test_a_reason_is_given_for_the_value_and_the_data_that_it_was_written_for():
     )
     assert reason("early_stopping").endswith("from which the network then cannot learn.")
     assert reason("early_stopping", on_mnist=True, early_stopping=True) == ""
-    assert reason("max_epochs").startswith("'auto' shows the network about 200,000 images, in 3 to 30 epochs;")
+    assert reason("max_epochs").startswith("'auto' shows the network about 200,000 images, in 4 to 30 epochs;")
     assert reason("max_epochs", max_epochs=4) == ""  # the reason explains the default
     assert reason("class_weight", class_weight="balanced") == ""
     assert reason("class_weight") == "Every image counts the same, as in every scikit-learn classifier."
@@ -156,11 +156,12 @@ def test_what_the_reasons_say_about_the_code_is_so():
     assert "first 30 %" in PARAMETERS["lr_schedule"].reason
     assert SCHEDULES["one_cycle"](0.3) == 1
     epochs = PARAMETERS["max_epochs"].reason
-    # 200,000 / 60,000 = 3.3 and 200,000 / 6,000 = 33.3; 3,000 / 100 = 30 and 3,000 / 15 = 200
-    assert "about 200,000 images, in 3 to 30 epochs; of fewer than 100 rows it shows 3,000" in epochs
-    assert [resolve_epochs("auto", n) for n in (10**9, 60_000, 6_000, 100, 15, 1)] == [3, 3, 30, 30, 200, 200]
+    # 200,000 / 50,000 = 4 and 200,000 / 6,000 = 33.3; 3,000 / 100 = 30 and 3,000 / 15 = 200
+    assert "about 200,000 images, in 4 to 30 epochs; of fewer than 100 rows it shows 3,000" in epochs
+    assert [resolve_epochs("auto", n) for n in (10**9, 50_000, 6_000, 100, 15, 1)] == [4, 4, 30, 30, 200, 200]
     assert [resolve_epochs("auto", n) for n in (20_000, 50)] == [10, 60]
-    text = f"mirrors from {PAYS_FROM['flip']} epochs on, shifts from {PAYS_FROM['shift']} on."
+    first, later = PAYS_FROM["flip"], PAYS_FROM["shift"]
+    text = f"from {later} epochs on; mirrors of {MANY_ROWS:,} images or more from {first} on."
     assert text in PARAMETERS["augment"].reason
     assert "√(.99 · .01 / 6000) = 0.13" in PARAMETERS["validation_fraction"].on_mnist
     assert round(100 * math.sqrt(0.99 * 0.01 / 6000), 2) == 0.13
