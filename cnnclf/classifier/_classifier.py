@@ -65,8 +65,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         pixels decide in which. ``cnnclf.plots.AugmentationDisplay`` shows the changed images. After each epoch the
         statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 6 epochs, as the
         network then does not memorise the images; from 6 on it is those of "flip" and "shift" after which held-out
-        images of every class are still recognised, by a network that is trained briefly on the others. Of 25,000 rows
-        or more it can be "flip" from 4 epochs on.
+        images of every class are still recognised, by a network that is trained briefly on the others. With 25,000
+        rows or more it can be "flip" from 4 epochs on.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False

@@ -239,8 +239,8 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         "It depends on the data which changes leave the class as it is: a mirrored cat is a cat, a mirrored 2 is "
         "none. 'auto' tries mirrors and shifts on held-out images after a short training, and uses those after which "
-        "they are still recognised, from 6 epochs on; mirrors of 25,000 images or more from 4 on. In fewer epochs the "
-        "network does not memorise the images.",
+        "they are still recognised, from 6 epochs on; with 25,000 images or more, mirrors from 4 on. In fewer "
+        "epochs the network does not memorise the images.",
     ),
     "weight_averaging": Parameter(
         "whether the final weights are a moving average",

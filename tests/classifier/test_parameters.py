@@ -161,7 +161,7 @@ def test_what_the_reasons_say_about_the_code_is_so():
     assert [resolve_epochs("auto", n) for n in (10**9, 50_000, 6_000, 100, 15, 1)] == [4, 4, 30, 30, 200, 200]
     assert [resolve_epochs("auto", n) for n in (20_000, 50)] == [10, 60]
     first, later = PAYS_FROM["flip"], PAYS_FROM["shift"]
-    text = f"from {later} epochs on; mirrors of {MANY_ROWS:,} images or more from {first} on."
+    text = f"from {later} epochs on; with {MANY_ROWS:,} images or more, mirrors from {first} on."
     assert text in PARAMETERS["augment"].reason
     assert "√(.99 · .01 / 6000) = 0.13" in PARAMETERS["validation_fraction"].on_mnist
     assert round(100 * math.sqrt(0.99 * 0.01 / 6000), 2) == 0.13
