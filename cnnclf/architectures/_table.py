@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cnnclf._utils.text import did_you_mean, quote
 from cnnclf.architectures._layers import (
+    GELU,
     ArchitectureFunction,
     Conv,
     Dense,
@@ -16,6 +17,7 @@ from cnnclf.architectures._layers import (
     Norm,
     Pool,
     ReLU,
+    Residual,
     Stage,
 )
 
@@ -56,6 +58,26 @@ def padded_stage(channels: int) -> tuple[Layer, ...]:
     )
 
 
+def residual_network(first: int, second: int, third: int) -> tuple[Layer, ...]:
+    """Return a padded convolution and stages of three, the last two of which are a residual block.
+
+    Most of the work is where maps are small: the first stage, on all pixels, has one convolution. The mean of a map is
+    less sure to find a single spot than its largest number, and so less sure to learn one by heart.
+    """
+    (start, middle, end) = (
+        (Conv(channels, padding="same", bias=False), Pool(), Norm(), GELU()) for channels in (first, second, third)
+    )
+    body, last_body = (
+        Residual((Conv(channels, padding="same", bias=False), Norm(), GELU()) * 2) for channels in (second, third)
+    )
+    return (
+        *start,
+        Stage((*middle, body, Stage((*end, last_body), smallest=2)), smallest=4),
+        *(Stage((*end, last_body), smallest=8) for _ in range(3)),
+        *(GlobalPool("mean"), Flatten()),
+    )
+
+
 # The first two blocks of four networks
 TWO_BLOCKS = (*(Conv(32), ReLU(), Pool()), *(Conv(64), ReLU(), Pool()))
 
@@ -72,6 +94,16 @@ ARCHITECTURES: dict[str, Architecture] = {
         source="cnnclf: any images; a stage for each halving of their size, and global pooling, so that the number of "
         "parameters does not grow with the area of the image",
         n_parameters=162_562,
+    ),
+    "residual": Architecture(
+        layers=residual_network(32, 64, 112),
+        source="cnnclf: photographs of things, and clothes; residual blocks where maps are small, and global pooling",
+        n_parameters=385_002,
+    ),
+    "residual_wide": Architecture(
+        layers=residual_network(64, 128, 256),
+        source="cnnclf: the same layers with about twice as many channels, for hours of training",
+        n_parameters=1_848_778,
     ),
     "compact": Architecture(
         layers=(
