@@ -30,14 +30,14 @@ class ImageSet:
     """One data set.
 
     `load` takes the folder of CIFAR-10 and gives training and test images; without official test images, one pair that
-    each seed splits. `epochs` are the budgets of networks with a constant rate.
+    each seed splits. `recipes` were made for such images. `epochs` are the budgets of networks with a constant rate.
     """
 
     label: str
     load: Callable[[Path | None], tuple[Pair, Pair] | tuple[Pair]]
     official: bool = True
     seeds: int = 3
-    handwriting: bool = False
+    recipes: tuple[str, ...] = ()
     epochs: tuple[int, ...] = (1, 2, 4, 8)
 
 
@@ -107,16 +107,16 @@ def on_photographs(X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Pa
 
 
 SETS = {
-    "mnist": ImageSet("MNIST", mnist, handwriting=True),
-    "fashion": ImageSet("Fashion-MNIST", fashion),
-    "cifar": ImageSet("CIFAR-10 as JPEG", cifar),
-    "few": ImageSet("MNIST, the first images", few, handwriting=True, epochs=(10, 40, 160)),
-    "digits": ImageSet(
-        "scikit-learn's digits", digits, official=False, seeds=10, handwriting=True, epochs=(10, 40, 160)
+    "mnist": ImageSet(
+        "MNIST",
+        mnist,
+        recipes=("first_look", "handwriting", "handwriting_longer", "handwriting_small", "handwriting_accurate"),
     ),
-    "photographs": ImageSet(
-        "Digits on photographs", photographs, official=False, handwriting=True, epochs=(10, 40, 160)
-    ),
+    "fashion": ImageSet("Fashion-MNIST", fashion, recipes=("clothes",)),
+    "cifar": ImageSet("CIFAR-10 as JPEG", cifar, recipes=("photographs",)),
+    "few": ImageSet("MNIST, the first images", few, recipes=("handwriting_few",), epochs=(10, 40, 160)),
+    "digits": ImageSet("scikit-learn's digits", digits, official=False, seeds=10, epochs=(10, 40, 160)),
+    "photographs": ImageSet("Digits on photographs", photographs, official=False, epochs=(10, 40, 160)),
 }
 
 

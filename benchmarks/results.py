@@ -17,6 +17,7 @@ ORDER = (
     "overhead",
     "scaling",
     "datasets",
+    "photographs",
     "allocator",
     "gpu",
     "inference",

@@ -35,9 +35,6 @@ NOT_DRAWN = 10_000  # images: for more, histogram gradient boosting holds some o
 SMALLEST = 10  # pixels a side, of which the two convolutions and poolings of Keras' convnet leave one
 CHOICES = ("architecture", "max_epochs", "augment")  # what may be left to the data
 
-# Changes of training images that suit handwriting alone, and those that suit everything else alone.
-OF_HANDWRITING, OF_OTHER_IMAGES = {"affine", "elastic"}, {"flip"}
-
 
 @dataclass(frozen=True)
 class Job:
@@ -120,21 +117,10 @@ def of_recipe(name: str) -> Callable[[Turn], Iterator[Job]]:
     """Make the side of a recipe."""
 
     def jobs(turn: Turn) -> Iterator[Job]:
-        if suits(RECIPES[name], turn.image_set.handwriting):
+        if turn.short or name in turn.image_set.recipes:
             yield our_job(turn, CHOSEN, RECIPES[name] | ({"max_epochs": 1} if turn.short else {}))
 
     return jobs
-
-
-def suits(recipe: dict[str, Any], handwriting: bool) -> bool:
-    """Return whether a recipe changes its training images in a way that makes sense.
-
-    >>> suits({"augment": "affine"}, True), suits({"augment": ["flip", "crop"]}, True), suits({}, False)
-    (True, False, True)
-    """
-    asked = recipe.get("augment") or ()
-    changes = {asked} if isinstance(asked, str) else set(asked)
-    return not changes & (OF_OTHER_IMAGES if handwriting else OF_HANDWRITING)
 
 
 def clocks() -> tuple[float, float]:
