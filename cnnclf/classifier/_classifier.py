@@ -22,6 +22,7 @@ from cnnclf.classifier._fitting import (
     choose_augmentation,
     make_net,
     train,
+    warn_of_unchanged_images,
 )
 from cnnclf.classifier._parameters import check_callbacks, check_parameters, is_exactly
 from cnnclf.classifier._scoring import ScoreMixin
@@ -303,6 +304,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
             checkpoint = open_checkpoint(self, seen.sha256, None if validation is None else fingerprint(validation))
             self.seed_ = checkpoint.seed
         rows = prepare(self, data, validation, held_out=self.validation_fraction if self.early_stopping else None)
+        warn_of_unchanged_images(self)
         epochs = resolve_epochs(self.max_epochs, len(rows.rows.order))
         choose_augmentation(self, rows.rows, epochs, checkpoint, goes_on=goes_on)
         net = make_net(self, self.module_, rows.batch_size, self.net_.history) if goes_on else build_net(self, rows)
@@ -352,6 +354,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         if not goes_on:
             self.seed_ = draw_seed(self.random_state)
         rows = prepare(self, data)
+        warn_of_unchanged_images(self)
         self.augment_, self.augment_probe_ = None if is_auto(self.augment) else self.augment, None
         net = self.net_ if goes_on else build_net(self, rows)
         net.augment = find_augmentation(self.augment_)

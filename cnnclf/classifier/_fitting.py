@@ -23,6 +23,7 @@ from cnnclf.classifier._auto import (
     probe_augmentation,
     resolve_architecture,
 )
+from cnnclf.images._spec import SMALLEST_SIDE
 from cnnclf.training._augmentation import find_augmentation
 from cnnclf.training._callbacks import ReportEpochs
 from cnnclf.training._checkpoint import Checkpoint
@@ -71,7 +72,8 @@ def make_module(clf: Any, standardise: Standardise) -> nn.Sequential:
 def warn_of_many_parameters(clf: Any, module: nn.Module) -> None:
     """Warn of a network that has outgrown its architecture."""
     n_parameters = count_parameters(module)
-    if isinstance(clf.architecture_, str) and n_parameters > MANY_PARAMETERS:
+    pools_globally = any(isinstance(layer, nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d) for layer in module)
+    if isinstance(clf.architecture_, str) and n_parameters > MANY_PARAMETERS and not pools_globally:
         _, height, width = clf.input_spec_.image_shape
         warnings.warn(
             f"Expected at most {MANY_PARAMETERS:,} parameters of architecture={clf.architecture_!r}; got "
@@ -79,6 +81,18 @@ def warn_of_many_parameters(clf: Any, module: nn.Module) -> None:
             "architecture='general', which pools globally, or make the images smaller.",
             UserWarning,
             stacklevel=4,  # the caller of fit or partial_fit
+        )
+
+
+def warn_of_unchanged_images(clf: Any) -> None:
+    """Warn where ``augment`` is set but the images are too small for it."""
+    _, height, width = clf.input_spec_.image_shape
+    if not is_auto(clf.augment) and clf.augment and min(height, width) < SMALLEST_SIDE:
+        warnings.warn(
+            f"Expected images of at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels for augment={quote(clf.augment)}; got "
+            f"{height}×{width}. They are not changed. Pass augment=None.",
+            UserWarning,
+            stacklevel=3,  # the caller of fit or partial_fit
         )
 
 

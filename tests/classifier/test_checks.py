@@ -580,6 +580,23 @@ def test_an_architecture_that_has_outgrown_its_layers_warns(digits):
         assert [warning.filename for warning in caught] == [__file__]
     assert quick("general").fit(X, y).n_parameters_ < 500_000  # as the sentence says
     quick().fit(X[:, :64, :64], y)  # 13² · 32 · 256 weights of the dense layer are 1.4 million
+    assert quick("residual_wide").fit(X, y).n_parameters_ > 3_000_000  # four of its five stages; none grows
+
+
+def test_a_set_augmentation_of_images_that_are_too_small_for_it_is_told():
+    X, y = np.arange(80, dtype=np.uint8).reshape(2, 5, 8), [0, 1]
+    sentence = (
+        "Expected images of at least 8×8 pixels for augment='flip'; got 5×8. They are not changed. Pass augment=None."
+    )
+    clf = quick(augment="flip")
+    for fit in (lambda: clf.fit(X, y), lambda: clf.partial_fit(X, y)):
+        with pytest.warns(UserWarning, match=exactly(sentence)) as caught:
+            fit()
+        assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for augment in ("auto", None, []):
+            quick(augment=augment).fit(X, y)
 
 
 @pytest.mark.parametrize(
