@@ -97,8 +97,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augment": "flip",  # a mirrored shoe is a shoe; shifts cost a point in so few epochs
         "weight_averaging": True,  # removes the noise of the last steps
     },
-    # For photographs of things, in colour. Measured on CIFAR-10 as JPEG; benchmarks/photographs.md has the effect of
-    # each piece. Mirror images hurt on handwriting.
+    # For photographs of things, in colour. Measured on CIFAR-10 as JPEG; benchmarks/photographs.py measures the effect
+    # of each piece. Mirror images hurt on handwriting.
     "photographs": {
         "architecture": "residual",
         "max_epochs": 12,  # a quarter of an hour in float32
