@@ -36,7 +36,7 @@ OTHERS = [name for name in list_architectures() if name != "compact"]
         ("cnnclf report --architecture pool3", ["pool3_head1", "pool3_head3"]),
         ("cnnclf report --recipe ", list(RECIPES)),
         ("cnnclf report --recipe f", ["first_look"]),
-        ("cnnclf report --recipe handwriting_", ["handwriting_small", "handwriting_accurate"]),
+        ("cnnclf report --recipe handwriting_s", ["handwriting_small"]),
         ("cnnclf report --profile ", ["quick", "full"]),
         (
             "cnnclf compare --architectures compact,",
