@@ -72,7 +72,7 @@ def make_module(clf: Any, standardise: Standardise) -> nn.Sequential:
 def warn_of_many_parameters(clf: Any, module: nn.Module) -> None:
     """Warn of a network that has outgrown its architecture."""
     n_parameters = count_parameters(module)
-    pools_globally = any(isinstance(layer, nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d) for layer in module)
+    pools_globally = any(isinstance(layer, nn.AdaptiveMaxPool2d | nn.AdaptiveAvgPool2d) for layer in module.children())
     if isinstance(clf.architecture_, str) and n_parameters > MANY_PARAMETERS and not pools_globally:
         _, height, width = clf.input_spec_.image_shape
         warnings.warn(

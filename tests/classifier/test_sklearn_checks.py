@@ -29,6 +29,8 @@ CHECKS_OF_TRAINING = [
 ]
 
 
+# Some checks have images of a few pixels, and say so where an augmentation is set.
+@pytest.mark.filterwarnings("ignore:Expected images of at least 8×8 pixels for augment=:UserWarning")
 @parametrize_with_checks(IN_FULL)
 def test_check(estimator, check):
     check(estimator)
