@@ -61,8 +61,8 @@ def padded_stage(channels: int) -> tuple[Layer, ...]:
 def residual_network(first: int, second: int, third: int) -> tuple[Layer, ...]:
     """Return a padded convolution and stages of three, the last two of which are a residual block.
 
-    Most of the work is where maps are small: the first stage, on all pixels, has one convolution. The mean of a map is
-    less sure to find a single spot than its largest number, and so less sure to learn one by heart.
+    Most of the work is where maps are small: the first stage, on all pixels, has one convolution. Maps are pooled to
+    their means, as in He et al. 2016, Deep residual learning for image recognition.
     """
     (start, middle, end) = (
         (Conv(channels, padding="same", bias=False), Pool(), Norm(), GELU()) for channels in (first, second, third)

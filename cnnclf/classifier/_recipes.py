@@ -100,10 +100,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     # For photographs of things, in colour. Measured on CIFAR-10 as JPEG; benchmarks/photographs.py measures the effect
     # of each piece. Mirror images hurt on handwriting.
     "photographs": {
-        "architecture": "residual",
+        "architecture": "residual",  # learns more in the same time than `general` with more channels
         "max_epochs": 12,  # a quarter of an hour in float32
-        "batch_size": 256,  # Muon's steps point the same way in fewer, larger batches, which cost less
-        "weight_decay": 0.1,  # keeps kernels small, and so the share that a step changes of them large
+        "batch_size": 256,  # half as many steps of Muon, each of which costs the same; no less accurate than 128
+        "weight_decay": 0.1,  # ten times the default, against learning by heart; Muon tolerates it
         "label_smoothing": 0.1,  # prevents overconfidence
         "augment": ["flip", "shift"],  # from the other side, and at another place; "crop" moves too far for 12 epochs
         "weight_averaging": True,  # removes the noise of the last steps
