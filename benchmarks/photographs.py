@@ -198,7 +198,13 @@ def main() -> None:
     (X, y), _ = SETS["cifar"].load(args.cifar)
     data = (X[:TRAIN], y[:TRAIN]), (X[-HELD_OUT:], y[-HELD_OUT:])
     result: dict[str, Any] = {"environment": environment(), "recipe": BASE, "rows": {}}
-    if path.exists() and (before := json.loads(path.read_text(encoding="utf-8")))["recipe"] == BASE:
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if differ := [name for name in ("environment", "recipe") if before[name] != result[name]]:
+            raise SystemExit(
+                f"{path}: expected runs of this recipe, machine and these versions; got another {', '.join(differ)}. "
+                "Move the file away to begin anew."
+            )
         result["rows"] = before["rows"]
     for seed in range(SEEDS):
         for name, change in pieces(X).items():

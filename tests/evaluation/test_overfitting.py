@@ -336,7 +336,7 @@ class TestRealFits:
         assert fit(digits, seed, n_train=1200).kind == "healthy"
 
     def test_sixty_validation_images_do_not_upset_the_verdict(self, digits, seed):
-        # One image of them is 1.7 points. After 30 epochs the loss of a single one decides, and so the processor.
+        # After 30 epochs, as by default, the verdict depends on the processor: one image of 60 is 1.7 points.
         assert fit(digits, seed, n_train=1200, n_valid=60, architecture="compact", max_epochs=8).kind == "healthy"
 
     def test_one_epoch_is_healthy(self, digits, seed):
