@@ -14,7 +14,6 @@ data set needs is in image_sets.py; one that is not there is skipped.
 """
 
 import argparse
-import json
 import math
 import subprocess
 import time
@@ -31,15 +30,15 @@ from image_sets import SETS, ImageSet, split
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from recording import HERE, footer, mean_sd, options
-from sides import CHOSEN, DEFAULTS, SIDES, Job, Turn, find_keras
+from recording import HERE, Store, footer, mean_sd, options
+from sides import CHOSEN, DEFAULTS, SIDES, Turn, find_keras
 from threadpoolctl import threadpool_limits
 
 from cnnclf import CNNClassifier, load_digits
-from cnnclf._utils.files import write_atomically
 from cnnclf.training._runtime import choose_precision
 
 Run = dict[str, Any]
+KEY = ("data", "side", "seed", "budget")
 ERRORS = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 70, 90)  # per cent, on the axes
 FINE_ERRORS = (0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30)
 REFERENCE = 21.0  # CPU seconds of the unit on the reference core
@@ -56,65 +55,6 @@ PUBLISHED: dict[str, tuple[tuple[str, str, float | None], ...]] = {
         ("the network of Keras' example, lossless images", "75", 75.0),
     ),
 }
-
-
-class Store:
-    """Finished runs in a file, written whole after each; without a path, in memory alone."""
-
-    def __init__(self, path: Path | None, machine: dict[str, Any], *, fresh: bool = False) -> None:
-        self.path = path
-        self.result: dict[str, Any] = {"environment": machine, "sets": {}, "runs": []}
-        if path is not None and path.exists() and not fresh:
-            self.result = json.loads(path.read_text(encoding="utf-8"))
-
-    def refuse_another(self, machine: dict[str, Any]) -> None:
-        """Stop if the file is of another processor, precision or version."""
-        there = self.result["environment"]
-        differ = [name for name in ("cpu", "extensions", "precision") if there[name] != machine[name]]
-        differ += [name for name, version in machine["versions"].items() if there["versions"].get(name) != version]
-        if differ:
-            raise SystemExit(
-                f"{self.path}: expected runs of this machine, precision and these versions; got another "
-                f"{', '.join(differ)}. Pass --fresh to begin anew, or --out FOLDER to keep both."
-            )
-
-    def find(self, **wanted: Any) -> Run | None:
-        """Return the run with these entries."""
-        runs = (run for run in self.result["runs"] if all(run[name] == value for name, value in wanted.items()))
-        return next(runs, None)
-
-    def has(self, job: Job, **which: Any) -> bool:
-        """Return whether every budget of a job was measured with its settings."""
-        return all(self.find(**which, budget=budget, settings=job.settings) for budget in job.budgets)
-
-    def add(self, new: list[Run]) -> None:
-        """Put runs in the place of older ones of the same data, side, seed and budget."""
-        key = ("data", "side", "seed", "budget")
-        keys = [[run[name] for name in key] for run in new]
-        kept = [run for run in self.result["runs"] if [run[name] for name in key] not in keys]
-        for run in new:
-            self.result["environment"]["versions"] |= run.pop("versions", {})
-        self.result["runs"] = kept + new
-        if self.path is not None:
-            write_atomically(self.path, as_lines(self.result).encode())
-
-
-def as_lines(result: dict[str, Any]) -> str:
-    """Write the result as JSON, one line for each run.
-
-    >>> print(as_lines({"environment": {}, "runs": [{"seed": 0}, {"seed": 1}]}), end="")
-    {
-    "environment": {},
-    "runs": [
-    {"seed": 0},
-    {"seed": 1}
-    ]
-    }
-    """
-    dump = partial(json.dumps, ensure_ascii=False)
-    runs = ",\n".join(map(dump, result["runs"]))
-    rest = "".join(f"{dump(name)}: {dump(value)},\n" for name, value in result.items() if name != "runs")
-    return f'{{\n{rest}"runs": [\n{runs}\n]\n}}\n'
 
 
 def measure_unit(n: int) -> float:
@@ -155,7 +95,7 @@ def measure(name: str, image_set: ImageSet, store: Store, args: argparse.Namespa
     for seed in range(args.seeds or image_set.seeds):
         X, y, X_test, _ = data = split(parts, seed)
         sizes = {"images": len(X), "test_images": len(X_test), "shape": X.shape[1:], "classes": int(y.max()) + 1}
-        store.result["sets"][name] = sizes
+        store.result.setdefault("sets", {})[name] = sizes
         for side in args.sides:
             if seed and len(parts) == 2 and not SIDES[side].draws(len(X)):
                 continue
@@ -166,7 +106,7 @@ def measure(name: str, image_set: ImageSet, store: Store, args: argparse.Namespa
 
             turn = Turn(image_set, data, seed, args.precision, find_keras(args.keras_env), finished, args.short)
             for job in SIDES[side].jobs(turn):
-                if store.has(job, **which):
+                if all(store.find(**which, budget=budget, settings=job.settings) for budget in job.budgets):
                     continue
                 more = {"settings": job.settings, "unit_seconds": unit(), "n_train": len(X)} | code
                 with threadpool_limits(1):
@@ -194,7 +134,8 @@ def main() -> None:
         parser.error("This processor has no bfloat16 of its own: figures would be of its emulation.")
     torch.set_num_threads(1)
     machine = environment() | {"precision": args.precision}
-    store = Store(None if args.short else args.out / "datasets.json", machine, fresh=args.fresh and not args.render)
+    path = None if args.short else args.out / "datasets.json"
+    store = Store(path, machine, KEY, fresh=args.fresh and not args.render)
     if args.short:
         args.data, args.seeds = ["digits"], 1
     if not args.render:

@@ -8,7 +8,6 @@ so that a stopped benchmark goes on.
     python benchmarks/photographs.py --short
 """
 
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -18,10 +17,11 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import results
 import torch
 from environment import environment
 from image_sets import SETS
-from recording import HERE, footer, mean_sd, options, write
+from recording import HERE, Store, footer, mean_sd, options
 from torch import nn
 
 from cnnclf import RECIPES, CNNClassifier, load_digits
@@ -176,7 +176,7 @@ def carry_out(change: dict[str, Any], data: tuple[Pair, Pair], seed: int, **more
         start = time.process_time()
         clf.fit(X, y)
         seconds = time.process_time() - start
-        return {"seed": seed, "accuracy": clf.score(X_held, y_held), "cpu_seconds": seconds}
+        return {"accuracy": clf.score(X_held, y_held), "cpu_seconds": seconds}
 
 
 def main() -> None:
@@ -184,54 +184,52 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--cifar", type=Path, help="the folder of CIFAR-10's images as JPEG")
     parser.add_argument("--only", nargs="+", help="some of the rows")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"{SEEDS} by default")
+    parser.add_argument("--fresh", action="store_true", help="forget the finished runs")
     args = parser.parse_args()
     if args.short:
         X, y = load_digits()
         X = np.repeat(X[..., np.newaxis], 3, axis=3)
-        data = (X[:200], y[:200]), (X[200:300], y[200:300])
-        rows = {name: [carry_out(change, data, 0, max_epochs=1)] for name, change in pieces(X).items()}
-        print(render({"rows": rows, "environment": environment()}))
-        return
-    if args.cifar is None:
+        data, more, seeds, path = ((X[:200], y[:200]), (X[200:300], y[200:300])), {"max_epochs": 1}, 1, None
+    elif args.cifar is None:
         parser.error("Expected --cifar PATH; got none. Give the folder of CIFAR-10's images as JPEG.")
-    path = HERE / "photographs.json"
-    (X, y), _ = SETS["cifar"].load(args.cifar)
-    data = (X[:TRAIN], y[:TRAIN]), (X[-HELD_OUT:], y[-HELD_OUT:])
-    result: dict[str, Any] = {"environment": environment(), "recipe": BASE, "rows": {}}
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if differ := [name for name in ("environment", "recipe") if before[name] != result[name]]:
-            raise SystemExit(
-                f"{path}: expected runs of this recipe, machine and these versions; got another {', '.join(differ)}. "
-                "Move the file away to begin anew."
-            )
-        result["rows"] = before["rows"]
-    for seed in range(SEEDS):
-        for name, change in pieces(X).items():
-            done = result["rows"].setdefault(name, [])
-            if (args.only is None or name in args.only) and all(row["seed"] != seed for row in done):
-                done.append(carry_out(change, data, seed))
-                print(f"{name:48} seed {seed}: {done[-1]['accuracy']:.2%}", flush=True)
-                write("photographs", result, render(result))
-    print(render(result))
+    else:
+        (X, y), _ = SETS["cifar"].load(args.cifar)
+        data, more, seeds = ((X[:TRAIN], y[:TRAIN]), (X[-HELD_OUT:], y[-HELD_OUT:])), {}, args.seeds
+        path = HERE / "photographs.json"
+    store = Store(path, environment(), ("name", "seed"), fresh=args.fresh)
+    store.refuse_another(environment())
+    for seed in range(seeds):
+        for name, change in pieces(data[0][0]).items():
+            which = {"name": name, "seed": seed, "recipe": BASE}
+            if (args.only is None or name in args.only) and not store.find(**which):
+                store.add([which | carry_out(change, data, seed, **more)])
+                print(f"{name:48} seed {seed}: {store.find(**which)['accuracy']:.2%}", flush=True)
+    print(table := render(store.result))
+    if path is not None:
+        path.with_suffix(".md").write_text(table, encoding="utf-8")
+        results.main()
 
 
 def render(result: dict[str, Any]) -> str:
     """Write the result as Markdown."""
-    rows = {name: runs for name, runs in result["rows"].items() if runs}
-    reference = {run["seed"]: 100 * run["accuracy"] for run in rows[WHOLE]}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for run in result["runs"]:
+        rows.setdefault(run["name"], []).append(run)
+    reference = {run["seed"]: 100 * run["accuracy"] for run in rows.get(WHOLE, [])}
     lines = []
     for name, runs in rows.items():
         values = np.array([100 * run["accuracy"] for run in runs])
-        change = values - [reference[run["seed"]] for run in runs]
-        difference = "" if name == WHOLE else f"{'+' if change.mean() >= 0 else ''}{mean_sd(change, 2)}"
+        change = values - [reference.get(run["seed"], np.nan) for run in runs]
+        compared = name != WHOLE and np.isfinite(change).all()
+        difference = f"{'+' if change.mean() >= 0 else ''}{mean_sd(change, 2)}" if compared else ""
         seconds = mean_sd([run["cpu_seconds"] for run in runs], 0)
         lines.append(f"| {name} | {len(runs)} | {mean_sd(values, 2)} | {difference} | {seconds} |\n")
     return (
         "# The pieces of the recipe for photographs\n\n"
         f'CIFAR-10 as JPEG, `RECIPES["{RECIPE}"]` trained on {TRAIN:,} of the training images; accuracy in per cent '
-        f"on {HELD_OUT:,} others of them. Mean ± sd over n seeds; the difference is to the same seed with everything."
-        "\n\n"
+        f"on {HELD_OUT:,} others of them. Mean ± sd over n seeds; the difference is to the same seed with everything. "
+        "Made by `python benchmarks/photographs.py`.\n\n"
         "| | n | validation accuracy | difference | CPU s |\n|---|---:|---:|---:|---:|\n"
         f"{''.join(lines)}\n{footer(result['environment'], 'one thread')}\n"
     )

@@ -3,12 +3,15 @@
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import results
 from matplotlib.figure import Figure
+
+from cnnclf._utils.files import write_atomically
 
 HERE = Path(__file__).parent
 
@@ -57,6 +60,66 @@ def footer(environment: dict[str, Any], threads: str, *notes: str) -> str:
     trains = "precision not recorded" if precision is None else f"training in {precision}"
     machine = ", ".join([f"{environment['cpu']} ({has})", f"{environment['cores']} cores", threads, trains, *notes])
     return f"{machine}; {', '.join(f'{name} {version}' for name, version in environment['versions'].items())}."
+
+
+class Store:
+    """Finished runs in a file, written whole after each, so that a stopped benchmark goes on; no path: in memory alone.
+
+    `key` names the entries that tell one run from another.
+    """
+
+    def __init__(
+        self, path: Path | None, machine: dict[str, Any], key: tuple[str, ...], *, fresh: bool = False
+    ) -> None:
+        self.path = path
+        self.key = key
+        self.result: dict[str, Any] = {"environment": machine, "runs": []}
+        if path is not None and path.exists() and not fresh:
+            self.result = json.loads(path.read_text(encoding="utf-8"))
+
+    def refuse_another(self, machine: dict[str, Any]) -> None:
+        """Stop if the file is of another processor, precision or version."""
+        there = self.result["environment"]
+        differ = [name for name in ("cpu", "extensions", "precision") if there[name] != machine[name]]
+        differ += [name for name, version in machine["versions"].items() if there["versions"].get(name) != version]
+        if differ:
+            raise SystemExit(
+                f"{self.path}: expected runs of this machine, precision and these versions; got another "
+                f"{', '.join(differ)}. Pass --fresh to begin anew, or move the file away to keep both."
+            )
+
+    def find(self, **wanted: Any) -> dict[str, Any] | None:
+        """Return the run with these entries."""
+        runs = (run for run in self.result["runs"] if all(run[name] == value for name, value in wanted.items()))
+        return next(runs, None)
+
+    def add(self, new: list[dict[str, Any]]) -> None:
+        """Put runs in the place of older ones with the same key."""
+        keys = [[run[name] for name in self.key] for run in new]
+        kept = [run for run in self.result["runs"] if [run[name] for name in self.key] not in keys]
+        for run in new:
+            self.result["environment"]["versions"] |= run.pop("versions", {})
+        self.result["runs"] = kept + new
+        if self.path is not None:
+            write_atomically(self.path, as_lines(self.result).encode())
+
+
+def as_lines(result: dict[str, Any]) -> str:
+    """Write the result as JSON, one line for each run.
+
+    >>> print(as_lines({"environment": {}, "runs": [{"seed": 0}, {"seed": 1}]}), end="")
+    {
+    "environment": {},
+    "runs": [
+    {"seed": 0},
+    {"seed": 1}
+    ]
+    }
+    """
+    dump = partial(json.dumps, ensure_ascii=False)
+    runs = ",\n".join(map(dump, result["runs"]))
+    rest = "".join(f"{dump(name)}: {dump(value)},\n" for name, value in result.items() if name != "runs")
+    return f'{{\n{rest}"runs": [\n{runs}\n]\n}}\n'
 
 
 def write(name: str, result: dict[str, Any], table: str, figure: Figure | None = None) -> None:

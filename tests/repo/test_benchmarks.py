@@ -295,35 +295,30 @@ def test_the_picture_has_a_panel_for_each_data_set_and_names_each_side():
     assert names == ["cnnclf, defaults", "HistGradientBoostingClassifier"]
 
 
-def test_a_finished_run_is_kept_with_its_settings_and_replaced_when_they_change(tmp_path):
-    datasets, sides = import_module("datasets"), import_module("sides")
+def test_a_finished_run_is_kept_and_replaced_by_one_with_the_same_key(tmp_path):
     path, machine = tmp_path / "datasets.json", MACHINE | {"extensions": [], "precision": "float32"}
-    job = sides.Job((1, 2), {"lr": 0.1}, list)
-    which = {"data": "digits", "side": "keras", "seed": 0}
-    store = datasets.Store(path, machine)
-    store.add([a_run(**which, budget=1, settings={"lr": 0.1})])
-    assert not store.has(job, **which)  # the second budget is missing
-    store.add([a_run(**which, budget=2, settings={"lr": 0.1}, versions={"keras": "3"})])
+    key = import_module("datasets").KEY
+    store = import_module("recording").Store(path, machine, key)
+    store.add([a_run(budget=1, settings={"lr": 0.1}), a_run(budget=2, versions={"keras": "3"})])
 
-    again = datasets.Store(path, machine)
-    assert again.has(job, **which)
-    assert again.result["environment"]["versions"]["keras"] == "3"
+    again = import_module("recording").Store(path, machine, key)
     again.refuse_another(machine)
-    assert not again.has(sides.Job((1, 2), {"lr": 0.2}, list), **which)
-    again.add([a_run(**which, budget=1, settings={"lr": 0.2}, accuracy=0.5)])
+    assert again.result["environment"]["versions"]["keras"] == "3"
+    assert again.find(budget=1, settings={"lr": 0.1})["accuracy"] == 0.98
+    assert again.find(budget=1, settings={"lr": 0.2}) is None  # so it is measured anew
+    again.add([a_run(budget=1, settings={"lr": 0.2}, accuracy=0.5)])
     assert [(run["budget"], run["accuracy"]) for run in again.result["runs"]] == [(2, 0.98), (1, 0.5)]
-    assert datasets.Store(path, machine, fresh=True).result["runs"] == []
+    assert import_module("recording").Store(path, machine, key, fresh=True).result["runs"] == []
 
 
 @pytest.mark.parametrize(
     "change", [{"cpu": "Xeon"}, {"precision": "bfloat16"}, {"versions": {"python": "3.12.0"}}], ids=str
 )
 def test_runs_of_another_machine_precision_or_version_are_not_mixed(change, tmp_path):
-    datasets, machine = import_module("datasets"), MACHINE | {"extensions": [], "precision": "float32"}
-    datasets.Store(tmp_path / "datasets.json", machine).add([a_run()])
-    store = datasets.Store(tmp_path / "datasets.json", machine | change)
-    with pytest.raises(SystemExit, match=r"got another \w+\. Pass --fresh to begin anew, or --out FOLDER"):
-        store.refuse_another(machine | change)
+    machine, store = MACHINE | {"extensions": [], "precision": "float32"}, import_module("recording").Store
+    store(tmp_path / "datasets.json", machine, ("seed",)).add([a_run()])
+    with pytest.raises(SystemExit, match=r"got another \w+\. Pass --fresh to begin anew, or move the file away"):
+        store(tmp_path / "datasets.json", machine, ("seed",)).refuse_another(machine | change)
 
 
 def test_a_data_set_that_is_not_there_is_skipped_in_one_line(monkeypatch, tmp_path, capsys):
@@ -409,6 +404,33 @@ def test_the_short_version_measures_every_side_and_writes_no_file(monkeypatch, c
         datasets.main()
     table = capsys.readouterr().out
     assert all(f"{side.label}" in table for side in datasets.SIDES.values())
+    assert files("json", "md", "png") == before
+
+
+# photographs
+
+
+def test_a_piece_is_compared_with_the_same_seed_of_the_whole_recipe():
+    photographs = import_module("photographs")
+    # 84 - 80 and 85 - 83: 3 ± 1.41 points. The third piece has a seed that the whole has not.
+    accuracies = {(photographs.WHOLE, 0): 0.80, (photographs.WHOLE, 1): 0.83, ("a", 0): 0.84, ("a", 1): 0.85}
+    runs = [
+        {"name": name, "seed": seed, "accuracy": accuracy, "cpu_seconds": 9.0}
+        for (name, seed), accuracy in (accuracies | {("b", 2): 0.9}).items()
+    ]
+    table = photographs.render({"environment": MACHINE, "runs": runs})
+    assert "| everything | 2 | 81.50 ± 2.12 |  | 9 ± 0 |" in table
+    assert "| a | 2 | 84.50 ± 0.71 | +3.00 ± 1.41 | 9 ± 0 |" in table
+    assert "| b | 1 | 90.00 |  | 9 |" in table
+
+
+@pytest.mark.slow
+def test_the_short_version_measures_every_piece_and_writes_no_file(monkeypatch, capsys):
+    photographs, before = import_module("photographs"), files("json", "md", "png")
+    monkeypatch.setattr("sys.argv", ["photographs.py", "--short"])
+    photographs.main()
+    table, noise = capsys.readouterr().out, np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
+    assert all(f"| {name} | 1 |" in table for name in photographs.pieces(noise))
     assert files("json", "md", "png") == before
 
 
