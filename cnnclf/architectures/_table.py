@@ -58,24 +58,13 @@ def padded_stage(channels: int) -> tuple[Layer, ...]:
     )
 
 
-def residual_network(first: int, second: int, third: int) -> tuple[Layer, ...]:
-    """Return a padded convolution and stages of three, the last two of which are a residual block.
+def residual_stage(channels: int) -> tuple[Layer, ...]:
+    """Return a padded convolution with a pooling behind it, and two more in a residual block.
 
-    Most of the work is where maps are small: the first stage, on all pixels, has one convolution. Maps are pooled to
-    their means, as in He et al. 2016, Deep residual learning for image recognition.
+    Source: He et al. 2016, Deep residual learning for image recognition.
     """
-    (start, middle, end) = (
-        (Conv(channels, padding="same", bias=False), Pool(), Norm(), GELU()) for channels in (first, second, third)
-    )
-    body, last_body = (
-        Residual((Conv(channels, padding="same", bias=False), Norm(), GELU()) * 2) for channels in (second, third)
-    )
-    return (
-        *start,
-        Stage((*middle, body, Stage((*end, last_body), smallest=2)), smallest=4),
-        *(Stage((*end, last_body), smallest=8) for _ in range(3)),
-        *(GlobalPool("mean"), Flatten()),
-    )
+    block = Residual((Conv(channels, padding="same", bias=False), Norm(), GELU()) * 2)
+    return (Conv(channels, padding="same", bias=False), Pool(), Norm(), GELU(), block)
 
 
 # The first two blocks of four networks
@@ -96,14 +85,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         n_parameters=162_562,
     ),
     "residual": Architecture(
-        layers=residual_network(32, 64, 112),
+        layers=(
+            # Most of the work is where maps are small: on all pixels there is one convolution.
+            *(Conv(32, padding="same", bias=False), Pool(), Norm(), GELU()),
+            Stage((*residual_stage(64), Stage(residual_stage(112), smallest=2)), smallest=4),
+            *(Stage(residual_stage(112), smallest=8) for _ in range(3)),
+            *(GlobalPool("mean"), Flatten()),
+        ),
         source="cnnclf: photographs of things, and clothes; residual blocks where maps are small, and global pooling",
         n_parameters=385_002,
-    ),
-    "residual_wide": Architecture(
-        layers=residual_network(64, 128, 256),
-        source="cnnclf: the same layers with about twice as many channels, for hours of training",
-        n_parameters=1_848_778,
     ),
     "compact": Architecture(
         layers=(
