@@ -1,6 +1,5 @@
 """What ``fit`` chooses for the parameters that are "auto": architecture, epochs, augmentation."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binom, binomtest
 
 from cnnclf._utils.text import percent, quote
 from cnnclf.architectures._layers import ArchitectureFunction, ImageShape
@@ -36,70 +36,65 @@ MANY_ROWS = 25_000
 PROBE_ROWS, HELD_OUT, PROBE_VISITS = 8_000, 0.2, 5_000
 CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"flip": lambda x: x.flip(3), "shift": shift}
 
-# A change is used if so many of the images, and of those of each class, are recognised as before. Fewer images than
-# these are no evidence.
-KEPT_OF_ALL, KEPT_OF_CLASS = 0.85, 0.5
-FEWEST_RECOGNISED, FEWEST_OF_CLASS = 30, 3
+# A change is not used if it is clear that fewer of the images, or of those of a class, are recognised than these shares
+# of what is expected: by chance it would be seen in less than one of twenty samples.
+KEPT_OF_ALL, KEPT_OF_CLASS, CLEAR = 0.85, 0.5, 0.05
+# Mirror images need evidence: images that are expected to be recognised, and images of each class, of which five that
+# are all unrecognised are clear.
+FEWEST_RECOGNISED, FEWEST_OF_CLASS = 30, 5
+PRIOR = 5  # held-out images of the share of all classes that are added to those of each class
 
 
 @dataclass(frozen=True)
 class AugmentProbe:
-    """How well a short training recognises held-out images, as they are and changed.
+    """How well a short training recognises images that it has not seen as they are: held-out ones, and changed ones.
 
     Attributes
     ----------
     n_images : int
         Held-out images.
     recognised : float
-        Share of them that was recognised.
+        Share of them that was recognised as they are.
+    n_changed : int
+        Images that were changed: all that the probe looked at, as a changed one is new, too.
     kept : mapping of str to float
-        By change, images that were recognised when changed, per image that was recognised as it is; empty where too few
-        were recognised as they are.
+        By change, changed images that were recognised, per image of which that was expected; 1 at most.
     kept_of_worst_class : mapping of str to float
-        The same in the class where it is smallest; classes with few recognised images are taken together.
+        The same in the class that speaks most clearly against the change.
     n_unknown : int
-        Classes of which too few images were recognised, also together; then no change is used.
+        Classes with fewer than five images; then no mirror images are used.
+    tolerated : tuple of str
+        The changes that may be used.
     """
 
     n_images: int
     recognised: float
+    n_changed: int
     kept: Mapping[str, float]
     kept_of_worst_class: Mapping[str, float]
     n_unknown: int
-
-    def allowed(self) -> tuple[str, ...]:
-        """Return the changes after which images are still recognised.
-
-        Examples
-        --------
-        >>> AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}, 0).allowed()
-        ('shift',)
-        """
-        return tuple(
-            name
-            for name, kept in self.kept.items()
-            if not self.n_unknown and kept >= KEPT_OF_ALL and self.kept_of_worst_class[name] >= KEPT_OF_CLASS
-        )
+    tolerated: tuple[str, ...]
 
     def to_text(self) -> str:
         r"""Return the figures in a sentence.
 
         Examples
         --------
-        >>> probe = AugmentProbe(200, 0.97, {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}, 0)
+        >>> shares = {"flip": 0.42, "shift": 0.99}, {"flip": 0.0, "shift": 0.95}
+        >>> probe = AugmentProbe(200, 0.97, 1000, *shares, 0, ("shift",))
         >>> print(*probe.to_text().split("; "), sep="\n")
         A short training recognised 97.0 % of 200 held-out images
-        of these 42.0 % mirrored (0.0 % in the worst class) and 99.0 % shifted (95.0 %).
+        of 1,000 mirrored images 42.0 % as many (0.0 % in the worst class), of shifted ones 99.0 % (95.0 %).
         """
-        recognised = f"A short training recognised {percent(self.recognised, 1)} of {self.n_images:,} held-out images"
-        if not self.kept:
-            return f"{recognised}, too few to compare them with changed ones."
-        flip, shift = self.kept["flip"], self.kept["shift"]
-        worst = {name: percent(share, 1) for name, share in self.kept_of_worst_class.items()}
-        few = f" Classes with too few recognised images: {self.n_unknown}, so no change is used."
+        kept, worst = (
+            {name: percent(share, 1) for name, share in shares.items()}
+            for shares in (self.kept, self.kept_of_worst_class)
+        )
+        few = f" Classes with fewer than {FEWEST_OF_CLASS} images: {self.n_unknown}, so none is mirrored."
         return (
-            f"{recognised}; of these {percent(flip, 1)} mirrored ({worst['flip']} in the worst class) and "
-            f"{percent(shift, 1)} shifted ({worst['shift']}).{few if self.n_unknown else ''}"
+            f"A short training recognised {percent(self.recognised, 1)} of {self.n_images:,} held-out images; of "
+            f"{self.n_changed:,} mirrored images {kept['flip']} as many ({worst['flip']} in the worst class), of "
+            f"shifted ones {kept['shift']} ({worst['shift']}).{few if self.n_unknown else ''}"
         )
 
     @classmethod
@@ -109,15 +104,18 @@ class AugmentProbe:
             case {
                 "n_images": int(n_images),
                 "recognised": float(recognised),
+                "n_changed": int(n_changed),
                 "kept": dict(kept),
                 "kept_of_worst_class": dict(worst),
                 "n_unknown": int(n_unknown),
+                "tolerated": [*tolerated],
                 **others,
-            } if not others and kept.keys() == worst.keys() and kept.keys() in (set(), CHANGES.keys()):
+            } if not others and kept.keys() == worst.keys() == CHANGES.keys():
                 shares = (recognised, *kept.values(), *worst.values())
-                are_shares = all(type(share) is float and 0 <= share < math.inf for share in shares)
-                if are_shares and n_images > 0 <= n_unknown:
-                    return cls(n_images, recognised, kept, worst, n_unknown)
+                are_shares = all(type(share) is float and 0 <= share <= 1 for share in shares)
+                are_changes = all(isinstance(name, str) and name in CHANGES for name in tolerated)
+                if are_shares and are_changes and min(n_images, n_changed) > 0 <= n_unknown:
+                    return cls(n_images, recognised, n_changed, kept, worst, n_unknown, tuple(tolerated))
         raise ValueError(f"Expected the figures of a probe; got {quote(fields)}. Save the model again.")
 
 
@@ -180,7 +178,7 @@ def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:
     Returns
     -------
     AugmentProbe or None
-        None where there are too few different rows.
+        None where there are too few different rows to hold out 30 of them.
     """
     pixels, labels = rows.X.numpy(), rows.y.numpy()
     try:
@@ -218,8 +216,9 @@ def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:
         net.initialize().train(part, None, epochs=1, schedule="one_cycle")
         if not net.ended_:
             raise KeyboardInterrupt  # skorch ends a training for Ctrl-C without an error; half of a probe is none
-        images, true = rows.X[torch.from_numpy(held_out)], labels[held_out]
-        plain = net.logits(images).argmax(dim=1).numpy() == true
+        looked_at = np.concatenate([held_out, learnt])
+        images, true = rows.X[torch.from_numpy(looked_at)], labels[looked_at]
+        plain = net.logits(images[: len(held_out)]).argmax(dim=1).numpy() == true[: len(held_out)]
         changed = {name: net.logits(change(images)).argmax(dim=1).numpy() == true for name, change in CHANGES.items()}
     return compare_recognition(true, plain, changed, len(clf.classes_))
 
@@ -227,48 +226,71 @@ def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:
 def compare_recognition(
     true: NDArray[np.int64], plain: NDArray[np.bool_], changed: Mapping[str, NDArray[np.bool_]], n_classes: int
 ) -> AugmentProbe:
-    """Count which images are recognised as they are and changed.
+    """Compare how many changed images are recognised with how many are expected to be.
+
+    What is expected of a class is the share of its held-out images that are recognised as they are, with a few images
+    of all classes added; and of that the lower end of a 95 % interval, as held-out images may be few.
 
     Parameters
     ----------
     true : ndarray of shape (n,), int64
-        The class of each image.
-    plain : ndarray of shape (n,), bool
-        Whether it is recognised as it is.
+        The class of each image; the held-out ones come first.
+    plain : ndarray of shape (n_held_out,), bool
+        Whether a held-out image is recognised as it is.
     changed : mapping of str to ndarray of shape (n,), bool
-        By change, whether it is recognised changed.
+        By change, whether an image is recognised changed.
     n_classes : int
-        Classes of the training images. Those with few recognised images are compared together.
+        Classes of the training images.
 
     Returns
     -------
     AugmentProbe
+
+    References
+    ----------
+    Wilson 1927, Probable inference, the law of succession, and statistical inference, for the interval.
     """
-    of_class = np.bincount(true, plain, minlength=n_classes)
-    rare = of_class < FEWEST_OF_CLASS
-    group = np.where(rare, n_classes, np.arange(n_classes))[true]  # all rare classes are one, the last one
-    of_group = np.bincount(group, plain, minlength=n_classes + 1)
-    known = of_group >= FEWEST_OF_CLASS
-    n_unknown = 0 if known[-1] else int(rare.sum())
-    kept, worst = {}, {}
+    n_held_out, n_images = len(plain), np.bincount(true, minlength=n_classes)
+    recognised = float(plain.mean())
+    lowest = binomtest(int(plain.sum()), n_held_out).proportion_ci(0.9, "wilson").low  # one-sided 95 %
+    of_class, right = (np.bincount(true[:n_held_out], weight, n_classes) for weight in (None, plain))
+    expected = (right + PRIOR * recognised) / (of_class + PRIOR) * (lowest / max(recognised, lowest))
     # No evidence unless recognition is better, by two standard errors, than always answering the largest class.
-    share = np.bincount(true).max() / len(true)
-    chance = share + 2 * np.sqrt(share * (1 - share) / len(true))
-    if plain.sum() >= FEWEST_RECOGNISED and plain.mean() > chance and known.any():
-        for name, still in changed.items():
-            kept[name] = float(still.sum() / plain.sum())
-            worst[name] = float((np.bincount(group, still, minlength=n_classes + 1)[known] / of_group[known]).min())
-    return AugmentProbe(len(true), float(plain.mean()), kept, worst, n_unknown)
+    share = of_class.max() / n_held_out
+    is_known = recognised > share + 2 * np.sqrt(share * (1 - share) / n_held_out)
+    n_unknown = int((n_images < FEWEST_OF_CLASS).sum())
+    kept, worst, tolerated = {}, {}, []
+    for name, still in changed.items():
+        still_of_class = np.bincount(true, still, n_classes)
+        unlikely = binom.cdf(still_of_class, n_images, KEPT_OF_CLASS * expected)
+        worst_class = unlikely.argmin()
+        kept[name] = share_kept(still.mean(), recognised)
+        worst[name] = share_kept(still_of_class[worst_class] / max(1, n_images[worst_class]), expected[worst_class])
+        unlikely_of_all = binom.cdf(still.sum(), len(true), KEPT_OF_ALL * lowest)
+        if min(unlikely.min(), unlikely_of_all) >= CLEAR and (
+            name != "flip" or (is_known and not n_unknown and recognised * len(true) >= FEWEST_RECOGNISED)
+        ):
+            tolerated.append(name)
+    return AugmentProbe(n_held_out, recognised, len(true), kept, worst, n_unknown, tuple(tolerated))
+
+
+def share_kept(share: float, expected: float) -> float:
+    """Return which part of an expected share there is, 1 at most."""
+    return float(min(1.0, share / expected)) if expected > 0 else 1.0
 
 
 def name_changes(probe: AugmentProbe | None, epochs: int) -> str | list[str] | None:
-    """Return what a probe allows and pays in so many epochs, as the parameter ``augment`` takes it.
+    """Return what a probe tolerates and pays in so many epochs, as the parameter ``augment`` takes it.
+
+    Without a probe, as there are too few images for it, they are shifted: a mirror needs evidence.
 
     Examples
     --------
-    >>> probe = AugmentProbe(200, 0.97, {"flip": 0.92, "shift": 0.99}, {"flip": 0.9, "shift": 0.95}, 0)
+    >>> shares = {"flip": 0.92, "shift": 0.99}, {"flip": 0.9, "shift": 0.95}
+    >>> probe = AugmentProbe(200, 0.97, 1000, *shares, 0, ("flip", "shift"))
     >>> [name_changes(probe, epochs) for epochs in (3, 4, 6)]
     [None, 'flip', ['flip', 'shift']]
     """
-    names = () if probe is None else [name for name in probe.allowed() if epochs >= PAYS_FROM[name]]
-    return None if not names else names[0] if len(names) == 1 else list(names)
+    tolerated = ("shift",) if probe is None else probe.tolerated
+    names = [name for name in tolerated if epochs >= PAYS_FROM[name]]
+    return None if not names else names[0] if len(names) == 1 else names

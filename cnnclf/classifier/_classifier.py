@@ -65,9 +65,9 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         shape, or several of these in order. Put "flip" first: it mirrors each image in every second epoch, and the
         pixels decide in which. ``cnnclf.plots.AugmentationDisplay`` shows the changed images. After each epoch the
         statistics of batch normalisation are measured on unchanged images. ``"auto"`` is None below 6 epochs, as the
-        network then does not memorise the images; from 6 on it is those of "flip" and "shift" after which held-out
-        images of every class are still recognised, by a network that is trained briefly on the others. With 25,000
-        rows or more it can be "flip" from 4 epochs on.
+        network then does not memorise the images; from 6 on it is those of "flip" and "shift" after which images of
+        every class are still recognised, by a network that is trained briefly on unchanged ones, and "shift" for too
+        few rows to find that out. With 25,000 rows or more it can be "flip" from 4 epochs on.
     weight_averaging : bool, default=False
         Keep an exponential moving average of the weights and use it for evaluation and prediction.
     early_stopping : bool, default=False
@@ -136,8 +136,9 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         The changes of the last training, as ``augment`` takes them.
     augment_probe_ : AugmentProbe or None
         What decided ``augment="auto"``: how many held-out images (``n_images``) a short training recognised
-        (``recognised``), and the share of these that it recognised mirrored and shifted (``kept``, and
-        ``kept_of_worst_class`` in the class with the smallest share). None where nothing had to be decided.
+        (``recognised``), the share of this that it recognised of mirrored and of shifted images (``kept``, and
+        ``kept_of_worst_class``), and what follows (``tolerated``). None where nothing had to be decided, or where there
+        were too few images to hold out 30.
     seed_ : int
         The seed that was drawn from ``random_state``.
     net_ : cnnclf.training.Net

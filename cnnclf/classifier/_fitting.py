@@ -141,14 +141,15 @@ def choose_augmentation(clf: Any, rows: Rows, epochs: int, checkpoint: Checkpoin
     """Set ``augment_`` and ``augment_probe_``; a fit that continues keeps what an earlier one chose."""
     if goes_on and is_auto(clf.augment):
         return
-    probe = None
+    probe, changes = None, None
     if needs_probe(clf.augment, epochs, len(rows.order), clf.input_spec_.image_shape):
         saved = None if checkpoint is None else checkpoint.probe
         probe = probe_augmentation(clf, rows) if saved is None else AugmentProbe.from_json(saved)
+        changes = name_changes(probe, epochs)
     if checkpoint is not None:
         checkpoint.probe = None if probe is None else asdict(probe)
     clf.augment_probe_ = probe
-    clf.augment_ = name_changes(probe, epochs) if is_auto(clf.augment) else clf.augment
+    clf.augment_ = changes if is_auto(clf.augment) else clf.augment
 
 
 def train(

@@ -238,9 +238,9 @@ PARAMETERS: dict[str, Parameter] = {
             "and functions",
         ),
         "It depends on the data which changes leave the class as it is: a mirrored cat is a cat, a mirrored 2 is "
-        "none. 'auto' tries mirrors and shifts on held-out images after a short training, and uses those after which "
-        "they are still recognised, from 6 epochs on; with 25,000 images or more, mirrors from 4 on. In fewer "
-        "epochs the network does not memorise the images.",
+        "none. 'auto' tries mirrors and shifts after a short training, and uses those after which images are still "
+        "recognised, from 6 epochs on; with 25,000 images or more, mirrors from 4 on. Too few images to try are "
+        "shifted. In fewer epochs the network does not memorise the images.",
     ),
     "weight_averaging": Parameter(
         "whether the final weights are a moving average",

@@ -9,7 +9,7 @@ from sklearn.model_selection import HalvingGridSearchCV
 
 from cnnclf import CNNClassifier, load_digits
 from cnnclf.classifier import _auto
-from cnnclf.classifier._auto import AugmentProbe, compare_recognition
+from cnnclf.classifier._auto import CHANGES, AugmentProbe, compare_recognition
 from cnnclf.classifier._settings import explain
 from cnnclf.training._net import Net
 from helpers import quick, same_bits
@@ -143,39 +143,89 @@ def test_mirrors_of_many_images_pay_in_fewer_epochs_than_shifts(monkeypatch):
     assert auto(max_epochs=FIRST).fit(*wedges(600)).augment_ is None  # a mirror swaps its classes
 
 
-def test_recognition_is_counted_over_all_images_and_in_the_worst_class():
-    # 40 images of class 0, all recognised, of which a mirror leaves 30; 20 of class 1, of which 10 are recognised and
-    # 4 of them mirrored. 34 / 50 = 0.68 and, in the worse class, 4 / 10 = 0.4
-    # Always answering class 0 is right in 40 / 60 = 0.667, two standard errors more are 0.788, and 50 / 60 = 0.833.
-    true = np.repeat([0, 1], [40, 20])
-    plain = np.repeat([True, True, False], [40, 10, 10])
-    mirrored = np.repeat([True, False, True, False], [30, 10, 4, 16])
-    probe = compare_recognition(true, plain, {"flip": mirrored}, 2)
-    assert probe == AugmentProbe(60, 50 / 60, {"flip": 34 / 50}, {"flip": 4 / 10}, 0)
+def probe_of(held_out, recognised, all_images, still, n_classes):
+    """Compare recognition: how many images of each class are held out, recognised of them, there, and still recognised.
+
+    Both changes leave the same ones.
+    """
+    true = np.concatenate(
+        [np.repeat(range(n_classes), held_out), np.repeat(range(n_classes), np.subtract(all_images, held_out))]
+    )
+    plain, kept = np.zeros(sum(held_out), bool), np.zeros(len(true), bool)
+    for k in range(n_classes):
+        plain[np.flatnonzero(true[: len(plain)] == k)[: recognised[k]]] = True
+        kept[np.flatnonzero(true == k)[: still[k]]] = True
+    return compare_recognition(true, plain, {"flip": kept, "shift": kept}, n_classes)
+
+
+def test_a_change_that_clearly_hides_images_is_not_tolerated():
+    # All of 50 held-out images are recognised; the lower end of their interval, with 1.6449² = 2.7055, is
+    # 50 / (50 + 2.7055) = 0.949. So 0.85 · 0.949 · 100 = 80.6 ± 4.0 of 100 changed ones are expected at least.
+    # 70 are 2.7 standard deviations fewer; 78 are 0.7 fewer, which is no clear sign.
+    probe = probe_of([25, 25], [25, 25], [50, 50], [35, 35], 2)
+    # Of a class (25 + 5 · 1) / (25 + 5) · 0.949 are expected, of which 0.7 are 0.738.
+    worst = pytest.approx(dict.fromkeys(CHANGES, 0.7 / (50 / 52.7055)), abs=1e-4)
+    assert probe == AugmentProbe(50, 1.0, 100, {"flip": 0.7, "shift": 0.7}, worst, 0, ())
+    assert probe_of([25, 25], [25, 25], [50, 50], [39, 39], 2).tolerated == ("flip", "shift")
+
+
+def test_one_class_that_a_change_hides_is_enough_to_leave_it_out():
+    # 40 classes of five images, of which one is held out and recognised: at least 40 / (40 + 2.7055) = 0.937 of a class
+    # are expected, and half of that, 0.468. That none of five is recognised then has probability 0.532⁵ = 0.042, and
+    # that at most one is, 0.042 + 5 · 0.468 · 0.532⁴ = 0.230.
+    others = ([1] * 40, [1] * 40, [5] * 40)
+    hidden = probe_of(*others, [5] * 39 + [0], 40)
+    assert (hidden.tolerated, hidden.kept["flip"], hidden.kept_of_worst_class["flip"]) == ((), 195 / 200, 0)
+    assert probe_of(*others, [5] * 39 + [1], 40).tolerated == ("flip", "shift")
+
+
+def test_of_a_class_without_held_out_images_the_share_of_all_is_expected():
+    # 39 / (39 + 2.7055) = 0.935, half of which is 0.468; none of six has probability 0.532⁶ = 0.023.
+    others = ([1] * 39 + [0], [1] * 39 + [0], [6] * 40)
+    assert probe_of(*others, [6] * 40, 40).tolerated == ("flip", "shift")
+    assert probe_of(*others, [6] * 39 + [0], 40).tolerated == ()
+
+
+def test_a_changed_image_counts_once_however_well_training_knows_it():
+    # Half of the held-out images are recognised, and all changed ones: most of these were trained on.
+    probe = probe_of([20, 20], [15, 15], [100, 100], [100, 100], 2)
+    assert probe.kept == probe.kept_of_worst_class == {"flip": 1.0, "shift": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("of_all", "of_worst", "allowed"),
-    [(0.85, 0.5, ("flip",)), (0.849, 0.5, ()), (0.85, 0.499, ()), (1.2, 0.9, ("flip",))],
+    ("recognised", "all_images", "n_unknown", "tolerated"),
+    [
+        # Guessing is right in 0.5 of 20, two standard errors more are 0.5 + 2 · √(0.25 / 20) = 0.724: 15 of 20 are more
+        ([8, 7], [50, 50], 0, ("flip", "shift")),
+        ([7, 7], [50, 50], 0, ("shift",)),
+        # 0.75 · 38 = 28.5 images are expected to be recognised, and 0.75 · 40 = 30
+        ([8, 7], [19, 19], 0, ("shift",)),
+        ([8, 7], [20, 20], 0, ("flip", "shift")),
+    ],
 )
-def test_one_class_that_a_change_hides_is_enough_to_leave_it_out(of_all, of_worst, allowed):
-    assert AugmentProbe(100, 0.9, {"flip": of_all}, {"flip": of_worst}, 0).allowed() == allowed
-    assert AugmentProbe(100, 0.9, {"flip": of_all}, {"flip": of_worst}, 1).allowed() == ()
+def test_mirrors_need_evidence_and_shifts_do_not(recognised, all_images, n_unknown, tolerated):
+    assert probe_of([10, 10], recognised, all_images, all_images, 2).tolerated == tolerated
 
 
-def test_rare_classes_are_compared_together_or_nothing_is_changed():
-    # Classes 0 and 1 with 20 images each keep them all. Of classes 2 and 3 two images each are recognised, fewer than
-    # three; of the four together a mirror leaves one: 41 / 44 = 0.93 of all, and 1 / 4 in the worst group.
-    true = np.repeat([0, 1, 2, 3], [20, 20, 2, 2])
-    plain = np.ones(44, bool)
-    mirrored = np.repeat([True, False], [41, 3])
-    probe = compare_recognition(true, plain, {"flip": mirrored}, 4)
-    assert probe == AugmentProbe(44, 1.0, {"flip": 41 / 44}, {"flip": 1 / 4}, 0)
-    # Without class 3 there are two images, which show nothing; nor does class 3, of which none was held out.
-    probe = compare_recognition(true[:42], plain[:42], {"flip": plain[:42], "shift": plain[:42]}, 4)
-    assert probe == AugmentProbe(42, 1.0, {"flip": 1.0, "shift": 1.0}, {"flip": 1.0, "shift": 1.0}, 2)
-    assert probe.allowed() == ()
-    assert probe.to_text().endswith(" Classes with too few recognised images: 2, so no change is used.")
+def test_mirrors_need_five_images_of_each_class():
+    probe = probe_of([10, 10, 1], [10, 10, 1], [50, 50, 4], [50, 50, 4], 3)
+    assert (probe.n_unknown, probe.tolerated) == (1, ("shift",))
+    assert probe.to_text().endswith(" Classes with fewer than 5 images: 1, so none is mirrored.")
+    assert probe_of([10, 10, 1], [10, 10, 1], [50, 50, 5], [50, 50, 5], 3).tolerated == ("flip", "shift")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mirrored_pairs_among_many_classes_are_found(seed):
+    # 54 classes of ten noisy images: 50 symmetric ones, and two pairs of which one is the mirror image of the other.
+    rng = np.random.default_rng(seed)
+    halves, wholes = rng.integers(0, 2, (50, 12, 6)), rng.integers(0, 2, (2, 12, 12))
+    patterns = [*np.concatenate([halves, halves[:, :, ::-1]], axis=2), *wholes, *wholes[:, :, ::-1]]
+    y = np.arange(540) % 54
+    X = (150 * np.array(patterns)[y] + rng.integers(0, 100, (540, 12, 12))).astype(np.uint8)
+    probe = auto(max_epochs=PROBED).fit(X, y).augment_probe_
+    assert "flip" not in probe.tolerated
+    assert probe.kept["flip"] > 0.9  # 50 of 54 classes
+    assert auto(max_epochs=PROBED).fit(X[y < 50], y[y < 50]).augment_probe_.kept["flip"] == 1
 
 
 @pytest.mark.parametrize(
@@ -185,16 +235,25 @@ def test_rare_classes_are_compared_together_or_nothing_is_changed():
         (blobs(600), {"max_epochs": PROBED, "augment": None}),
         (blobs(600), {"max_epochs": PROBED, "augment": "shift"}),
         ((np.zeros((600, 7, 7), np.uint8), np.arange(600) % 2), {"max_epochs": PROBED}),
-        (blobs(100), {"max_epochs": PROBED}),  # a fifth of them would be no evidence
-        ((np.zeros((200, 8, 8), np.uint8), np.zeros(200)), {"max_epochs": PROBED}),  # nothing to hold out
     ],
-    ids=["few epochs", "none", "given", "too small", "too few", "all equal"],
+    ids=["few epochs", "none", "given", "too small"],
 )
 def test_nothing_is_probed_where_there_is_nothing_to_decide(images, parameters, monkeypatch):
     monkeypatch.setattr(_auto, "measure", lambda *_, **__: pytest.fail("a network was trained"))
     clf = auto(**parameters).fit(*images)
     assert clf.augment_probe_ is None
     assert clf.augment_ == parameters.get("augment")
+
+
+@pytest.mark.parametrize(
+    "images",
+    [blobs(100), (np.zeros((200, 8, 8), np.uint8), np.zeros(200))],
+    ids=["too few", "all equal"],
+)
+def test_images_are_shifted_where_there_are_too_few_to_hold_some_out(images, monkeypatch):
+    monkeypatch.setattr(_auto, "measure", lambda *_, **__: pytest.fail("a network was trained"))
+    clf = auto(max_epochs=PROBED).fit(*images)
+    assert (clf.augment_, clf.augment_probe_) == ("shift", None)
 
 
 def test_the_probe_depends_neither_on_the_order_of_rows_nor_on_other_parameters():
@@ -304,8 +363,11 @@ def test_a_saved_model_says_what_was_chosen(tmp_path, fitted_blobs):
         {"n_images": 1.5},
         {"recognised": float("nan")},
         {"recognised": "all"},
-        {"kept": {"flip": -1.0}, "kept_of_worst_class": {"flip": 0.5}},
+        {"n_changed": 0},
+        {"kept": {"flip": -1.0, "shift": 1.0}},
         {"kept": {"flip": 1.0}},
+        {"tolerated": ("twist",)},
+        {"tolerated": "flip"},
         {"kept": {"twist": 1.0}, "kept_of_worst_class": {"twist": 1.0}},
         {"n_unknown": -1},
         {"more": 1},
@@ -313,7 +375,8 @@ def test_a_saved_model_says_what_was_chosen(tmp_path, fitted_blobs):
     ids=str,
 )
 def test_figures_that_no_probe_gives_are_refused(change):
-    fields = asdict(AugmentProbe(100, 0.9, {"flip": 0.9, "shift": 1.0}, {"flip": 0.5, "shift": 1.0}, 0))
+    shares = {"flip": 0.9, "shift": 1.0}, {"flip": 0.2, "shift": 1.0}
+    fields = asdict(AugmentProbe(100, 0.9, 500, *shares, 0, ("shift",)))
     assert asdict(AugmentProbe.from_json(fields)) == fields
     with pytest.raises(ValueError, match=r"\AExpected the figures of a probe; got .*\. Save the model again\.\Z"):
         AugmentProbe.from_json(fields | change)
