@@ -343,7 +343,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("lenet", ["compact", "lenet5"]), did_you_mean("x", ["compact"])
     (" Did you mean 'lenet5'?", '')
     """
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 

@@ -46,7 +46,8 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
         Passes over the training data. ``"auto"`` shows the network about 200,000 images, in 4 to 30 epochs; of fewer
         than 100 rows it shows 3,000, in up to 200 epochs. Repetitions and whole-number weights count as rows.
     batch_size : int or "auto", default="auto"
-        Images per gradient step. ``"auto"`` makes about a hundred steps per epoch, with 16 to 128 images each.
+        Images per gradient step, 1 means 2. ``"auto"`` makes about a hundred steps per epoch, with 16 to 128 images
+        each.
     lr : float, default=0.01
         Peak learning rate.
     optimizer : {"muon", "adamw", "adam", "sgd"}, default="muon"

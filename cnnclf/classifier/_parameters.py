@@ -14,6 +14,7 @@ from torch import nn
 
 from cnnclf._utils.text import quote
 from cnnclf.architectures._table import find_architecture
+from cnnclf.classifier._recipes import RECIPES
 from cnnclf.images._spec import PREPARATIONS
 from cnnclf.training._augmentation import AUGMENTATIONS
 from cnnclf.training._net import OPTIMIZERS, SCHEDULES
@@ -99,6 +100,11 @@ def choice(*names: str, none: bool = False) -> Range:
 def is_architecture(value: object) -> bool:
     """Check that a value is the name of an architecture or can be called to make a module."""
     if isinstance(value, str):
+        if value in RECIPES:
+            raise ValueError(
+                f"Expected architecture to be the name of a network; got {quote(value)}, which is a recipe. Pass "
+                f"CNNClassifier(**RECIPES[{value!r}]), or --recipe {value} on the command line."
+            )
         if value != "auto":
             find_architecture(value)  # whose error suggests the nearest name
     elif isinstance(value, nn.Module):
@@ -191,7 +197,8 @@ PARAMETERS: dict[str, Parameter] = {
         "images per step of the optimiser",
         whole_number(1, auto=True),
         "Small batches generalise best (Masters & Luschi 2018: 2 to 32), larger ones use the processor better. 'auto' "
-        "makes about a hundred steps per epoch, within 16 and 128 images each.",
+        "makes about a hundred steps per epoch, within 16 and 128 images each. A step has two images at least, as "
+        "batch normalisation needs them.",
         usual="16 to 256 is usual",
         on_mnist="MNIST's 60,000 get 128.",
     ),

@@ -18,6 +18,7 @@ Small networks that differ in their seed alone and vote with their probabilities
 from typing import Any
 
 from cnnclf._utils.text import did_you_mean, quote
+from cnnclf.architectures._table import ARCHITECTURES
 
 # What recipes were called before, some of them as their architecture.
 FORMER_NAMES = {
@@ -140,7 +141,8 @@ def find_recipe(name: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        For an unknown name; the error gives the new name of a renamed recipe, else suggests the nearest known one.
+        For an unknown name; the error gives the new name of a renamed recipe, says that it is an architecture's, or
+        suggests the nearest known one.
 
     Examples
     --------
@@ -149,5 +151,10 @@ def find_recipe(name: str) -> dict[str, Any]:
     """
     if name in RECIPES:
         return RECIPES[name]
-    hint = f" It is called {FORMER_NAMES[name]!r} now." if name in FORMER_NAMES else did_you_mean(name, RECIPES)
+    if name in FORMER_NAMES:
+        hint = f" It is called {FORMER_NAMES[name]!r} now."
+    elif name in ARCHITECTURES:
+        hint = " That is an architecture."
+    else:
+        hint = did_you_mean(name, RECIPES)
     raise ValueError(f"Expected recipe to be one of {', '.join(RECIPES)}; got {quote(name)}.{hint}")

@@ -8,7 +8,6 @@ import typer
 
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.text import percent
-from cnnclf.architectures._table import find_architecture
 from cnnclf.classifier._recipes import find_recipe
 from cnnclf.cli._options import BadUsageError, command_line, to_json
 
@@ -23,13 +22,14 @@ def make_classifier(
 ) -> "CNNClassifier":
     """Return the classifier, with its own defaults for what neither the recipe nor the command line sets."""
     from cnnclf.classifier._classifier import CNNClassifier
+    from cnnclf.classifier._parameters import is_architecture
 
     clf = CNNClassifier(random_state=seed, verbose=1)
     try:
         if recipe is not None:
             clf.set_params(**find_recipe(recipe))
         if architecture is not None:
-            find_architecture(architecture)
+            is_architecture(architecture)
             clf.set_params(architecture=architecture)
     except ValueError as error:
         raise BadUsageError(str(error)) from error

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from cnnclf._utils.text import quote
 from cnnclf.plots import _style as style
 from cnnclf.plots._style import LETTERING, PAGE
 from cnnclf.plots._trace import draw_framed
@@ -86,7 +87,8 @@ class AugmentationDisplay(style.Display):
         TypeError
             If ``clf`` has no ``augment``, such as a pipeline.
         ValueError
-            If ``augment`` is None, empty, or "auto" before the fit; if ``n_images`` or ``n_views`` is below 1; and for
+            If ``augment`` is None, empty, or "auto" before the fit; if ``n_images`` or ``n_views`` is no whole
+            number above 0; and for
             what ``fit`` refuses.
         """
         import torch
@@ -111,9 +113,10 @@ class AugmentationDisplay(style.Display):
                 f"Expected a classifier that changes its training images; got augment={augment!r}. "
                 f"{'Fit it, as augment is chosen then' if is_open else 'Set augment to one or several changes'}."
             )
-        if n_images < 1 or n_views < 1:
+        if not all(isinstance(n, int | np.integer) and n >= 1 for n in (n_images, n_views)):
             raise ValueError(
-                f"Expected n_images and n_views to be 1 or more; got {n_images} and {n_views}. Draw at least one."
+                "Expected n_images and n_views to be whole numbers, 1 or more; got "
+                f"{quote(n_images)} and {quote(n_views)}. Change them."
             )
         spec = getattr(clf, "input_spec_", None)
         pixels, layout = check_images(X, image_shape=clf.image_shape, layout=spec, estimator=type(clf).__name__)

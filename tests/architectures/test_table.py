@@ -145,7 +145,7 @@ def test_a_list_of_names_is_the_callers_own():
         ("Auto", " Did you mean 'auto'?"),
         ("keras-mnist", " Did you mean 'keras_mnist'?"),
         ("pool3-head3", " Did you mean 'pool3_head3'?"),
-        ("zzz", ""),
+        ("handwriting", ""),
         ("", ""),
     ],
 )

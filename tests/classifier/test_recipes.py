@@ -84,9 +84,23 @@ def test_a_former_name_is_an_error_that_gives_the_new_one(former, name):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("handwritting", " Did you mean 'handwriting'?"), ("", ""), ("resnet", ""), ("lenet5", "")],
+    [
+        ("handwritting", " Did you mean 'handwriting'?"),
+        ("", ""),
+        ("resnet", ""),
+        ("lenet5", " That is an architecture."),
+    ],
 )
 def test_an_unknown_name_is_an_error_that_offers_the_nearest(name, hint):
     sentence = f"Expected recipe to be one of {', '.join(RECIPES)}; got {name!r}.{hint}"
     with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
         find_recipe(name)
+
+
+def test_a_recipe_as_architecture_is_an_error_that_says_how_a_recipe_is_used(some):
+    sentence = (
+        "Expected architecture to be the name of a network; got 'clothes', which is a recipe. Pass "
+        "CNNClassifier(**RECIPES['clothes']), or --recipe clothes on the command line."
+    )
+    with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
+        CNNClassifier("clothes").fit(*some)

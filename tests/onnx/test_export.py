@@ -31,6 +31,7 @@ from cnnclf.architectures._layers import Conv, Dense, Dropout, Flatten, Norm, Po
 from cnnclf.architectures._modules import Standardise
 from cnnclf.architectures._table import ARCHITECTURES
 from cnnclf.images._spec import ImageLayout
+from cnnclf.onnx import _export
 from cnnclf.onnx._export import Served, to_graph
 from cnnclf.onnx._graph import fold
 from cnnclf.onnx._int8 import pool_as_channels
@@ -466,8 +467,6 @@ def test_dense_layers_alone():
 
 @pytest.mark.parametrize("weight", ["conv1.weight", "output.bias"])
 def test_a_graph_that_disagrees_is_not_written(clf, tmp_path, monkeypatch, weight):
-    from cnnclf.onnx import _export as onnx_export
-
     def break_and_fold(graph):
         fold(graph)
         (tensor,) = (t for t in graph.initializer if t.name.strip("'") == f"network.{weight}")
@@ -475,7 +474,7 @@ def test_a_graph_that_disagrees_is_not_written(clf, tmp_path, monkeypatch, weigh
         array.flat[0] += 0.1
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
-    monkeypatch.setattr(onnx_export, "fold", break_and_fold)
+    monkeypatch.setattr(_export, "fold", break_and_fold)
     old = tmp_path / "m.onnx"
     old.write_bytes(b"the file of yesterday")
     with pytest.raises(
@@ -499,6 +498,24 @@ def test_training_images_are_compared_but_never_leave(clf, few_digits):
 def test_no_folder(clf, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected a folder to write m\.onnx into; there is none"):
         clf.to_onnx(tmp_path / "nowhere" / "m.onnx")
+
+
+def test_the_slow_reference_gets_fewer_of_large_images(tmp_path, monkeypatch):
+    # 33 images of noise and 4 training images of 96·96·3 = 27,648 numbers: every fourth of these 37 are 10 · 27,648,
+    # as ⌈37 · 27,648 / 2¹⁸⌉ = 4. Of 8×8 pixels the reference gets all.
+    numbers = []
+    of_reference = _export.run_by_reference
+    monkeypatch.setattr(
+        _export,
+        "run_by_reference",
+        lambda content, rows, quantize: numbers.append(rows.shape) or of_reference(content, rows, quantize),
+    )
+    for shape in ((96, 96, 3), (8, 8)):
+        X = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
+        CNNClassifier("keras_mnist", max_epochs=1, augment=None, random_state=0).fit(X, [0, 1, 0, 1]).to_onnx(
+            tmp_path / "m.onnx"
+        )
+    assert numbers == [(10, 96, 96, 3), (37, 8, 8)]
 
 
 # --- int8

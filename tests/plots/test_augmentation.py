@@ -126,8 +126,16 @@ TO_DO = {"auto": "Fit it, as augment is chosen then"}
             (nothing, {}, SENTENCE.format(nothing, TO_DO.get(str(nothing), "Set augment to one or several changes")))
             for nothing in (None, [], (), "auto")
         ),
-        ("flip", {"n_views": 0}, "Expected n_images and n_views to be 1 or more; got 4 and 0. Draw at least one."),
-        ("flip", {"n_images": 0}, "Expected n_images and n_views to be 1 or more; got 0 and 6. Draw at least one."),
+        (
+            "flip",
+            {"n_views": 0},
+            "Expected n_images and n_views to be whole numbers, 1 or more; got 4 and 0. Change them.",
+        ),
+        (
+            "flip",
+            {"n_images": 2.5},
+            "Expected n_images and n_views to be whole numbers, 1 or more; got 2.5 and 6. Change them.",
+        ),
         ("mirror", {}, "Expected augment to be None, 'auto', 'flip', "),
     ],
 )
