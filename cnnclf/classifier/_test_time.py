@@ -127,8 +127,8 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
         ------
         ValueError
             If ``reach`` is no whole number above 0 (0 and above with ``mirror``), ``mirror`` no truth value or
-            ``confidence`` no number above 0 and up to 1; if ``reach`` is not less than a side of the images; if
-            ``image_shape`` does not fit X or X can be read in two ways; and for what the classifier refuses.
+            ``confidence`` no number above 0 and up to 1; if ``image_shape`` does not fit X or X can be read in two
+            ways; and for what the classifier refuses.
         TypeError
             If X is sparse, or the classifier has no ``predict_proba``.
         """
@@ -146,13 +146,7 @@ class TestTimeAugmentation(CallbackSupportMixin, ScoreMixin, MetaEstimatorMixin,
                 f"{type(self.estimator).__name__}. Give one that has it, or wrap this one in CalibratedClassifierCV."
             )
         image_shape = getattr(fitted, "image_shape_", None) if self.image_shape is None else self.image_shape
-        layout = infer_layout(input_shape, image_shape)
-        if self.reach >= min(layout.image_shape[1:]):
-            raise ValueError(
-                f"Expected reach to be less than a side of the images, {min(layout.image_shape[1:])}; got "
-                f"{self.reach}. Change reach."
-            )
-        self.layout_: ImageLayout = layout
+        self.layout_: ImageLayout = infer_layout(input_shape, image_shape)
         self.estimator_: Any = fitted
         return self
 

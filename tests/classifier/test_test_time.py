@@ -350,13 +350,6 @@ def untrainable(monkeypatch):
     monkeypatch.setattr(OnePixel, "fit", lambda *_, **__: pytest.fail("training began"))
 
 
-def test_a_reach_beyond_the_image():
-    X, y = np.zeros((2, 8, 6)), [0, 1]
-    TestTimeAugmentation(OnePixel(), reach=5).fit(X, y)
-    with refused(ValueError, "Expected reach to be less than a side of the images, 6; got 6. Change reach."):
-        TestTimeAugmentation(OnePixel(), reach=6).fit(X, y)
-
-
 @pytest.mark.parametrize("reach", [0, -1, 1.0, True, None, "1"])
 @pytest.mark.usefixtures("untrainable")
 def test_a_reach_that_is_no_whole_number_above_zero(reach):
