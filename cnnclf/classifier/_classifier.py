@@ -147,10 +147,10 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
     module_ : nn.Module
         The torch module, from raw pixels to logits.
     history_ : list of dict
-        One per epoch: epoch, train_loss, train_accuracy, lr, seconds, and valid_loss, valid_accuracy where there is
-        validation data. The training figures are running means of the epoch; with validation data they are measured
-        like it, in evaluation mode, on ``train_images`` rows: as many as validation has and at least 2,048, or all
-        where that is missing. The last 10,000 epochs are kept.
+        One per epoch: epoch, train_loss, train_accuracy, lr, seconds, and valid_loss, valid_accuracy, valid_images
+        where there is validation data. The training figures are running means of the epoch; with validation data they
+        are measured like it, in evaluation mode, on ``train_images`` rows: as many as validation has and at least
+        2,048, or all where that is missing. The last 10,000 epochs are kept.
     n_parameters_ : int
         Trainable parameters.
 

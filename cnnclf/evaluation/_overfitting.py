@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import binom
+
 from cnnclf._utils.text import percent, points
 
 RISE, RISE_LOSS = 0.2, 0.02  # of the validation loss above its lowest, as a share of it and in itself
 FALL, FALL_LOSS = 0.1, 0.05  # of a loss below its lowest so far, in the last epoch
-GAP = 0.05  # between training and validation accuracy
+GAP, CLEAR = 0.05, 0.05  # between training and validation accuracy; and how probable a larger one may be by chance
 LOW = 0.9  # training accuracy
 
 RULE = (
@@ -18,8 +20,8 @@ RULE = (
     f"least {100 * RISE:g} % and at least {RISE_LOSS:g} above that lowest, and higher than any rise from which it "
     "recovered before. "
     f"Overfitting: it has turned while the training loss kept falling (or is below {RISE_LOSS:g}); or the training "
-    f"accuracy is more than {100 * GAP:g} points above the validation accuracy (possibly by chance with a few dozen "
-    "images). "
+    f"accuracy is clearly more than {100 * GAP:g} points above the validation accuracy (a gap of just "
+    f"that would leave so few validation images right in less than {100 * CLEAR:g} % of samples). "
     f"Underfitting: the training accuracy is below {100 * LOW:g} %; or both losses still fell in the last epoch by at "
     f"least {100 * FALL:g} % and at least {FALL_LOSS:g} to a new lowest; or the validation loss has turned and the "
     "training loss rose with it. "
@@ -70,6 +72,7 @@ class Curves:
     """The epochs that have validation figures, one number per epoch in each row.
 
     ``train_images`` is the number of training images on which the last epoch was measured; None for all.
+    ``valid_images`` is that of validation images; None where it is not known, and then taken for large.
     """
 
     epoch: tuple[int, ...]
@@ -78,6 +81,7 @@ class Curves:
     valid_loss: tuple[float, ...]
     valid_accuracy: tuple[float, ...]
     train_images: int | None = None
+    valid_images: int | None = None
 
     @property
     def best(self) -> int:
@@ -89,6 +93,14 @@ class Curves:
         """The final training accuracy less the final validation accuracy."""
         # Rounded, because 1 - 0.95 is above 0.05 in floating point.
         return round(self.train_accuracy[-1] - self.valid_accuracy[-1], 12)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the gap is larger than `GAP`, and not just by chance."""
+        if self.gap <= GAP or self.valid_images is None:
+            return self.gap > GAP
+        right = round(self.valid_accuracy[-1] * self.valid_images)
+        return bool(binom.cdf(right, self.valid_images, self.train_accuracy[-1] - GAP) < CLEAR)
 
 
 def diagnose(history: Sequence[Mapping[str, Any]]) -> Verdict:
@@ -159,7 +171,8 @@ def read_curves(history: Sequence[Mapping[str, Any]]) -> Curves | None:
     columns: dict[str, Any] = {
         name: tuple(map(int if name == "epoch" else float, (row[name] for row in validated))) for name in names
     }
-    return Curves(**columns, train_images=validated[-1].get("train_images"))
+    last = validated[-1]
+    return Curves(**columns, train_images=last.get("train_images"), valid_images=last.get("valid_images"))
 
 
 def rise(loss: float, lowest: float) -> float:
@@ -193,7 +206,7 @@ def classify(curves: Curves) -> tuple[str, str]:
         return "overfitting", f"{describe_turn(curves)}; {describe_gap(curves)}. {MEMORISES}, {keep(curves)}."
     low = curves.train_accuracy[-1] < LOW
     falling = is_falling(curves.train_loss) and is_falling(curves.valid_loss)
-    if curves.gap > GAP and (curves.gap >= 1 - curves.train_accuracy[-1] or not (turned or low or falling)):
+    if curves.is_apart and (curves.gap >= 1 - curves.train_accuracy[-1] or not (turned or low or falling)):
         return "overfitting", f"After epoch {curves.epoch[-1]} {describe_gap(curves)}. {MEMORISES}."
     if turned:
         return "underfitting", f"{describe_turn(curves)}; {describe_gap(curves)}. {WORSE}, {keep(curves)}."

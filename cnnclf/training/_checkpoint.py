@@ -428,7 +428,7 @@ def is_number(value: Any) -> bool:
 def is_epoch(row: Any) -> bool:
     """Check whether a value is an epoch of a history."""
     always = ("train_loss", "train_accuracy", "lr", "dur")
-    sometimes = ("valid_loss", "valid_accuracy", "valid_acc", "train_images")
+    sometimes = ("valid_loss", "valid_accuracy", "valid_acc", "train_images", "valid_images")
     return (
         isinstance(row, dict)
         and all(is_number(row.get(name)) for name in always)

@@ -34,7 +34,16 @@ KEPT_EPOCHS = 10_000
 
 # The figures of an epoch by skorch's names, and what ``history_`` calls them.
 PLAIN_NAMES = {
-    name: name for name in ("epoch", "train_loss", "train_accuracy", "train_images", "valid_loss", "valid_accuracy")
+    name: name
+    for name in (
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "train_images",
+        "valid_loss",
+        "valid_accuracy",
+        "valid_images",
+    )
 } | {"lr": "lr", "dur": "seconds"}
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -431,6 +440,7 @@ class Net(NeuralNetClassifier):  # type: ignore[misc]
             self.history.record("train_accuracy", int((logits.argmax(dim=1) == y).sum()) / len(y))
             if len(y) < len(dataset_train.order):
                 self.history.record("train_images", len(y))
+            self.history.record("valid_images", len(dataset_valid))
             self.history.record("valid_acc", self.history[-1]["valid_accuracy"])  # as skorch's own classifier calls it
         for name, sign in (("train_loss", 1), ("valid_loss", 1), ("valid_acc", -1)):
             if name in self.history[-1]:  # what skorch's Checkpoint looks at

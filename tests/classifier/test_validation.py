@@ -248,7 +248,7 @@ def test_with_validation_data_both_are_measured_alike(architecture, class_weight
     # Where the validation data is the training data, so are the figures, dropout or not.
     X, y = some
     clf = quick(architecture, max_epochs=2, class_weight=class_weight).fit(X, y, X_val=X, y_val=y)
-    keys = ["epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"]
+    keys = ["epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "valid_images", "lr", "seconds"]
     assert [list(row) for row in clf.history_] == [keys] * 2
     for row in clf.history_:
         assert row["train_loss"] == pytest.approx(row["valid_loss"], rel=1e-5)

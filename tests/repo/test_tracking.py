@@ -33,7 +33,7 @@ def test_a_logger_sees_what_the_history_has(few_digits):
     clf = CNNClassifier("lenet5", max_epochs=2, early_stopping=True, random_state=0, callbacks=[Logger(seen)])
     clf.fit(X, y)
     assert [epoch.keys() - {"dur", "valid_acc"} for epoch in seen] == [
-        epoch.keys() - {"epoch", "seconds"} for epoch in clf.history_
+        epoch.keys() - {"epoch", "valid_images", "seconds"} for epoch in clf.history_
     ]
     for epoch, row in zip(seen, clf.history_, strict=True):
         assert epoch["valid_acc"] == row["valid_accuracy"]
