@@ -112,7 +112,7 @@ SETS = {
         mnist,
         recipes=("first_look", "handwriting", "handwriting_longer", "handwriting_small", "handwriting_accurate"),
     ),
-    "fashion": ImageSet("Fashion-MNIST", fashion, recipes=("clothes", "clothes_accurate")),
+    "fashion": ImageSet("Fashion-MNIST", fashion, recipes=("clothes",)),
     "cifar": ImageSet("CIFAR-10 as JPEG", cifar, recipes=("photographs",)),
     "few": ImageSet("MNIST, the first images", few, recipes=("handwriting_few",), epochs=(10, 40, 160)),
     "digits": ImageSet("scikit-learn's digits", digits, official=False, seeds=10, epochs=(10, 40, 160)),

@@ -98,19 +98,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augment": "flip",  # a mirrored shoe is a shoe; six epochs of `residual` were .8 points worse with shifts
         "weight_averaging": True,  # removes the noise of the last steps
     },
-    # For clothes, as above: the fewest mistakes, at eight times the cost. Measured on Fashion-MNIST. Mirror images hurt
-    # on handwriting.
-    "clothes_accurate": {
-        "architecture": "residual",  # goes on learning where `general` has learnt what it can
-        "max_epochs": 42,  # an hour in float32
-        "batch_size": 256,  # half as many steps of Muon, each of which costs the same
-        "weight_decay": 0.1,  # as in the recipe for photographs, which has this network
-        "label_smoothing": 0.1,  # prevents overconfidence: a tenth of the shirts might be T-shirts
-        # After 20 epochs 94.6 % of held-out images were recognised, and without "crop" 94.5 (one seed), at a lower
-        # training loss: so it leaves more to learn in further epochs.
-        "augment": ["flip", "crop", "erase"],
-        "weight_averaging": True,  # removes the noise of the last steps
-    },
     # For photographs of things, in colour. Measured on CIFAR-10 as JPEG; benchmarks/photographs.py measures the effect
     # of each piece. Mirror images hurt on handwriting.
     "photographs": {
