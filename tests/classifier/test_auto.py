@@ -225,7 +225,7 @@ def test_mirrored_pairs_among_many_classes_are_found(seed):
     probe = auto(max_epochs=PROBED).fit(X, y).augment_probe_
     assert "flip" not in probe.tolerated
     assert probe.kept["flip"] > 0.9  # 50 of 54 classes
-    assert auto(max_epochs=PROBED).fit(X[y < 50], y[y < 50]).augment_probe_.kept["flip"] == 1
+    assert auto(max_epochs=PROBED).fit(X[y < 50], y[y < 50]).augment_probe_.kept["flip"] > 0.98
 
 
 @pytest.mark.parametrize(
