@@ -4,7 +4,7 @@ It trains on a part of CIFAR-10's training images, for as many epochs as the rec
 them; the test images are not looked at. Finished runs are kept in photographs.json, and only missing ones are measured,
 so that a stopped benchmark goes on.
 
-    python benchmarks/photographs.py --cifar PATH    # 3 seeds, an hour, one thread; writes photographs.json, .md
+    python benchmarks/photographs.py --cifar PATH    # 3 seeds, two hours, one thread; writes photographs.json, .md
     python benchmarks/photographs.py --short
 """
 

@@ -34,6 +34,7 @@ MANY_ROWS = 25_000
 
 # The probe: rows that are looked at, the share of them that is held out, and images that its network is trained on.
 PROBE_ROWS, HELD_OUT, PROBE_VISITS = 8_000, 0.2, 5_000
+IMAGES_AT_ONCE = 500
 CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"flip": lambda x: x.flip(3), "shift": shift}
 
 # A change is not used if it is clear that fewer of the images, or of those of a class, are recognised than these shares
@@ -47,7 +48,7 @@ PRIOR = 5  # held-out images of the share of all classes that are added to those
 
 @dataclass(frozen=True)
 class AugmentProbe:
-    """How well a short training recognises images that it has not seen as they are: held-out ones, and changed ones.
+    """How well a briefly trained network recognises held-out images, and images that are mirrored or shifted.
 
     Attributes
     ----------
@@ -58,7 +59,7 @@ class AugmentProbe:
     n_changed : int
         Images that were changed: all that the probe looked at, as a changed one is new, too.
     kept : mapping of str to float
-        By change, changed images that were recognised, per image of which that was expected; 1 at most.
+        By change, the share of changed images that was recognised, divided by the share that was expected; at most 1.
     kept_of_worst_class : mapping of str to float
         The same in the class that speaks most clearly against the change.
     n_unknown : int
@@ -84,7 +85,7 @@ class AugmentProbe:
         >>> probe = AugmentProbe(200, 0.97, 1000, *shares, 0, ("shift",))
         >>> print(*probe.to_text().split("; "), sep="\n")
         A short training recognised 97.0 % of 200 held-out images
-        of 1,000 mirrored images 42.0 % as many (0.0 % in the worst class), of shifted ones 99.0 % (95.0 %).
+        mirrored, 1,000 images were recognised 42.0 % as often (0.0 % in the worst class), and shifted 99.0 % (95.0 %).
         """
         kept, worst = (
             {name: percent(share, 1) for name, share in shares.items()}
@@ -92,9 +93,9 @@ class AugmentProbe:
         )
         few = f" Classes with fewer than {FEWEST_OF_CLASS} images: {self.n_unknown}, so none is mirrored."
         return (
-            f"A short training recognised {percent(self.recognised, 1)} of {self.n_images:,} held-out images; of "
-            f"{self.n_changed:,} mirrored images {kept['flip']} as many ({worst['flip']} in the worst class), of "
-            f"shifted ones {kept['shift']} ({worst['shift']}).{few if self.n_unknown else ''}"
+            f"A short training recognised {percent(self.recognised, 1)} of {self.n_images:,} held-out images; "
+            f"mirrored, {self.n_changed:,} images were recognised {kept['flip']} as often ({worst['flip']} in the "
+            f"worst class), and shifted {kept['shift']} ({worst['shift']}).{few if self.n_unknown else ''}"
         )
 
     @classmethod
@@ -217,10 +218,18 @@ def probe_augmentation(clf: Any, rows: Rows) -> AugmentProbe | None:
         if not net.ended_:
             raise KeyboardInterrupt  # skorch ends a training for Ctrl-C without an error; half of a probe is none
         looked_at = np.concatenate([held_out, learnt])
-        images, true = rows.X[torch.from_numpy(looked_at)], labels[looked_at]
-        plain = net.logits(images[: len(held_out)]).argmax(dim=1).numpy() == true[: len(held_out)]
-        changed = {name: net.logits(change(images)).argmax(dim=1).numpy() == true for name, change in CHANGES.items()}
-    return compare_recognition(true, plain, changed, len(clf.classes_))
+        plain = are_recognised(net, rows, held_out, lambda x: x)
+        changed = {name: are_recognised(net, rows, looked_at, change) for name, change in CHANGES.items()}
+    return compare_recognition(labels[looked_at], plain, changed, len(clf.classes_))
+
+
+def are_recognised(
+    net: Net, rows: Rows, positions: NDArray[np.int64], change: Callable[[torch.Tensor], torch.Tensor]
+) -> NDArray[np.bool_]:
+    """Return which images are recognised once they are changed, some at a time, as large ones would fill the memory."""
+    parts = torch.split(torch.from_numpy(positions), IMAGES_AT_ONCE)
+    found = [net.logits(change(rows.X[part])).argmax(dim=1) == rows.y[part] for part in parts]
+    return torch.cat(found).numpy()
 
 
 def compare_recognition(

@@ -88,8 +88,7 @@ class AugmentationDisplay(style.Display):
             If ``clf`` has no ``augment``, such as a pipeline.
         ValueError
             If ``augment`` is None, empty, or "auto" before the fit; if ``n_images`` or ``n_views`` is no whole
-            number above 0; and for
-            what ``fit`` refuses.
+            number above 0; and for what ``fit`` refuses.
         """
         import torch
 
