@@ -2,14 +2,14 @@
 
 The sides take turns, seed by seed, in one process on one thread. Each point is a whole run, evaluated at its last epoch
 on test images that choose nothing. Before each data set the same epoch of Keras' convnet is timed, so that figures of
-different processors can be compared. Finished runs are kept in datasets.json, and only missing ones are measured, so
-that a stopped benchmark goes on; runs of another processor, precision or version are not mixed with them. What each
-data set needs is in image_sets.py; one that is not there is skipped.
+different processors can be compared. Finished runs are kept in datasets/NAME.json, and only missing ones are measured,
+so that a stopped benchmark goes on; runs of one data set on different processors, with different precisions or
+versions are not mixed. What each data set needs is in image_sets.py; one that is not there is skipped.
 
-    python benchmarks/datasets.py --cifar PATH    # hours, one thread; writes datasets.json, .md and .png
+    python benchmarks/datasets.py --cifar PATH    # hours, one thread; writes datasets/*.json, datasets.md and .png
     python benchmarks/datasets.py --data digits few --sides defaults svc --seeds 3
     python benchmarks/datasets.py --render        # measures nothing; writes the table and the picture anew
-    python benchmarks/datasets.py --fresh         # forgets all finished runs first
+    python benchmarks/datasets.py --fresh         # forgets the finished runs of these data sets first
     python benchmarks/datasets.py --short
 """
 
@@ -38,7 +38,7 @@ from cnnclf import CNNClassifier, load_digits
 from cnnclf.training._runtime import choose_precision
 
 Run = dict[str, Any]
-KEY = ("data", "side", "seed", "budget")
+KEY = ("side", "seed", "budget")
 ERRORS = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 70, 90)  # per cent, on the axes
 FINE_ERRORS = (0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30)
 REFERENCE = 21.0  # CPU seconds of the unit on the reference core
@@ -95,11 +95,11 @@ def measure(name: str, image_set: ImageSet, store: Store, args: argparse.Namespa
     for seed in range(args.seeds or image_set.seeds):
         X, y, X_test, _ = data = split(parts, seed)
         sizes = {"images": len(X), "test_images": len(X_test), "shape": X.shape[1:], "classes": int(y.max()) + 1}
-        store.result.setdefault("sets", {})[name] = sizes
+        store.result["size"] = sizes
         for side in args.sides:
             if seed and len(parts) == 2 and not SIDES[side].draws(len(X)):
                 continue
-            which = {"data": name, "side": side, "seed": seed}
+            which = {"side": side, "seed": seed}
 
             def finished(budget: str, which: dict[str, Any] = which) -> Run:
                 return store.find(**which, budget=budget) or {}
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10 as JPEG: train/CLASS/*.jpg and test/CLASS/*.jpg")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of our own training")
     parser.add_argument("--keras-env", type=Path, default=HERE / ".keras-env", help="where Keras may be installed")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of datasets.json, .md and .png")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of datasets.md, datasets.png and datasets/")
     parser.add_argument("--render", action="store_true", help="run nothing; write the files from what is there")
     parser.add_argument("--fresh", action="store_true", help="forget the finished runs")
     args = parser.parse_args()
@@ -134,30 +134,33 @@ def main() -> None:
         parser.error("This processor has no bfloat16 of its own: figures would be of its emulation.")
     torch.set_num_threads(1)
     machine = environment() | {"precision": args.precision}
-    path = None if args.short else args.out / "datasets.json"
-    store = Store(path, machine, KEY, fresh=args.fresh and not args.render)
+    stores = {}
+    for name in ["digits"] if args.short else SETS:
+        path = None if args.short else args.out / "datasets" / f"{name}.json"
+        asked = name in args.data and not args.render
+        stores[name] = Store(path, machine, KEY, fresh=args.fresh and asked)
+        if asked:
+            stores[name].refuse_another(machine)
     if args.short:
-        args.data, args.seeds = ["digits"], 1
-    if not args.render:
-        store.refuse_another(machine)
-        for name in args.data:
-            measure(name, SETS[name], store, args)
-    if not store.result["runs"]:
+        args.data, args.seeds = list(stores), 1
+    for name in [] if args.render else args.data:
+        measure(name, SETS[name], stores[name], args)
+    measured = {name: store.result for name, store in stores.items() if store.result["runs"]}
+    if not measured:
         raise SystemExit("There is no finished run, so nothing was written.")
-    print(table := render(store.result))
+    print(table := render(measured))
     if not args.short:
         (args.out / "datasets.md").write_text(table, encoding="utf-8")
-        draw(store.result).savefig(args.out / "datasets.png", dpi=160)
+        draw(measured).savefig(args.out / "datasets.png", dpi=160)
         if args.out == HERE:
             results.main()
 
 
-def rows_of(result: dict[str, Any], name: str) -> Iterator[tuple[str, list[Run]]]:
+def rows_of(result: dict[str, Any]) -> Iterator[tuple[str, list[Run]]]:
     """Give side and runs of each row of a data set: side by side, the fewest CPU seconds first."""
     for side in SIDES:
-        of_side = [run for run in result["runs"] if (run["data"], run["side"]) == (name, side)]
         budgets: dict[str | int, list[Run]] = {}
-        for run in of_side:
+        for run in (run for run in result["runs"] if run["side"] == side):
             budgets.setdefault(run["budget"], []).append(run)
         for runs in sorted(budgets.values(), key=lambda runs: cpu_seconds(runs).mean()):
             yield side, runs
@@ -227,11 +230,11 @@ def label(side: str, runs: list[Run], images: int) -> str:
     return text if n == images else f"{text}, on {n:,} images"
 
 
-def render_set(result: dict[str, Any], name: str) -> str:
+def render_set(name: str, result: dict[str, Any]) -> str:
     """Write the table of one data set as Markdown."""
-    size = result["sets"][name]
+    size = result["size"]
     lines = []
-    for side, runs in rows_of(result, name):
+    for side, runs in rows_of(result):
         mark = "**" if (side, runs[0]["budget"]) == (DEFAULTS, CHOSEN) else ""
         accuracy, of_one = per_cent(runs), runs[0]["n_parameters"]
         lines.append(
@@ -240,25 +243,26 @@ def render_set(result: dict[str, Any], name: str) -> str:
             f"| {'' if of_one is None else f'{of_one:,}'} | {chosen(runs)} |\n"
         )
     lines += [f"| {source}, published | | {text} | | | | | |\n" for source, text, _ in PUBLISHED.get(name, ())]
-    reasons = {run["settings"].get("because") for _, runs in rows_of(result, name) for run in runs} - {None}
+    reasons = {run["settings"].get("because") for run in result["runs"]} - {None}
     notes = "".join(f"Keras' convnet was trained by skorch: {reason}.\n\n" for reason in sorted(reasons))
     shape = " × ".join(map(str, size["shape"]))
     tested = "the official ones" if SETS[name].official else "a quarter, which each seed holds out"
+    units = sorted({run["unit_seconds"] for run in result["runs"]})
+    commits = ", ".join(sorted({run["commit"] for run in result["runs"]}))
+    unit = f"a unit of {mean_sd(units)} CPU s (n = {len(units)})"
     return (
         f"## {SETS[name].label}\n\n"
         f"{size['images']:,} training images of {shape}, {size['classes']} classes; {size['test_images']:,} test "
         f"images, {tested}.\n\n"
         "| side | after | accuracy, % | n | CPU s | CPU s, reference core | parameters | network and changes |\n"
         "|---|---|---:|---:|---:|---:|---:|---|\n"
-        f"{''.join(lines)}\n{notes}"
+        f"{''.join(lines)}\n{notes}{footer(result['environment'], 'one thread', unit, f'commit {commits}')}\n"
     )
 
 
-def render(result: dict[str, Any]) -> str:
-    """Write the result as Markdown."""
-    units = sorted({run["unit_seconds"] for run in result["runs"]})
-    commits = ", ".join(sorted({run["commit"] for run in result["runs"]}))
-    tables = "".join(render_set(result, name) for name in SETS if name in names_of(result))
+def render(measured: dict[str, dict[str, Any]]) -> str:
+    """Write the results of all data sets as Markdown."""
+    tables = "\n".join(render_set(name, result) for name, result in measured.items())
     return (
         "# Accuracy against CPU seconds, by data set\n\n"
         "Accuracy on the test images, mean ± sd over n seeds at the last epoch of each run; made by "
@@ -270,33 +274,25 @@ def render(result: dict[str, Any]) -> str:
         "nothing else. A support vector classifier and gradient boosting are fitted on fewer images where the table "
         "says so, and on one seed where they draw "
         "nothing. Published figures were not measured here.\n\n"
-        f"The unit, an epoch of `keras_mnist` over 60,000 images of 28 × 28 in batches of 128 in float32, took "
-        f"{mean_sd(units)} CPU seconds here (n = {len(units)}) and takes {REFERENCE:g} on the reference core, to which "
-        "the second column of seconds is scaled.\n\n"
+        f"Below each table is the CPU time of a unit, an epoch of `keras_mnist` over 60,000 images of 28 × 28 in "
+        f"batches of 128 in float32, timed beside its runs. It takes {REFERENCE:g} on the reference core, to which the "
+        "second column of seconds is scaled.\n\n"
         f"{tables}"
-        f"{footer(result['environment'], 'one thread', f'commit {commits}')}\n"
     )
 
 
-def names_of(result: dict[str, Any]) -> list[str]:
-    """List the data sets that have runs."""
-    with_runs = {run["data"] for run in result["runs"]}
-    return [name for name in SETS if name in with_runs]
-
-
-def draw(result: dict[str, Any]) -> Figure:
+def draw(measured: dict[str, dict[str, Any]]) -> Figure:
     """Draw a panel for each data set: accuracy, stretched towards 100 %, against CPU seconds on the reference core."""
     from cnnclf.plots._style import INK, SMALL, new_figure
 
-    names = names_of(result)
-    columns = min(3, len(names))
-    rows = math.ceil(len(names) / columns)
+    columns = min(3, len(measured))
+    rows = math.ceil(len(measured) / columns)
     figure = new_figure(max(7.2, 3.3 * columns), 1.1 + 2.7 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     lines: dict[str, Any] = {}
-    for ax, name in zip(panels, names, strict=False):
-        lines |= draw_panel(ax, result, name)
-    for ax in panels[len(names) :]:
+    for ax, (name, result) in zip(panels, measured.items(), strict=False):
+        lines |= draw_panel(ax, name, result)
+    for ax in panels[len(measured) :]:
         ax.remove()
     figure.supxlabel("CPU seconds on the reference core, one thread", color=INK, fontsize=SMALL + 0.5)
     figure.supylabel("accuracy, %", color=INK, fontsize=SMALL + 0.5)
@@ -306,12 +302,12 @@ def draw(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def draw_panel(ax: Axes, result: dict[str, Any], name: str) -> dict[str, Any]:
+def draw_panel(ax: Axes, name: str, result: dict[str, Any]) -> dict[str, Any]:
     """Draw one data set; give the line of each side."""
     from cnnclf.plots._style import COLOURS, INK, SMALL, Series, caption, tidy
 
     points: dict[str, list[tuple[float, float]]] = {}
-    for side, runs in rows_of(result, name):
+    for side, runs in rows_of(result):
         error = max(100 - float(per_cent(runs).mean()), 0.05)  # a logarithm has no zero
         points.setdefault(side, []).append((float(scaled(runs).mean()), error))
     lines = {}
@@ -343,7 +339,7 @@ def draw_panel(ax: Axes, result: dict[str, Any], name: str) -> dict[str, Any]:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter("{x:,.4g}")
     tidy(ax)
-    caption(ax, f"{SETS[name].label}: {result['sets'][name]['images']:,} images")
+    caption(ax, f"{SETS[name].label}: {result['size']['images']:,} images")
     return lines
 
 

@@ -101,6 +101,7 @@ class Store:
             self.result["environment"]["versions"] |= run.pop("versions", {})
         self.result["runs"] = kept + new
         if self.path is not None:
+            self.path.parent.mkdir(exist_ok=True)
             write_atomically(self.path, as_lines(self.result).encode())
 
 
