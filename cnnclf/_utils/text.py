@@ -343,8 +343,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("lenet", ["compact", "lenet5"]), did_you_mean("x", ["compact"])
     (" Did you mean 'lenet5'?", '')
     """
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+    spelt = {known_name.lower(): known_name for known_name in known}
+    nearest = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.6)
+    return f" Did you mean {spelt[nearest[0]]!r}?" if nearest else ""
 
 
 def say(sentence: str) -> None:

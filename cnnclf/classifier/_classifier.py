@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from cnnclf.architectures._layers import ArchitectureFunction
-from cnnclf.classifier._auto import is_auto, resolve_epochs
+from cnnclf.classifier._auto import resolve_epochs
 from cnnclf.classifier._checks import check_classes, check_known_images, check_training_data, check_validation_data
 from cnnclf.classifier._exports import ExportMixin
 from cnnclf.classifier._fitting import (
@@ -22,6 +22,7 @@ from cnnclf.classifier._fitting import (
     choose_augmentation,
     make_net,
     train,
+    usable_augmentation,
     warn_of_unchanged_images,
 )
 from cnnclf.classifier._parameters import check_callbacks, check_parameters, is_exactly
@@ -357,7 +358,7 @@ class CNNClassifier(ExportMixin, CallbackSupportMixin, ScoreMixin, BaseEstimator
             self.seed_ = draw_seed(self.random_state)
         rows = prepare(self, data)
         warn_of_unchanged_images(self)
-        self.augment_, self.augment_probe_ = None if is_auto(self.augment) else self.augment, None
+        self.augment_, self.augment_probe_ = usable_augmentation(self), None
         net = self.net_ if goes_on else build_net(self, rows)
         net.augment = find_augmentation(self.augment_)
         train(self, net, rows, seen, (X, y, sample_weight), epochs=1, schedule="constant")

@@ -84,10 +84,16 @@ def warn_of_many_parameters(clf: Any, module: nn.Module) -> None:
         )
 
 
+def usable_augmentation(clf: Any) -> Any:
+    """Return the augmentation that is asked for; None where it is left to fit or images are too small for it."""
+    too_small = min(clf.input_spec_.image_shape[1:]) < SMALLEST_SIDE
+    return None if is_auto(clf.augment) or too_small else clf.augment
+
+
 def warn_of_unchanged_images(clf: Any) -> None:
     """Warn where ``augment`` is set but the images are too small for it."""
-    _, height, width = clf.input_spec_.image_shape
-    if not is_auto(clf.augment) and clf.augment and min(height, width) < SMALLEST_SIDE:
+    if not is_auto(clf.augment) and clf.augment and usable_augmentation(clf) is None:
+        _, height, width = clf.input_spec_.image_shape
         warnings.warn(
             f"Expected images of at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels for augment={quote(clf.augment)}; got "
             f"{height}×{width}. They are not changed. Pass augment=None.",
@@ -149,7 +155,7 @@ def choose_augmentation(clf: Any, rows: Rows, epochs: int, checkpoint: Checkpoin
     if checkpoint is not None:
         checkpoint.probe = None if probe is None else asdict(probe)
     clf.augment_probe_ = probe
-    clf.augment_ = changes if is_auto(clf.augment) else clf.augment
+    clf.augment_ = changes if is_auto(clf.augment) else usable_augmentation(clf)
 
 
 def train(

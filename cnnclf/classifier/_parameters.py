@@ -12,7 +12,7 @@ import torch
 from skorch.callbacks import BatchScoring, Callback, EpochScoring, LRScheduler
 from torch import nn
 
-from cnnclf._utils.text import quote
+from cnnclf._utils.text import did_you_mean, quote
 from cnnclf.architectures._table import find_architecture
 from cnnclf.classifier._recipes import RECIPES
 from cnnclf.images._spec import PREPARATIONS
@@ -33,10 +33,13 @@ class Range:
         Whether a value may be given.
     words : str
         The same in words, as errors and explanations write it.
+    names : tuple of str
+        The names among it, one of which may have been misspelt.
     """
 
     holds: Callable[[Any], bool]
     words: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def choice(*names: str, none: bool = False) -> Range:
     """
     *others, last = [*(["None"] if none else []), *map(repr, names)]
     words = f"{', '.join(others)} or {last}"
-    return Range(lambda v: (none and v is None) or (isinstance(v, str) and v in names), words)
+    return Range(lambda v: (none and v is None) or (isinstance(v, str) and v in names), words, names)
 
 
 def is_architecture(value: object) -> bool:
@@ -243,6 +246,7 @@ PARAMETERS: dict[str, Parameter] = {
             lambda v: v is None or is_exactly(v, "auto") or is_augmentation(v) or are_augmentations(v),
             f"None, 'auto', {', '.join(map(repr, AUGMENTATIONS))}, a function from batch to batch, or a list of names "
             "and functions",
+            ("auto", *AUGMENTATIONS),
         ),
         "It depends on the data which changes leave the class as it is: a mirrored cat is a cat, a mirrored 2 is "
         "none. 'auto' tries mirrors and shifts after a short training, and uses those after which images are still "
@@ -354,7 +358,12 @@ def check_parameters(clf: Any) -> None:
         value = getattr(clf, name)  # not from get_params, as a subclass may have other parameters
         if not row.allowed.holds(value):
             error = TypeError if name == "architecture" else ValueError
-            raise error(f"Expected {name} to be {row.allowed.words}; got {quote(value)}. Change {name}.")
+            given = value if isinstance(value, list | tuple) else [value]
+            unknown = next((v for v in given if isinstance(v, str) and v not in row.allowed.names), "")
+            raise error(
+                f"Expected {name} to be {row.allowed.words}; got {quote(value)}. Change {name}."
+                + did_you_mean(unknown, row.allowed.names)
+            )
 
 
 def check_callbacks(callbacks: Sequence[Any] | None, schedule: str, *, validates: bool) -> None:

@@ -29,6 +29,7 @@ AUGMENT = (
     "None, 'auto', 'flip', 'crop', 'shift', 'affine', 'elastic', 'colour', 'erase', a function from batch to batch"
     ", or a list of names and functions"
 )
+OPTIMIZER = "'muon', 'adamw', 'adam' or 'sgd'"
 CLASS_WEIGHT = "None, 'balanced', or a dict from class to a weight of 0 or more"
 CALLBACKS = "None, or a list of skorch callbacks or of (name, callback) pairs"
 DEVICE = "'auto', or the name of a torch device such as 'cpu' or 'cuda'"
@@ -47,11 +48,26 @@ BAD_VALUES = {
     "max_epochs": (f"'auto', or {WHOLE}", [0, -1, 2.0, "3", None, True]),
     "batch_size": (f"'auto', or {WHOLE}", [0, -5, 32.0, "big", None, False]),
     "lr": ("a number above 0", [0, -0.1, float("nan"), float("inf"), "0.1", None, True]),
-    "optimizer": ("'muon', 'adamw', 'adam' or 'sgd'", ["AdamW", "", None, torch.optim.SGD]),
+    "optimizer": (
+        OPTIMIZER,
+        [
+            *("", None, torch.optim.SGD),
+            ("AdamW", f"Expected optimizer to be {OPTIMIZER}; got 'AdamW'. Change optimizer. Did you mean 'adamw'?"),
+        ],
+    ),
     "lr_schedule": ("'one_cycle', 'cosine' or 'constant'", ["linear", None, 1]),
     "weight_decay": ("a number, 0 or more", [-1e-9, float("nan"), "0", None, False]),
     "label_smoothing": ("a number from 0 to 1, 1 excluded", [-0.1, 1, float("nan"), None]),
-    "augment": (AUGMENT, ["mirror", ["shift", "mirror"], 3, ("shift", None), True]),
+    "augment": (
+        AUGMENT,
+        [
+            *("mirror", ["shift", "mirror"], 3, ("shift", None), True),
+            (
+                ["flip", "shfit"],
+                f"Expected augment to be {AUGMENT}; got ['flip', 'shfit']. Change augment. Did you mean 'shift'?",
+            ),
+        ],
+    ),
     "weight_averaging": (TRUTH, [1, "yes", None, 0.999]),
     "early_stopping": (TRUTH, [0, "auto", None]),
     "validation_fraction": ("a number between 0 and 1, both excluded", [0, 1, -0.1, 20, float("nan"), None]),
@@ -62,7 +78,7 @@ BAD_VALUES = {
         "None, or three whole numbers (channels, height, width)",
         [8, {1, 8}, *((v, IMAGE_SHAPE.format(v)) for v in [(8, 8), "188", (1, 8, 8.0), (0, 8, 8), (True, 8, 8)])],
     ),
-    "precision": ("'auto', 'float32' or 'bfloat16'", ["float16", 32, None, torch.float32]),
+    "precision": ("'auto', 'float32' or 'bfloat16'", ["half", 32, None, torch.float32]),
     "device": (DEVICE, [0, None, "gpu", "", "cuda:x", "meta"]),
     "compile": (TRUTH, [1, "reduce-overhead", None]),
     "warm_start": (TRUTH, [1, None, "yes"]),
@@ -599,6 +615,7 @@ def test_a_set_augmentation_of_images_that_are_too_small_for_it_is_told():
         with pytest.warns(UserWarning, match=exactly(sentence)) as caught:
             fit()
         assert [warning.filename for warning in caught] == [__file__]
+        assert clf.augment_ is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for augment in ("auto", None, []):
