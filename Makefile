@@ -24,7 +24,7 @@ TESTS_THAT_TRAIN := $(OF_THE_CLASSIFIER) classifier/test_sklearn_checks classifi
 LOWEST := .venv-lowest/bin
 READY_AT_LOWEST := .venv-lowest/.ready
 TESTS_AT_LOWEST := $(OF_THE_CLASSIFIER) classifier/test_persistence $(OF_THE_COMMAND) cli/test_completion \
-	datasets/test_mnist datasets/test_folders onnx/test_classifier onnx/test_export images/test_pictures \
+	datasets/test_mnist datasets/test_folders datasets/test_load onnx/test_classifier onnx/test_export images/test_pictures \
 	plots/test_evaluation evaluation/test_predictions inspection/test_xlsx \
 	$(addprefix report/test_,write page story predictions)
 # Exact versions for every install, those of isolated builds included.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cnnclf.classifier._test_time import TestTimeAugmentation
     from cnnclf.datasets._folders import load_image_folder
     from cnnclf.datasets._idx import load_idx
+    from cnnclf.datasets._load import load_dataset
     from cnnclf.datasets._mnist import load_digits, load_mnist
     from cnnclf.evaluation._evaluation import Evaluation
     from cnnclf.model_selection._compare import compare_architectures
@@ -30,6 +31,7 @@ __all__ = [
     "TestTimeAugmentation",
     "compare_architectures",
     "list_architectures",
+    "load_dataset",
     "load_digits",
     "load_idx",
     "load_image_folder",
@@ -45,6 +47,7 @@ __getattr__, __dir__ = attach(
         "classifier._test_time": ["TestTimeAugmentation"],
         "datasets._folders": ["load_image_folder"],
         "datasets._idx": ["load_idx"],
+        "datasets._load": ["load_dataset"],
         "datasets._mnist": ["load_digits", "load_mnist"],
         "evaluation._evaluation": ["Evaluation"],
         "model_selection._compare": ["compare_architectures"],

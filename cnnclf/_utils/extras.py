@@ -9,6 +9,7 @@ LIBRARIES = {
     "jinja2": ("jinja2", "report"),
     "matplotlib": ("matplotlib", "report"),
     "pooch": ("pooch", "data"),
+    "pyarrow": ("pyarrow", "parquet"),
     "requests": ("requests", "data"),
     "rich": ("rich", "cli"),
     "skl2onnx": ("skl2onnx", "skl2onnx"),

@@ -14,6 +14,19 @@ FREE_UNPACKED = 32 * 2**20  # bytes
 LARGEST_RATIO = 100
 
 
+# Other files in folders of pictures, beside hidden ones: files of operating systems, notes and tables.
+LITTER_FOLDERS = {"__macosx", "@eadir"}
+LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "readme", "license", "licence"}
+PICTURE_ENDINGS = {
+    *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+}
+LITTER_ENDINGS = {
+    *(".csv", ".htm", ".html", ".ini", ".json", ".log", ".md", ".rst"),
+    *(".toml", ".tsv", ".txt", ".url", ".xml", ".yaml", ".yml"),
+}
+
+
 def most_unpacked(packed: int) -> int:
     """Return how many bytes a file may be unpacked to, by its packed size.
 
@@ -127,3 +140,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(folder_descriptor)
         finally:
             os.close(folder_descriptor)
+
+
+def is_litter(path: Path) -> bool:
+    """Return whether a name is that of a file that usually accompanies pictures and is none."""
+    name = path.name.lower()
+    if name.startswith(".") or name in LITTER_FOLDERS:
+        return True
+    return (name in LITTER or path.suffix.lower() in LITTER_ENDINGS) and not path.is_dir()

@@ -20,6 +20,7 @@ NEEDED = ("torch", "skorch", "sklearn", "numpy", "onnx", "onnxruntime")  # modul
 EXTRAS = {
     "cli": "the cnnclf command",
     "data": "MNIST and picture files",
+    "parquet": "datasets from the Hugging Face Hub",
     "report": "figures, reports and pages",
     "xlsx": "walkthroughs as workbooks",
     "skl2onnx": "pipelines as ONNX files",

@@ -47,6 +47,8 @@ def cnnclf(
 @app.command()
 def report(
     dataset: Annotated[str, options.DATASET] = "auto",
+    size: Annotated[str | None, options.SIZE] = None,
+    label: Annotated[str | None, options.LABEL] = None,
     profile: Annotated[Profile, options.PROFILE] = Profile.quick,
     architecture: Annotated[str | None, options.ARCHITECTURE] = None,
     recipe: Annotated[str | None, options.RECIPE] = None,
@@ -70,7 +72,8 @@ def report(
             )
         if not full and (architectures is not None or folds is not None):
             raise BadUsageError("Expected --profile full with --architectures and --folds; got quick. Add it.")
-        options.check_study(dataset, jobs)
+        data = options.DataOptions(dataset, size, label)
+        options.check_jobs(jobs)
         if from_predictions is not None:
             if full or any(choice is not None for choice in (architecture, recipe, epochs)):
                 raise BadUsageError(
@@ -78,13 +81,13 @@ def report(
                     "--architecture, --recipe and --epochs."
                 )
             options.prepare_folder(out)
-            summary = training.report_predictions(from_predictions, dataset, out)
+            summary = training.report_predictions(from_predictions, data, out)
         else:
             names = options.split_names(architectures or options.COMPARED) if full else []
             clf = training.make_classifier(architecture, epochs, seed, recipe)
             options.prepare_folder(out)
             choose = full and architecture is None
-            summary = training.study(clf, dataset, seed, out, names, folds or 3, jobs, choose=choose, recipe=recipe)
+            summary = training.study(clf, data, seed, out, names, folds or 3, jobs, choose=choose, recipe=recipe)
         typer.echo((out / "metrics.json").read_text(encoding="utf-8") if json else summary)
 
 
@@ -98,6 +101,8 @@ def compare(
     architectures: Annotated[str, options.ARCHITECTURES] = options.COMPARED,
     folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds of the cross-validation.")] = 5,
     dataset: Annotated[str, options.DATASET] = "auto",
+    size: Annotated[str | None, options.SIZE] = None,
+    label: Annotated[str | None, options.LABEL] = None,
     epochs: Annotated[int | None, options.EPOCHS] = None,
     seed: Annotated[int, options.SEED] = 0,
     jobs: Annotated[int, options.JOBS] = -1,
@@ -106,11 +111,12 @@ def compare(
 ) -> None:
     """Compare architectures by k-fold cross-validation on the training images."""
     with clear_errors(saved_in(out)):
-        options.check_study(dataset, jobs)
+        data = options.DataOptions(dataset, size, label)
+        options.check_jobs(jobs)
         names = options.split_names(architectures)
         clf = training.make_classifier(None, epochs, seed)
         options.prepare_folder(out)
-        comparison, summary = training.compare_and_draw(clf, dataset, seed, out, names, folds, jobs)
+        comparison, summary = training.compare_and_draw(clf, data, seed, out, names, folds, jobs)
         typer.echo(to_json(comparison.to_dict()) if json else summary)
 
 
@@ -120,13 +126,15 @@ def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.", show_default=False)],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise to int8, which is smaller and faster.")] = False,
     calibration: Annotated[str | None, options.CALIBRATION] = None,
+    label: Annotated[str | None, options.LABEL] = None,
 ) -> None:
     """Export a trained network as one ONNX file that takes raw pixels and returns labels."""
     with clear_errors("nothing was exported"):
         if int8 != (calibration is not None):
             raise BadUsageError("Expected --int8 and --calibration together; got one of them. Pass both or neither.")
         check_dataset_name(calibration, *options.NAMED, option="--calibration")
-        typer.echo(models.export_checked(model, out, calibration))
+        options.check_own(calibration, None, label)
+        typer.echo(models.export_checked(model, out, calibration, label))
 
 
 @app.command()
@@ -152,12 +160,14 @@ def predict(
 def evaluate(
     model: Annotated[Path, options.EITHER_MODEL],
     dataset: Annotated[str | None, options.LABELLED] = None,
+    label: Annotated[str | None, options.LABEL] = None,
     json: Annotated[bool, options.JSON] = False,
 ) -> None:
     """Evaluate a trained network on labelled images."""
     with clear_errors("nothing was evaluated"):
         check_dataset_name(dataset, *options.NAMED)
-        models.evaluate(models.open_model(model), dataset, json=json)
+        options.check_own(dataset, None, label)
+        models.evaluate(models.open_model(model), dataset, label, json=json)
 
 
 @app.command()
@@ -166,6 +176,7 @@ def trace(
     digit: Annotated[str | None, options.DIGIT] = None,
     index: Annotated[int, typer.Option(min=0, metavar="N", help="Which of these images, counted from 0.")] = 0,
     dataset: Annotated[str | None, options.LABELLED] = None,
+    label: Annotated[str | None, options.LABEL] = None,
     image: Annotated[Path | None, options.IMAGE] = None,
     out: Annotated[Path | None, options.TRACE_FILE] = None,
 ) -> None:
@@ -173,10 +184,13 @@ def trace(
     with clear_errors("nothing was traced"):
         if (digit is None) == (image is None):
             raise BadUsageError(f"Expected either --digit or --image; got {'neither' if image is None else 'both'}.")
+        if image is not None and (dataset is not None or label is not None):
+            raise BadUsageError("Expected --image without --dataset and --label; got both. Leave them out.")
         check_dataset_name(dataset, *options.NAMED)
+        options.check_own(dataset, None, label)
         if out is not None and out.suffix not in models.TRACE_FORMATS:
             raise BadUsageError(f"Expected --out to end in {', '.join(models.TRACE_FORMATS)}; got {quote(out)}.")
-        typer.echo(models.write_trace(model, digit, index, dataset, image, out))
+        typer.echo(models.write_trace(model, digit, index, dataset, label, image, out))
 
 
 @app.command("app")

@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from glob import escape, glob
 from json import dumps
@@ -19,13 +20,15 @@ from cnnclf._utils.extras import needed_by
 from cnnclf._utils.text import cut, quote
 from cnnclf.architectures._table import find_architecture, list_architectures
 from cnnclf.classifier._recipes import RECIPES
+from cnnclf.datasets._load import LARGEST_SIDE, check_size
+from cnnclf.datasets._source import is_data
 
 if TYPE_CHECKING:
     from cnnclf.classifier._classifier import CNNClassifier
     from cnnclf.onnx._classifier import ONNXClassifier
 
 COMPARED = "compact,lenet5,keras_mnist"  # by --profile full
-NAMED = ("mnist", "digits")  # datasets; all others are folders
+NAMED = ("mnist", "digits")  # datasets; all others are paths
 Images = NDArray[Any]
 Labels = NDArray[Any]
 Classifier: TypeAlias = "CNNClassifier | ONNXClassifier"
@@ -48,9 +51,11 @@ def complete_recipe(typed: str) -> list[str]:
 
 
 def complete_labelled(typed: str) -> list[str]:
-    """Return the named datasets and the folders that begin with what is typed."""
+    """Return the named datasets, and the folders and files of data that begin with what is typed."""
     found = sorted(glob(f"{escape(typed)}*"))  # noqa: PTH207 - Path.glob changes how the beginning is written
-    return [name for name in NAMED if name.startswith(typed)] + [f"{path}/" for path in found if Path(path).is_dir()]
+    data = [path for path in found if is_data(Path(path)) and Path(path).is_file()]
+    folders = [f"{path}/" for path in found if Path(path).is_dir()]
+    return [name for name in NAMED if name.startswith(typed)] + folders + data
 
 
 def complete_dataset(typed: str) -> list[str]:
@@ -73,8 +78,9 @@ class BadUsageError(Exception):
 DATASET = typer.Option(
     autocompletion=complete_dataset,
     metavar="auto|mnist|digits|PATH",
-    help="Data: MNIST, scikit-learn's small digits, or a folder with one sub-folder of images per class. auto is MNIST "
-    "if it is available, else the digits.",
+    help="Data: MNIST, scikit-learn's small digits, or a path: a folder with one sub-folder of images per class, or "
+    "such in train and test; IDX files, .npz, .csv, .parquet or .mat. auto is MNIST if it is available, else the "
+    "digits.",
 )
 EPOCHS = typer.Option(min=1, metavar="N", help="Passes over the training images.", show_default="the estimator's own")
 SEED = typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of every random choice.")
@@ -91,6 +97,17 @@ RECIPE = typer.Option(
     help=f"A network with the settings of its training, in place of --architecture: {', '.join(RECIPES)}. "
     "--epochs overrides its own.",
     show_default=False,
+)
+SIZE = typer.Option(
+    metavar="N|H,W|median",
+    help="The size that all images get, in pixels: one number, height and width, or the medians of the training "
+    "images. Proportions are kept.",
+    show_default="that of the images, which must all have the same",
+)
+LABEL = typer.Option(
+    metavar="COLUMN",
+    help="The column of a table with the labels, by name or by position.",
+    show_default="one with a usual name, such as label or class",
 )
 ARCHITECTURES = typer.Option(autocompletion=complete_architectures, metavar="A,B,…", help="Networks to compare.")
 TO_COMPARE = typer.Option(
@@ -113,7 +130,7 @@ OUT = typer.Option(metavar="DIR", help="Folder for the results and the finished 
 JSON = typer.Option("--json", help="Print JSON.")
 CALIBRATION = typer.Option(
     autocompletion=complete_labelled,
-    metavar="mnist|digits|DIR",
+    metavar="mnist|digits|PATH",
     help="Training images on which --int8 measures the range of every layer.",
     show_default=False,
 )
@@ -129,9 +146,9 @@ TRACE_FILE = typer.Option(
 )
 LABELLED = typer.Option(
     autocompletion=complete_labelled,
-    metavar="mnist|digits|DIR",
-    help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a folder with one "
-    "sub-folder of images per class.",
+    metavar="mnist|digits|PATH",
+    help="Data: MNIST’s test set, the fifth of scikit-learn’s digits that `report` holds out, or a path, as for "
+    "`report`: its test split, or all of data without splits.",
     show_default="mnist or digits, if the network was trained on it",
 )
 
@@ -149,6 +166,8 @@ def clear_errors(nothing: str) -> Iterator[None]:
         raise
     except OSError as error:  # those of the system hold the path apart, of any length
         fail(str(error) if error.filename is None else f"{cut(str(error.filename), 200)}: {error.strerror}", 1)
+    except MemoryError as error:
+        fail(f"not enough memory: {error}", 1)
     except (ImportError, ValueError, RuntimeError) as error:
         fail(str(error), 1)
     except KeyboardInterrupt:
@@ -173,17 +192,71 @@ def prepare_folder(folder: Path) -> None:
 
 
 def check_dataset_name(dataset: str | None, *names: str, option: str = "--dataset") -> None:
-    """Raise BadUsageError for a name that is neither a known dataset nor a folder."""
-    if dataset is not None and dataset not in names and not Path(dataset).is_dir():
+    """Raise BadUsageError for a name that is neither a known dataset nor a path or the beginning of one."""
+    if dataset is None or dataset in names:
+        return
+    path = Path(dataset).expanduser()
+    begins = path.parent.is_dir() and any(path.parent.glob(f"{escape(path.name)}*"))  # as of IDX files
+    if not dataset or not (path.exists() or begins):
         raise BadUsageError(
-            f"Expected {option} to be {', '.join(names)} or a folder with one sub-folder of images per class; "
-            f"got {quote(dataset)}."
+            f"Expected {option} to be {', '.join(names)} or the path of a folder or a file of images; got "
+            f"{quote(dataset)}."
         )
 
 
-def check_study(dataset: str, jobs: int) -> None:
-    """Raise BadUsageError for a dataset or a number of jobs that cannot be used."""
-    check_dataset_name(dataset, "auto", *NAMED)
+def parse_size(size: str | None) -> Any:
+    """Return the value of --size as ``load_dataset`` takes it; raise BadUsageError for what is none."""
+    if size is None or size == "median":
+        return size
+    sides = size.split(",")
+    try:
+        numbers = [int(side) for side in sides]
+        return check_size(numbers[0] if len(numbers) == 1 else tuple(numbers))
+    except ValueError:
+        raise BadUsageError(
+            f"Expected --size to be a number of pixels from 1 to {LARGEST_SIDE:,}, two of them, height,width, or "
+            f"median; got {quote(size)}."
+        ) from None
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What --dataset, --size and --label say about the data of a study."""
+
+    dataset: str
+    size: str | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_dataset_name(self.dataset, "auto", *NAMED)
+        check_own(self.dataset, self.size, self.label)
+        parse_size(self.size)
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Size and label as ``load_dataset`` takes them."""
+        return {"size": parse_size(self.size), "label": self.label}
+
+    def to_options(self) -> dict[str, Any]:
+        """Return the options that were given, for a command that does the same again."""
+        given = {"dataset": self.dataset, "size": self.size, "label": self.label}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def check_own(dataset: str | None, size: str | None, label: str | None) -> None:
+    """Raise BadUsageError for options of own data beside a dataset that is none."""
+    if (size is not None or label is not None) and (dataset is None or dataset in ("auto", *NAMED)):
+        raise BadUsageError("Expected a path for --dataset with --size and --label; got none. Leave them out.")
+
+
+def tell_what_was_read(description: str) -> None:
+    """Print what was understood of own data on stderr."""
+    if description:
+        typer.echo(description, err=True)
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise BadUsageError for a number of jobs that cannot be used."""
     if jobs == 0:
         raise BadUsageError("Expected --jobs to be 1 or more, or -1 for one per core; got 0.")
 

@@ -1,7 +1,7 @@
 """The commands `report` and `compare`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import typer
@@ -9,7 +9,7 @@ import typer
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.text import percent
 from cnnclf.classifier._recipes import find_recipe
-from cnnclf.cli._options import BadUsageError, command_line, to_json
+from cnnclf.cli._options import NAMED, BadUsageError, DataOptions, command_line, tell_what_was_read, to_json
 
 if TYPE_CHECKING:
     from cnnclf.classifier._classifier import CNNClassifier
@@ -40,7 +40,7 @@ def make_classifier(
 
 def study(
     clf: "CNNClassifier",
-    dataset: str,
+    asked: DataOptions,
     seed: int,
     out: Path,
     names: list[str],
@@ -56,8 +56,9 @@ def study(
     from cnnclf.report._study import carry_out
     from cnnclf.report._write import write
 
-    data = load(dataset, seed)
-    options: dict[str, Any] = {"dataset": data.argument}
+    data = load(asked.dataset, seed, **asked.own)
+    tell_what_was_read(data.description)
+    options = asked.to_options() | {"dataset": data.argument}
     if names:
         options |= {"profile": "full", "architectures": ",".join(names), "folds": folds}
     if recipe is not None:
@@ -77,8 +78,9 @@ def study(
     return "\n".join(lines)
 
 
-def report_predictions(file: Path, dataset: str, out: Path) -> str:
+def report_predictions(file: Path, asked: DataOptions, out: Path) -> str:
     """Evaluate saved predictions, write the report, and return a summary."""
+    from cnnclf.datasets._load import describe
     from cnnclf.datasets._splits import load_part
     from cnnclf.evaluation._predictions import read_predictions
     from cnnclf.report._records import Report, Reproduction
@@ -87,15 +89,18 @@ def report_predictions(file: Path, dataset: str, out: Path) -> str:
 
     evaluation = read_predictions(file)
     name, X, options = f"“{file.name}”", None, {"from-predictions": str(file)}
-    if dataset != "auto":
-        test, images, y, _ = load_part(dataset, training=False)
-        name, X, options = f"{name} on {test}", match_images(evaluation, images, y), options | {"dataset": dataset}
+    if asked.dataset != "auto":
+        if asked.dataset not in NAMED:
+            tell_what_was_read(describe(asked.dataset, label=asked.label))
+        test, images, y, _ = load_part(asked.dataset, training=False, **asked.own)
+        name, X = f"{name} on {test}", match_images(evaluation, images, y)
+        options |= asked.to_options()
     records = Report.of_predictions(name, evaluation, Reproduction.here(command_line("report", options), None), X)
     return f"{write(records, out)}\n{in_short(evaluation, name)}"
 
 
 def compare_and_draw(
-    clf: "CNNClassifier", dataset: str, seed: int, out: Path, names: list[str], folds: int, jobs: int
+    clf: "CNNClassifier", asked: DataOptions, seed: int, out: Path, names: list[str], folds: int, jobs: int
 ) -> "tuple[Comparison, str]":
     """Compare architectures, write figures and numbers, and return the comparison with its table."""
     from cnnclf.datasets._splits import load
@@ -103,7 +108,8 @@ def compare_and_draw(
     from cnnclf.plots._comparison import AccuracyCostDisplay, FoldBoxDisplay, FoldCurvesDisplay
     from cnnclf.report._render import standalone, to_svg
 
-    data = load(dataset, seed)
+    data = load(asked.dataset, seed, **asked.own)
+    tell_what_was_read(data.description)
     X, y = (np.concatenate([getattr(part, name) for part in (data.training, data.validation)]) for name in "Xy")
     typer.echo(f"{data.name}: {len(y):,} training images, {folds} folds", err=True)
     clf.set_params(verbose=0)  # each fit prints one line; several progress bars would mix

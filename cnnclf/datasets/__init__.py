@@ -1,4 +1,4 @@
-"""MNIST, scikit-learn's digits, IDX files, folders of pictures, and their splits."""
+"""Images and labels from files of all usual forms, MNIST, scikit-learn's digits, and splits."""
 
 from typing import TYPE_CHECKING
 
@@ -7,16 +7,18 @@ from cnnclf._lazy import attach
 if TYPE_CHECKING:
     from cnnclf.datasets._folders import load_image_folder
     from cnnclf.datasets._idx import load_idx
+    from cnnclf.datasets._load import describe, load_dataset
     from cnnclf.datasets._mnist import load_digits, load_mnist
     from cnnclf.datasets._splits import load
 
-__all__ = ["load", "load_digits", "load_idx", "load_image_folder", "load_mnist"]
+__all__ = ["describe", "load", "load_dataset", "load_digits", "load_idx", "load_image_folder", "load_mnist"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "_folders": ["load_image_folder"],
         "_idx": ["load_idx"],
+        "_load": ["describe", "load_dataset"],
         "_mnist": ["load_digits", "load_mnist"],
         "_splits": ["load"],
     },

@@ -1,24 +1,21 @@
-"""A folder with one sub-folder of pictures per class → images and labels."""
+"""Folders with one sub-folder of pictures per class → images and labels."""
 
+import itertools
 import os
-import warnings
-from collections import Counter
-from collections.abc import Sequence
+import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.extras import needed_by
-from cnnclf._utils.files import most_unpacked
-from cnnclf._utils.text import quote_all, unexpected
+from cnnclf._utils.files import PICTURE_ENDINGS, is_litter
+from cnnclf._utils.text import quote, quote_all, unexpected
+from cnnclf.datasets._contents import Pictures
+from cnnclf.datasets._source import SPLIT_NAMES, TABLE, WHOLE, Reader, Source, ambiguous
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-
-LOADED_MODES = ("L", "RGB", "RGBA")  # each can hold all that the ones before it hold
+OUTPUTS = ("metrics.json", "comparison.json", "folds")  # in the folders of `cnnclf report` and `cnnclf compare`
 
 
 def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
@@ -70,41 +67,89 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     >>> X.shape, X[1, 0].tolist(), y.tolist()
     ((2, 3, 4), [255, 255, 255, 255], ['black', 'white'])
     """
-    files = list_image_folder(path)
-    images = decode_all(Path(path), files)
-    if any(image.mode == "L" for image in images):  # then an image that is stored in colour may still be grey
-        images = [image.getchannel(0) if looks_grey(image) else image for image in images]
-    mode = max((image.mode for image in images), key=LOADED_MODES.index)
-    richest = [file for file, image in zip(files, images, strict=True) if image.mode == mode]
-    if 2 * len(richest) < len(files):
-        warnings.warn(
-            f"{len(richest)} of {len(files):,} images {'has' if len(richest) == 1 else 'have'} "
-            f"{'transparency' if mode == 'RGBA' else 'colour'}, so all are loaded as {mode}: {quote_all(richest)}. "
-            "Save them like the others to avoid this.",
-            UserWarning,
-            stacklevel=2,
-        )
-    width, height = images[0].size
-    n_channels = len(mode)  # L, RGB, RGBA
-    X = np.empty((len(files), height, width, n_channels) if n_channels > 1 else (len(files), height, width), np.uint8)
-    for i, row in enumerate(X):
-        row[:] = np.asarray(images[i].convert(mode))
-        images[i].close()  # its memory is free for the rows to come
-    return X, np.array([file.parent.name for file in files])
+    pictures = pictures_of(Path(path))
+    return pictures.load(pictures.plan(None, None))
 
 
-def looks_grey(image: "Image.Image") -> bool:
-    """Return whether this is an RGB image whose red, green and blue are the same everywhere."""
-    return image.mode == "RGB" and bool((np.ptp(np.asarray(image), axis=-1) == 0).all())
+def pictures_of(folder: Path, root: Path | None = None) -> Pictures:
+    """Return the pictures of a folder that has one sub-folder per class; links may lead anywhere in the root."""
+    files = list_image_folder(folder, root)
+    return Pictures(folder, [str(file) for file in files], files, np.array([file.parent.name for file in files]))
 
 
-def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
+def find_folders(path: Path) -> Source | None:
+    """Find class folders in a folder, or in its folders train, val and test; None where there are no such folders.
+
+    A folder with the name of a split is one if all others have such names, too, or if it has sub-folders: "train" may
+    also be a class, beside "car". Beside a table, a single folder holds its pictures, and is no class.
+    """
+    entries = list_entries(path)
+    folders = [entry for entry in entries if entry.is_dir()]
+    if not any(holds_picture(folder) for folder in folders):
+        return None
+    broken = [entry for entry in entries if not entry.exists()]
+    if broken:
+        raise ValueError(unexpected(broken[0], "a folder", "a link to nothing", "Remove it, or restore its target"))
+    tables = sorted(file.name for file in path.iterdir() if TABLE.fullmatch(file.name) and file.is_file())
+    named = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in folders if folder.name.lower() in SPLIT_NAMES]
+    all_named = len(named) == len(folders)
+    if not all_named:
+        named = [(split, folder) for split, folder in named if has_folders(folder)]
+    divided = any(has_folders(folder) for _, folder in named)
+    words = [word for folder in folders for word in re.split(r"[^a-z]+", folder.name.lower())]
+    if tables and not divided and (len(folders) < 2 or any(word in SPLIT_NAMES for word in words)):
+        return None
+    if not divided and not any(holds_picture(folder, here=True) for folder in folders):
+        advice = f"Pass {quote(folders[0])} if that is the dataset"
+        raise ValueError(unexpected(path, "class folders", "folders that hold folders", advice))
+    if all_named and not divided:
+        advice = "Move them into one sub-folder per class"
+        raise ValueError(unexpected(path, f"class folders in {named[0][1].name}", "pictures without labels", advice))
+    readers: dict[str, Reader] = {}
+    unlabelled = []
+    inside = Path(os.path.realpath(path))
+    for split, folder in named if divided else []:
+        wrong = find_wrong(folder, inside, is_class=True)
+        if wrong is not None:
+            raise ValueError(f"{folder}: {wrong}")
+        if split in readers or split in unlabelled:
+            raise ambiguous(path, split, quote_all([other.name for name, other in named if name == split]))
+        if has_folders(folder):
+            readers[split] = partial(pictures_of, folder, path)
+        else:
+            unlabelled.append(split)
+    used = [folder for _, folder in named] if divided else folders
+    others = [*(folder.name for folder in folders if folder not in used), *tables]
+    notes = (f"not used: {quote_all(others)}",) if others else ()
+    return Source(path, "class folders", readers or {WHOLE: partial(pictures_of, path)}, notes, tuple(unlabelled))
+
+
+def holds_picture(folder: Path, *, here: bool = False) -> bool:
+    """Check whether a folder, or one of its sub-folders unless only here, holds a file with the name of a picture."""
+    files = itertools.chain(folder.glob("*"), () if here else folder.glob("*/*"))
+    return any(file.suffix.lower() in PICTURE_ENDINGS and file.is_file() for file in files)
+
+
+def has_folders(folder: Path) -> bool:
+    """Check whether a folder has sub-folders that are not hidden."""
+    return any(entry.is_dir() for entry in list_entries(folder))
+
+
+def list_entries(folder: Path) -> list[Path]:
+    """List what is in a folder by name, without what usually lies beside pictures and what our commands wrote."""
+    entries = (entry for entry in folder.iterdir() if not is_litter(entry))
+    return sorted(entry for entry in entries if not any((entry / name).exists() for name in OUTPUTS))
+
+
+def list_image_folder(path: str | os.PathLike[str], root: Path | None = None) -> list[Path]:
     """List the image files under the class folders in a folder, sorted by class and name.
 
     Parameters
     ----------
     path : path
         The folder, as for :func:`load_image_folder`.
+    root : Path, optional
+        The folder that links may not lead out of; the same, if not given.
 
     Returns
     -------
@@ -117,15 +162,14 @@ def list_image_folder(path: str | os.PathLike[str]) -> list[Path]:
         If it has another layout, or a link that leads out of it.
     """
     with needed_by("load_image_folder"):
-        from cnnclf.images._decode import is_litter
         from cnnclf.images._pictures import refuse_pictures
 
     folder = Path(path)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         raise ValueError(unexpected(folder, "a folder with one sub-folder per class", found, "Check the path"))
-    inside = Path(os.path.realpath(folder))
-    classes = sorted(entry for entry in folder.iterdir() if not is_litter(entry))
+    inside = Path(os.path.realpath(root or folder))
+    classes = list_entries(folder)
     if not classes:
         advice = "Move the images into one sub-folder per class"
         raise ValueError(unexpected(folder, "one sub-folder per class", "none", advice))
@@ -156,36 +200,3 @@ def find_wrong(entry: Path, folder: Path, *, is_class: bool) -> str | None:
         kind = "a folder" if entry.is_dir() else "a link to nothing or a pipe"
         return f"expected only image files here; got {kind}. Move it away."
     return None
-
-
-def decode_all(folder: Path, files: Sequence[Path]) -> "list[Image.Image]":
-    """Decode images in modes of `LOADED_MODES` and of one size, or raise an error that names the others."""
-    from cnnclf.images._decode import as_bytes, decode
-    from cnnclf.images._pictures import refuse_pictures
-
-    most = most_unpacked(sum(file.stat().st_size for file in files)) // len(files)
-    images: dict[Path, Image.Image] = {}
-    errors = []
-    for file in files:
-        try:
-            images[file] = as_bytes(decode(file, most))
-        except ValueError as error:
-            errors.append((str(file), str(error)))
-    refuse_pictures(folder, errors)
-    size, _ = Counter(image.size for image in images.values()).most_common(1)[0]
-    like = next(file for file, image in images.items() if image.size == size)
-    wanted = f"an image of {pixels(*size)}, as {like} is"
-    refuse_pictures(
-        folder,
-        [
-            (str(file), unexpected(file, wanted, pixels(*image.size), "Bring all images to one size"))
-            for file, image in images.items()
-            if image.size != size
-        ],
-    )
-    return list(images.values())
-
-
-def pixels(width: int, height: int) -> str:
-    """Write an image's size."""
-    return f"{width}×{height} pixels (width × height)"

@@ -3,9 +3,11 @@
 import gzip
 import math
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.files import most_unpacked
-from cnnclf._utils.text import unexpected
+from cnnclf._utils.text import quote, quote_all, unexpected
+from cnnclf.datasets._contents import Arrays, as_arrays
+from cnnclf.datasets._source import EMNIST_NOTE, SPLIT_NAMES, SPLITS, WHOLE, Source, ambiguous, is_emnist
 
 HeaderCheck = Callable[[np.dtype[Any], tuple[int, ...]], None]
 
@@ -128,3 +132,81 @@ def decode_idx(content: bytearray, source: str) -> NDArray[Any]:
         return flat.reshape(shape)
     except ValueError as error:  # more dimensions than NumPy has, or sizes it cannot multiply beside a zero
         raise ValueError(unexpected(source, "a shape that NumPy can hold", f"{shape} ({error})", RIGHT_FILE)) from error
+
+
+# As MNIST, Fashion-MNIST, KMNIST, EMNIST (emnist-letters-train-…) and their copies are named.
+USUAL_NAME = re.compile(r"(.*?)(train|t10k|test|val)-(images|labels)[-.]idx([13])-ubyte(\.gz)?", re.IGNORECASE)
+KINDS = {"images": "3", "labels": "1"}
+
+
+def find_idx(path: Path) -> Source | None:
+    """Find pairs of IDX files by their usual names; None where there is none.
+
+    The path is a folder, one of the files, whose split is then all, or what the names of several begin with, as
+    gzip/emnist-letters. The images of EMNIST lie on their side, and are turned upright.
+    """
+    folder = path if path.is_dir() else path.parent
+    own = USUAL_NAME.fullmatch(path.name) if path.is_file() else None
+    if (path.is_file() and own is None) or not folder.is_dir():
+        return None
+    files: dict[tuple[str, str, str], Path] = {}
+    for file in sorted(folder.iterdir()):
+        match = USUAL_NAME.fullmatch(file.name)
+        if match is None or not file.is_file() or KINDS[match[3].lower()] != match[4]:
+            continue
+        key = (match[1], SPLIT_NAMES[match[2].lower()], match[3].lower())
+        if own is not None and key[:2] != (own[1], SPLIT_NAMES[own[2].lower()]):
+            continue
+        if not path.exists() and match[1].rstrip("-_") != path.name:
+            continue
+        other = files.setdefault(key, file)
+        if other is not file and other.with_suffix("") != file and file.with_suffix("") != other:
+            raise ambiguous(folder, key[1], quote_all([other.name, file.name]))
+        if file == path:  # of one file that is there twice, packed and not
+            files[key] = file
+    prefixes = sorted({prefix for prefix, _, _ in files})
+    if not prefixes:
+        return None
+    if len(prefixes) > 1:
+        found = f"files that begin with {quote_all(prefixes)}"
+        advice = f"Pass such a beginning, {quote(folder / prefixes[-1].rstrip('-_'))}"
+        raise ValueError(unexpected(folder, "the IDX files of one dataset", found, advice))
+    readers, unlabelled = {}, []
+    for split in SPLITS:
+        pair = [files.get((prefixes[0], split, kind)) for kind in KINDS]
+        if pair[0] is not None and pair[1] is not None:
+            readers[split] = partial(read_pair, pair[0], pair[1])
+        elif pair[0] is not None:
+            unlabelled.append(split)
+    if not readers:
+        advice = "Add the other file of each pair"
+        raise ValueError(unexpected(path, "IDX files of images and of their labels", "one of both", advice))
+    notes = (EMNIST_NOTE,) if is_emnist(prefixes[0]) else ()
+    if own is not None:
+        return Source(path, "IDX files", {WHOLE: next(iter(readers.values()))}, notes)
+    return Source(path, "IDX files", readers, notes, tuple(unlabelled))
+
+
+def read_pair(images: Path, labels: Path) -> Arrays:
+    """Read images and their labels; EMNIST's are turned upright, and named by its mapping if that lies beside them."""
+    X, y = load_idx(images), load_idx(labels)
+    match = USUAL_NAME.fullmatch(images.name)
+    if match is not None and is_emnist(match[1]):
+        X = X.transpose(0, 2, 1) if X.ndim == 3 else X
+        mapping = images.with_name(f"{match[1].rstrip('-_')}-mapping.txt")
+        if mapping.is_file():
+            y = named_by(mapping, y)
+    return as_arrays(images, np.ascontiguousarray(X), y)
+
+
+def named_by(mapping: Path, y: NDArray[Any]) -> NDArray[Any]:
+    """Return the characters of labels, whose codes a line of EMNIST's mapping gives: label, code, and others alike."""
+    expected = "lines of a label and the codes of its characters"
+    try:
+        rows = [[int(word) for word in line.split()] for line in mapping.read_text(encoding="ascii").splitlines()]
+        characters = {row[0]: chr(row[1]) for row in rows if row}
+        if len(set(characters.values())) < len(characters):
+            raise ValueError("two labels of one character")
+        return np.array([characters[label] for label in y.tolist()])
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise ValueError(unexpected(mapping, expected, repr(error), "Fetch it again, or move it away")) from error

@@ -11,11 +11,14 @@ from typing import Any
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from cnnclf._utils.text import quote, say
-from cnnclf.datasets._folders import load_image_folder
+from cnnclf._utils.text import quote, quote_all, say
+from cnnclf.datasets._contents import Arrays, Pictures, Size, pixels
+from cnnclf.datasets._load import describe_contents, find_source, load_contents
 from cnnclf.datasets._mnist import load_digits, load_mnist
+from cnnclf.datasets._source import WHOLE
 
 TRAINING = "All other images. The network learns from these."
+OWN_VALIDATION = "The dataset’s own validation set. Evaluated after every epoch, never trained on."
 VALIDATION = "A tenth of each class of the training set. Evaluated after every epoch, never trained on."
 TEST_USE = "Evaluated once, at the end."
 
@@ -57,10 +60,12 @@ class Data:
         A warning that a reader must see first; empty where there is none.
     argument : str
         The argument of :func:`load` that loads it again.
-    white : int
-        The pixel value that is white.
+    white : int or None
+        The pixel value that is white; None where it is not known.
     preparation : str
         The ``preparation`` that does to picture files what was done to these images.
+    description : str
+        What was understood of the user's own files, in one line; empty for named data.
     training, validation, test : Part
         Every image is in one of them.
     """
@@ -68,8 +73,9 @@ class Data:
     name: str
     note: str
     argument: str
-    white: int
+    white: int | None
     preparation: str
+    description: str
     training: Part
     validation: Part
     test: Part
@@ -80,22 +86,24 @@ class Data:
         return {"training": self.training, "validation": self.validation, "test": self.test}
 
 
-def load(dataset: str, seed: int) -> Data:
+def load(dataset: str, seed: int, *, size: Size | str | None = None, label: str | int | None = None) -> Data:
     """Load a dataset and divide it.
 
     Parameters
     ----------
     dataset : str
         ``mnist``, ``digits``, ``auto`` (MNIST if it is here or can be downloaded, else the digits, with a note on
-        stderr), or the path of a folder with one sub-folder of images per class.
+        stderr), or a path, as for :func:`cnnclf.load_dataset`.
     seed : int
         Decides the part of each image.
+    size, label : optional
+        As for :func:`cnnclf.load_dataset`, of a path only.
 
     Returns
     -------
     Data
-        The test part is MNIST's own, or a fifth of each class of other data; a tenth of each class of the rest is the
-        validation part.
+        The test part is the dataset's own, if it has one, else a fifth of each class; so is the validation part, or a
+        tenth of each class of the rest.
 
     Raises
     ------
@@ -120,18 +128,22 @@ def load(dataset: str, seed: int) -> Data:
             return digits("MNIST was not found and could not be downloaded", seed)
     if dataset == "digits":
         return digits("they were asked for with --dataset digits", seed)
-    return folder(Path(dataset), seed)
+    return own(dataset, seed, size, label)
 
 
-def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int]:
+def load_part(
+    dataset: str, *, training: bool, size: Size | str | None = None, label: str | int | None = None
+) -> tuple[str, Images, Labels, int | None]:
     """Load only the training images, or only the test images.
 
     Parameters
     ----------
     dataset : str
-        ``mnist``, ``digits`` or the path of a folder.
+        ``mnist``, ``digits`` or a path, as for :func:`cnnclf.load_dataset`.
     training : bool
-        Which of the two; a folder is not divided.
+        Which of the two; data that come undivided are not divided.
+    size, label : optional
+        As for :func:`cnnclf.load_dataset`, of a path only.
 
     Returns
     -------
@@ -141,8 +153,8 @@ def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int
         Raw pixels.
     y : ndarray of shape (n,)
         Labels.
-    white : int
-        The pixel value that is white.
+    white : int or None
+        The pixel value that is white; None where it is not known.
     """
     if dataset == "mnist":
         return ("MNIST", *load_mnist("train" if training else "test"), 255)
@@ -150,18 +162,22 @@ def load_part(dataset: str, *, training: bool) -> tuple[str, Images, Labels, int
         data = digits("", seed=0)
         part = data.training if training else data.test
         return data.name, part.X, part.y, data.white
-    return (name_folder(dataset), *load_image_folder(dataset), 255)
+    source = find_source(dataset, label)
+    key = source.choose(None if training or WHOLE in source.readers else "test")
+    contents = {name: source.readers[name]() for name in {key, source.training}}
+    X, y = load_contents(source, contents, size, None, [key], stacklevel=2)[key]
+    return name_own(dataset), X, y, white_of(contents[key], X)
 
 
-def name_folder(path: str | Path) -> str:
-    """Return the name of a folder's data in a report."""
+def name_own(path: str | Path) -> str:
+    """Return the name of the user's own data in a report."""
     return f"“{Path(path).resolve().name}”"
 
 
 def mnist(train: tuple[Images, Labels], test: tuple[Images, Labels], seed: int) -> Data:
     """Divide MNIST's training set into training and validation images, and keep its own test set."""
     test_part = Part(f"MNIST’s own test set. {TEST_USE}", *test)
-    return Data("MNIST", "", "mnist", 255, "handwriting", *divide_training(*train, seed), test_part)
+    return Data("MNIST", "", "mnist", 255, "handwriting", "", *divide_training(*train, seed), test_part)
 
 
 def digits(reason: str, seed: int) -> Data:
@@ -171,12 +187,37 @@ def digits(reason: str, seed: int) -> Data:
         f"These are scikit-learn’s bundled digits, {len(X):,} images of 8 × 8 pixels, and not MNIST, because {reason}. "
         "Results on one do not carry over to the other."
     )
-    return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", *divide(X, y, seed))
+    return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", "", *divide(X, y, seed))
 
 
-def folder(path: Path, seed: int) -> Data:
-    """Divide a folder of images."""
-    return Data(name_folder(path), "", str(path), 255, "pad", *divide(*load_image_folder(path), seed))
+def own(dataset: str, seed: int, size: Size | str | None, label: str | int | None) -> Data:
+    """Read the user's own files, and divide what comes undivided."""
+    source = find_source(dataset, label)
+    key = source.choose(None)
+    contents = source.read()
+    loaded = load_contents(source, contents, size, None, source.splits, stacklevel=2)
+    X, y = loaded[key]
+    if "test" in loaded:
+        test = Part(f"The dataset’s own test set. {TEST_USE}", *loaded["test"])
+    else:
+        X, X_test, y, y_test = stratified(X, y, 0.2, seed)
+        test = Part(f"A fifth of each class, drawn at random first. {TEST_USE}", X_test, y_test)
+    if "val" in loaded:
+        parts = Part(TRAINING, X, y), Part(OWN_VALIDATION, *loaded["val"])
+    else:
+        parts = divide_training(X, y, seed)
+    note = ""
+    if source.unlabelled:
+        note = f"Not evaluated on {quote_all(source.unlabelled)} of these data, which come without labels."
+    description, white = describe_contents(source, contents), white_of(contents[key], loaded[key][0])
+    if size is not None:
+        description += f"; brought to {pixels(X.shape[1:3])}"
+    return Data(name_own(dataset), note, dataset, white, "pad", description, *parts, test)
+
+
+def white_of(content: Arrays | Pictures, X: Images) -> int | None:
+    """Return the number that is white in images that were loaded from a content."""
+    return content.white if isinstance(content, Arrays) and X is content.X else 255
 
 
 def divide(X: Images, y: Labels, seed: int) -> tuple[Part, Part, Part]:

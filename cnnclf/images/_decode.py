@@ -5,31 +5,28 @@ import math
 import os
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Pillow's names. AVIF is not in every build of it.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *(("AVIF",) if AvifImagePlugin.SUPPORTED else ()))
 
-# Other files in folders of pictures, beside hidden ones: files of operating systems, notes and tables.
-LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "readme", "license", "licence"}
-LITTER_ENDINGS = {
-    *(".csv", ".htm", ".html", ".ini", ".json", ".log", ".md", ".rst"),
-    *(".toml", ".tsv", ".txt", ".url", ".xml", ".yaml", ".yml"),
-}
+STORED_AS = {"1": "L", "F": "L", "CMYK": "RGB", "YCbCr": "RGB"}  # other modes of Pillow's, without transparency
+COLOURS = {"L": "grey", "RGB": "RGB"}
+NEARLY_BLACK = 16
+LYING = (5, 6, 7, 8)  # EXIF orientations of a picture that is turned by a quarter
 MOST_PIXELS = 2**24  # of a picture; decoded, each takes four bytes
 ENOUGH_PIXELS = 2**22  # a larger picture is shrunk first, by averaging
 
 
-def is_litter(path: Path) -> bool:
-    """Return whether a name is that of a file that usually accompanies pictures and is none."""
-    name = path.name.lower()
-    return name.startswith(".") or name in LITTER or path.suffix.lower() in LITTER_ENDINGS
-
-
-def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None) -> Image.Image:
+def decode(
+    source: str | os.PathLike[str] | bytes, most_bytes: int | None = None, name: str | None = None
+) -> Image.Image:
     """Decode a picture of any format; everything that reads pictures calls this function.
 
     Parameters
@@ -38,6 +35,8 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
         The file, or its content.
     most_bytes : int, optional
         The largest size of its pixels, if that is less than 2²⁴ pixels need.
+    name : str, optional
+        What errors call it; its path, or "picture", if not given.
 
     Returns
     -------
@@ -52,7 +51,63 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
     ValueError
         If it is not one picture that is safe to decode.
     """
-    name = name_of(source)
+    with opened(source, name or name_of(source), most_bytes) as image:
+        image.load()
+        if image.format != "TIFF":  # Pillow turns those itself
+            ImageOps.exif_transpose(image, in_place=True)
+        if image.mode in ("P", "PA") and image.palette is None:
+            raise UnwantedPictureError("expected a palette of its colours; got none. Save it as PNG.")
+        return as_known_mode(image)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's first bytes say.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Its (height, width) once it is upright.
+    mode : {"L", "RGB"} or None
+        Whether it is grey or has colour; None where that can only be said of its pixels, as of transparency.
+    colours : str
+        How they are stored, in words.
+    """
+
+    size: tuple[int, int]
+    mode: str | None
+    colours: str
+
+
+def read_header(
+    source: str | os.PathLike[str] | bytes, most_bytes: int | None = None, name: str | None = None
+) -> Header:
+    """Read the size and the colours of a picture without decoding it; the arguments are those of :func:`decode`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`decode`, for what is wrong with the first bytes.
+    """
+    with opened(source, name or name_of(source), most_bytes) as image:
+        # Pillow decodes a PNG to look for EXIF behind its pixels, where hardly any program writes it.
+        has_exif = image.format != "PNG" or any(word in str(key) for key in image.info for word in ("exif", "xmp"))
+        # Pillow itself turns a TIFF.
+        lies = has_exif and image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in LYING
+        stored = "L" if image.mode.startswith("I") else STORED_AS.get(image.mode, image.mode)
+        has_alpha = "transparency" in image.info or stored not in COLOURS
+        size = image.size if lies else image.size[::-1]
+        return Header(size, None, "transparency or palette") if has_alpha else Header(size, stored, COLOURS[stored])
+
+
+def is_nearly_black(image: Image.Image) -> bool:
+    """Return whether grey of 16 bits has used 12 of them or fewer: its brightest pixel is at most 16 of 255."""
+    return image.mode == "F" and float(np.asarray(image).max()) <= NEARLY_BLACK
+
+
+@contextmanager
+def opened(source: str | os.PathLike[str] | bytes, name: str, most_bytes: int | None) -> Iterator[Image.Image]:
+    """Open a picture whose header is safe, and raise errors that call it `name` for all that Pillow raises."""
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"{name}: expected an image file; there is none.")
     try:
@@ -66,12 +121,7 @@ def decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None = None
                 Image.open(file, formats=FORMATS) as image,
             ):
                 check_header(image, most_bytes)
-                image.load()
-                if image.format != "TIFF":  # Pillow turns those itself
-                    ImageOps.exif_transpose(image, in_place=True)
-                if image.mode in ("P", "PA") and image.palette is None:
-                    raise UnwantedPictureError("expected a palette of its colours; got none. Save it as PNG.")
-                return as_known_mode(image)
+                yield image
     except UnwantedPictureError as error:
         raise ValueError(f"{name}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -113,7 +163,9 @@ def as_known_mode(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, which some decoders return in 32
         grey = np.asarray(image).astype(np.float32)
         if grey.min() < 0 or grey.max() > 65535:
-            raise UnwantedPictureError("expected pixels of 8 or 16 bits; got others, whose unit is unknown.")
+            raise UnwantedPictureError(
+                "expected pixels of 8 or 16 bits; got more, whose unit is unknown. Save it in 8."
+            )
         grey /= np.float32(257)
         return Image.fromarray(grey)
     if image.has_transparency_data:

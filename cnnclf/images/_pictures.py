@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cnnclf._utils.files import is_litter
 from cnnclf._utils.text import quote_all
-from cnnclf.images._decode import as_bytes, decode, is_litter, name_of, reduce
+from cnnclf.images._decode import as_bytes, decode, is_nearly_black, name_of, reduce
 from cnnclf.images._handwriting import FloatImage, border, frame_drawing, paste
 from cnnclf.images._spec import CHANNEL_COUNTS, WHITES, InputSpec
 
@@ -74,20 +75,24 @@ def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDA
     >>> row.shape, row.dtype, (row > 128).sum(axis=0)[11:17]
     ((28, 28), dtype('uint8'), array([ 0,  0, 20, 20,  0,  0]))
     """
-    row, is_padded = read_one(source, spec)
+    row, is_padded, is_black = read_one(source, spec, name_of(source))
     if is_padded:
         warn_of_padding(spec, "one is")
+    if is_black:
+        warn_of_nearly_black([name_of(source)], 2)
     return row
 
 
-def read_one(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> tuple[NDArray[Any], bool]:
-    """Read a picture; return also whether it is padded although the network was fitted without ``preparation``."""
+def read_one(source: str | os.PathLike[str] | bytes, spec: InputSpec, name: str) -> tuple[NDArray[Any], bool, bool]:
+    """Read a picture; return also whether it is padded without ``preparation``, and whether it is nearly black."""
     n_channels, height, width = spec.image_shape
     if n_channels not in CHANNEL_COUNTS:
         raise ValueError(f"Expected a network of pictures, with 1, 3 or 4 channels; got one with {n_channels}.")
     white_of(spec)
-    image = reduce(decode(source))
-    return prepare(image, spec, name_of(source)), spec.preparation is None and image.size != (width, height)
+    decoded = decode(source, name=name)
+    image = reduce(decoded)
+    is_padded = spec.preparation is None and image.size != (width, height)
+    return prepare(image, spec, name), is_padded, is_nearly_black(decoded)
 
 
 def warn_of_padding(spec: InputSpec, others: str) -> None:
@@ -99,6 +104,16 @@ def warn_of_padding(spec: InputSpec, others: str) -> None:
         "'pad' or 'handwriting'.",
         UserWarning,
         stacklevel=3,
+    )
+
+
+def warn_of_nearly_black(names: Sequence[str], stacklevel: int) -> None:
+    """Warn of pictures of 16 bits whose pixels use 12 of them or fewer."""
+    warnings.warn(
+        f"Expected grey of 16 bits with white at 65535; got {len(names):,} nearly black, as of 12 bits: "
+        f"{quote_all([Path(name) for name in names])}. Save them in 8 bits.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
     )
 
 
@@ -179,15 +194,19 @@ def read_pictures(
         Once, if any is of another size than the training images, and the network was fitted without ``preparation``.
     """
     rows, errors, n_padded = [], [], 0
+    nearly_black: list[str] = []
     for name, source in sources:
         try:
-            row, is_padded = read_one(source, spec)
+            row, is_padded, is_black = read_one(source, spec, name_of(source) if name == "-" else name)
             rows.append((name, row))
             n_padded += is_padded
+            nearly_black += [name] if is_black else []
         except (ValueError, OSError) as error:
             errors.append((name, str(error)))
     if n_padded:
         warn_of_padding(spec, f"{n_padded:,} of {len(rows):,} are")
+    if nearly_black:
+        warn_of_nearly_black(nearly_black, 2)
     return rows, errors
 
 

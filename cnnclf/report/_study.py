@@ -97,7 +97,8 @@ def train(clf: CNNClassifier, data: Data) -> float:
     start = time.perf_counter()
     clf.set_params(preparation=data.preparation)
     fit_to_the_end(clf, data.training.X, data.training.y, X_val=data.validation.X, y_val=data.validation.y)
-    clf.input_spec_ = replace(clf.input_spec_, white=data.white)  # which very dark images would not show
+    if data.white is not None:
+        clf.input_spec_ = replace(clf.input_spec_, white=data.white)  # which very dark images would not show
     return time.perf_counter() - start
 
 

@@ -280,7 +280,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
     [
         (
             ("--dataset", "nmist"),
-            "or a folder with one sub-folder of images per class; got 'nmist'.\n",
+            "or the path of a folder or a file of images; got 'nmist'.\n",
         ),
         (("--architecture", "lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
@@ -346,7 +346,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
         ),
         (
             ("--from-predictions", "said.csv", "--dataset", "nmist"),
-            "or a folder with one sub-folder of images per class; got 'nmist'.\n",
+            "or the path of a folder or a file of images; got 'nmist'.\n",
         ),
     ],
 )
@@ -360,7 +360,7 @@ def test_bad_usage_is_found_before_training(arguments, sentence, untrained, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--dataset", "nmist"), "or a folder with one sub-folder of images per class; got 'nmist'.\n"),
+        (("--dataset", "nmist"), "or the path of a folder or a file of images; got 'nmist'.\n"),
         (("--architectures", "tiny"), "error: Expected --architectures to be two or more different names, such as"),
         (("--architectures", "tiny,lenet"), "got 'lenet'. Did you mean 'lenet5'?"),
         (("--folds", "1"), "Invalid value for '--folds'"),

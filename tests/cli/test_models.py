@@ -214,6 +214,7 @@ def test_images_that_the_network_learnt_from_are_said(trained, tmp_path):
         result = cnnclf("evaluate", trained / model, "--dataset", tmp_path / "data")
         assert result.exit_code == 0
         assert result.stderr == (
+            f"{tmp_path / 'data'}: class folders, 50 images of 8×8 pixels, grey, 10 classes\n"
             f"warning: the network was trained on {n_seen} of these 50 images, which makes the accuracy too high. "
             "Evaluate it on images that it has not seen.\n"
         )
@@ -415,14 +416,11 @@ def test_trace_of_a_picture(trained, drawings, tmp_path):
         ),
         (
             ("export", "CNN", "--out", "x.onnx", "--int8", "--calibration", "nmist"),
-            (
-                "Expected --calibration to be mnist, digits or a folder with one sub-folder of images per class; "
-                "got 'nmist'."
-            ),
+            ("Expected --calibration to be mnist, digits or the path of a folder or a file of images; got 'nmist'."),
         ),
         (
             ("evaluate", "CNN", "--dataset", "auto"),
-            ("Expected --dataset to be mnist, digits or a folder with one sub-folder of images per class; got 'auto'."),
+            ("Expected --dataset to be mnist, digits or the path of a folder or a file of images; got 'auto'."),
         ),
         (("trace", "CNN"), "Expected either --digit or --image; got neither."),
         (
@@ -439,7 +437,19 @@ def test_trace_of_a_picture(trained, drawings, tmp_path):
         ),
         (
             ("trace", "CNN", "--digit", "ten"),
-            "Expected --index below 0, the test images of class ten in scikit-learn’s bundled digits; got 0.",
+            "Expected --digit to be one of 0, 1, 2, 3, 4 and 5 more; got ten.",
+        ),
+        (
+            ("trace", "CNN", "--image", "7.png", "--dataset", "digits"),
+            "Expected --image without --dataset and --label; got both. Leave them out.",
+        ),
+        (
+            ("evaluate", "CNN", "--dataset", "mnist", "--label", "kind"),
+            "Expected a path for --dataset with --size and --label; got none. Leave them out.",
+        ),
+        (
+            ("evaluate", "CNN", "--dataset", ""),
+            "Expected --dataset to be mnist, digits or the path of a folder or a file of images; got ''.",
         ),
     ],
 )
@@ -513,8 +523,10 @@ def test_that_pictures_are_of_another_size_is_said_once_with_how_many(command, t
     words = [tmp_path / "data"] if command == "predict" else ["--dataset", tmp_path / "data"]
     result = cnnclf(command, tmp_path / "any.cnn", *words)
     assert result.exit_code == 0
+    read = f"{tmp_path / 'data'}: class folders, 4 images of 8×8 to 11×11 pixels, grey, 1 class\n"
     assert result.stderr == (
-        "warning: Expected pictures of 8×8 pixels, as this network was fitted without preparation; 3 of 4 are of "
+        ("" if command == "predict" else read)
+        + "warning: Expected pictures of 8×8 pixels, as this network was fitted without preparation; 3 of 4 are of "
         "another size, resized in proportion and padded. Choose at fit how to prepare them: preparation='resize', "
         "'pad' or 'handwriting'.\n"
     )
@@ -527,7 +539,7 @@ def test_classes_that_a_network_does_not_know_are_refused_before_pictures_are_re
     assert result.exit_code == 1
     assert result.stderr == (
         f"error: Expected every label of {tmp_path} to be one of the classes 0, 1, 2, 3, 4 and 5 more; got 'ten'. "
-        "Move their sub-folders away, or fit with them.\n"
+        "Move their images away, or fit with them.\n"
     )
 
 

@@ -162,12 +162,12 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_images_of_different_sizes_are_refused(tmp_path):
-    first = put_image(tmp_path, "a/1.png", Image.new("L", (3, 2)))
+    put_image(tmp_path, "a/1.png", Image.new("L", (3, 2)))
     put_image(tmp_path, "a/2.png", Image.new("L", (3, 2)))
     other = put_image(tmp_path, "b/1.png", Image.new("L", (2, 3)))
     sentence = (
-        f"{other}: expected an image of 3×2 pixels (width × height), as {first} is; "
-        "got 2×3 pixels (width × height). Bring all images to one size."
+        f"{tmp_path}: expected images of one size; got 3×2 (2), 2×3 (1), width × height; the first other is "
+        f"'{other}'. Pass size=(height, width) or size='median' to load_dataset, or --size on the command line."
     )
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_image_folder(tmp_path)
@@ -180,7 +180,10 @@ def test_images_of_different_sizes_are_refused(tmp_path):
             Image.fromarray(GREY.astype(np.float32)),
             "whole-number pixels; got floats, whose unit is unknown. Save it as PNG.",
         ),
-        (Image.fromarray(GREY.astype(np.int32) * 1000), "pixels of 8 or 16 bits; got others, whose unit is unknown."),
+        (
+            Image.fromarray(GREY.astype(np.int32) * 1000),
+            "pixels of 8 or 16 bits; got more, whose unit is unknown. Save it in 8.",
+        ),
     ],
     ids=["F", "I"],
 )
@@ -347,11 +350,12 @@ def test_all_broken_files_are_named_at_once_and_of_many_five(tmp_path):
         load_image_folder(tmp_path)
 
 
-def test_all_files_of_another_size_than_most_are_named_at_once(tmp_path):
-    for i in range(5):
-        put_image(tmp_path, f"a/{i}.png", Image.new("L", (3, 3) if i in (0, 3) else (3, 2)))
-    names = f"'{tmp_path / 'a' / '0.png'}' and '{tmp_path / 'a' / '3.png'}'"
-    with pytest.raises(ValueError, match=with_gaps(f"{tmp_path}: 2 files cannot be read: {names}. The first: …")):
+def test_of_many_sizes_the_four_most_frequent_are_listed(tmp_path):
+    for side, n in [(2, 1), (3, 1), (4, 2), (5, 3), (6, 1)]:
+        for i in range(n):
+            put_image(tmp_path, f"a/{side}{i}.png", Image.new("L", (side, 2)))
+    sentence = "expected images of one size; got 5×2 (3), 4×2 (2), 2×2 (1), 3×2 (1) and 1 more size, width × height; …"
+    with pytest.raises(ValueError, match=with_gaps(f"{tmp_path}: {sentence}")):
         load_image_folder(tmp_path)
 
 

@@ -275,9 +275,7 @@ def measured_set(*runs):
 def test_the_table_of_a_data_set_scales_seconds_to_the_reference_core():
     other = a_run(seed=1, accuracy=0.96, cpu_seconds=6.0)
     one_fit = {"budget": "one fit", "chosen": None, "n_parameters": None, "n_train": 100}
-    table = import_module("datasets").render(
-        {"digits": measured_set(a_run(), other, a_run(side="svc", **one_fit))}
-    )
+    table = import_module("datasets").render({"digits": measured_set(a_run(), other, a_run(side="svc", **one_fit))})
 
     assert "| **cnnclf, defaults** | 10 epochs | **97.00 ± 1.41** | 2 | 5.00 ± 1.41 | 2.50 ± 0.71 | 7 |" in table
     assert "| `compact`, no changes |" in table

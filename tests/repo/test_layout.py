@@ -189,6 +189,7 @@ def test_the_package_alone_loads_nothing_heavy():
     ("statement", "unneeded"),
     [
         ("from cnnclf import load_mnist, load_idx, load_image_folder", {"torch", "sklearn", "scipy", "PIL", "pooch"}),
+        ("from cnnclf import load_dataset", {"torch", "sklearn", "scipy", "PIL", "pooch", "pandas", "pyarrow"}),
         ("import cnnclf.images._arrays", {"torch", "sklearn", "scipy", "pandas"}),
         ("from cnnclf import Evaluation", {"torch", "matplotlib"}),
         ("from cnnclf import CNNClassifier", {"onnx", "onnxruntime", "onnxscript", "pooch", "jinja2", "typer"}),

@@ -12,7 +12,7 @@ from helpers import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-OF_USERS = ("cli", "data", "report", "skl2onnx", "xlsx")  # the extras that `all` brings together
+OF_USERS = ("cli", "data", "parquet", "report", "skl2onnx", "xlsx")  # the extras that `all` brings together
 AT_LOWEST = [*PROJECT["dependencies"], *(line for extra in (*OF_USERS, "test") for line in EXTRAS[extra])]
 
 
