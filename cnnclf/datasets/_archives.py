@@ -203,8 +203,8 @@ def read_matrices(path: Path) -> dict[str, NDArray[Any]]:
         for kind, element in elements(content, 128):
             if kind == MAT_PACKED:
                 unpacking = zlib.decompressobj()
-                unpacked = unpacking.decompress(element, most)
-                if unpacking.unconsumed_tail or not unpacking.eof:
+                unpacked = unpacking.decompress(element, most + 1)  # 0 would be without a limit
+                if len(unpacked) > most or not unpacking.eof:
                     expected = f"elements that unpack to at most {most:,} bytes, a hundred times the file and 32 MB"
                     raise ValueError(unexpected(path, expected, "a larger or a damaged one", ADVICE))
                 most -= len(unpacked)

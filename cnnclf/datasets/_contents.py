@@ -115,7 +115,7 @@ class Arrays:
         return Plan(wanted, mode or self.mode, size is not None, recolours, self.white)
 
     def load(self, plan: Plan) -> tuple[Images, Labels]:
-        """Return images and labels; pixels that are resized or get another number of channels are uint8, 0 to 255."""
+        """Return images and labels; where a size or a mode is asked for, pixels are uint8, 0 to 255."""
         size = self.X.shape[1:3]
         if size == plan.size and self.mode == plan.mode:
             return self.as_bytes(plan.white) if plan.recolours else self.X, self.y
@@ -199,11 +199,10 @@ class Pictures:
         pairs = list(zip(self.names, self.sources, strict=True))
         for name, source in show_progress(pairs, len(pairs)):
             try:
-                # Once a picture is refused, the others are decoded, to name also what is damaged behind its header.
                 headers.append(read_header(source, self.most_bytes, name))
             except (ValueError, OSError) as error:
                 errors.append((name, str(error)))
-        if errors:
+        if errors:  # then the others are decoded, to name also what is damaged behind its header
             for name, source in pairs:
                 try:
                     decode(source, self.most_bytes, name)

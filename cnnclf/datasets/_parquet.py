@@ -1,5 +1,6 @@
 """Parquet files with pictures in a column, as on the Hugging Face Hub → pictures."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from cnnclf.datasets._contents import Pictures, as_labels
 from cnnclf.datasets._source import SPLIT_NAMES, WHOLE, Source, ambiguous
 from cnnclf.datasets._tables import LABEL_NAMES
 
-DEEPEST = 3  # folders of a dataset, its configuration and its split
+LEVELS = ("*", "*/*", "*/*/*")  # a dataset, its configuration and its split
 HIDDEN = -1  # what the Hub writes for a label that is not published
 ROWS_AT_ONCE = 100
 
@@ -28,11 +29,11 @@ def find_parquet(path: Path, label: str | int | None) -> Source | None:
         if path.suffix.lower() != ".parquet":
             return None
         return Source(path, "a Parquet file", {WHOLE: partial(read_parquet, path, [path], label)})
-    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() == ".parquet" and file.is_file()]
+    found = itertools.chain.from_iterable(path.glob(level) for level in LEVELS)
     shards: dict[str, list[Path]] = {}
-    for file in files:
+    for file in sorted(file for file in found if file.suffix.lower() == ".parquet" and file.is_file()):
         inside = file.relative_to(path).parts
-        if len(inside) <= DEEPEST and not any(part.startswith(".") for part in inside):
+        if not any(part.startswith(".") for part in inside):
             folder = file.parent.name.lower().removeprefix("partial-") if len(inside) > 1 else ""
             split = split_of(file.stem) or SPLIT_NAMES.get(folder, WHOLE)
             shards.setdefault(split, []).append(file)

@@ -26,17 +26,8 @@ from cnnclf.datasets._source import EMNIST_NOTE, SPLIT_NAMES, TABLE, WHOLE, Sour
 DELIMITERS = ",;\t"
 LONGEST_LINE = 2**22
 LABEL_NAMES = (
-    "label",
-    "labels",
-    "class",
-    "classid",
-    "class_id",
-    "target",
-    "y",
-    "category",
-    "digit",
-    "letter",
-    "emotion",
+    *("label", "labels", "class", "classid", "class_id", "target", "y"),
+    *("category", "digit", "letter", "emotion"),
 )
 ID_NAMES = ("", "id", "index", "imageid", "image_id", "unnamed: 0")
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "img", "picture", "pixels")
