@@ -27,6 +27,7 @@ LOADED_MODES = ("L", "RGB", "RGBA")  # each can hold all that the ones before it
 COLOURS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
 N_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 FEWEST_FLATTENED = 64  # pixels: an axis that is so long, a square, and beside one of channels has been an image
+MOST_OF_WHITE = 10  # times the training images' white: brighter pixels are in another unit
 # Neighbours differ less in one order of channels than in the other, by this factor at least.
 CLEARLY_SMOOTHER = 0.8
 
@@ -117,6 +118,9 @@ class Arrays:
     def load(self, plan: Plan) -> tuple[Images, Labels]:
         """Return images and labels; where a size or a mode is asked for, pixels are uint8, 0 to 255."""
         size = self.X.shape[1:3]
+        if plan.white is not None and self.X.max() > MOST_OF_WHITE * plan.white:
+            expected, found = f"pixels of 0 to {plan.white}, as the training images have", f"up to {self.X.max():.4g}"
+            raise ValueError(unexpected(self.path, expected, found, "Bring all splits to one unit"))
         if size == plan.size and self.mode == plan.mode:
             return self.as_bytes(plan.white) if plan.recolours else self.X, self.y
         if size != plan.size and not plan.resizes:

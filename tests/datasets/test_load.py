@@ -497,6 +497,15 @@ def test_white_is_that_of_the_training_images(tmp_path):
     np.testing.assert_array_equal(images[..., 1], np.rint(X / 257))
 
 
+def test_a_split_in_another_unit_than_the_training_images_is_refused(tmp_path):
+    X, y = forms.noise(6)
+    np.savez(tmp_path / "a.npz", x_train=X / np.float64(255), y_train=y, x_test=X, y_test=y)
+    assert error_of(load_dataset, tmp_path / "a.npz", split="test") == (
+        f"{tmp_path / 'a.npz'}: expected pixels of 0 to 1, as the training images have; got up to {X.max()}. Bring all "
+        "splits to one unit."
+    )
+
+
 def test_without_training_images_a_split_must_be_named(tmp_path):
     X, y = square()
     np.savez(tmp_path / "a.npz", x_test=X, y_test=y)
