@@ -839,10 +839,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "link to a device": (link("a/2.png", "/dev/zero"), LEADS_OUT),
     "link to a class outside": (link("b", "../outside/b"), LEADS_OUT),
     "link to the folder above": (link("b", ".."), LEADS_OUT),
-    "link to the folder itself": (link("b", "."), "expected only image files here"),
-    "link to nothing": (link("a/2.png", "nothing.png"), "expected only image files here"),
+    "link to the folder itself": (link("b", "."), "expected images directly in the folder"),
+    "link to nothing": (link("a/2.png", "nothing.png"), "expected images directly in the folder"),
     "link in a circle": (link("a/2.png", "2.png"), "expected"),
-    "pipe": (pipe, "expected only image files here"),
+    "pipe": (pipe, "expected images directly in the folder"),
     "many bombs": (many_bombs, "50 files cannot be read"),
     "small beside large": (two(image("PNG"), whole_png(2_000, colour=2, channels=3)), "Bring all images to one size"),
 }

@@ -25,6 +25,8 @@ KIND_NAMES = {
     **dict.fromkeys(("x", "images", "image", "imgs", "img", "data", "pixels"), "X"),
     **dict.fromkeys(("y", "labels", "label", "targets", "target"), "y"),
 }
+SVHN = re.compile(r"(train|test|extra)_32x32\.mat", re.IGNORECASE)
+SVHN_NOTE = "label 10 is the digit 0"
 UNNAMED = "arr_0"  # the only array of a file of KMNIST
 ADVICE = "Save it again with np.savez_compressed(path, X=X, y=y)"
 
@@ -158,11 +160,16 @@ def find_mat(path: Path) -> Source | None:
     if path.is_dir():
         readers = {}
         for file in sorted(path.iterdir()):
-            match = re.fullmatch(r"(train|test)_32x32\.mat", file.name, re.IGNORECASE)
-            if match is not None and file.is_file():
+            match = SVHN.fullmatch(file.name)
+            if match is not None and match[1].lower() != "extra" and file.is_file():
                 readers[match[1].lower()] = partial(read_mat, file)
-        return Source(path, "SVHN's .mat files", readers) if readers else None
-    return Source(path, "a .mat file", {WHOLE: partial(read_mat, path)}) if path.suffix.lower() == ".mat" else None
+        others = [file.name for file in sorted(path.glob("*.mat")) if file not in [r.args[0] for r in readers.values()]]
+        notes = (SVHN_NOTE, *([f"not used: {quote_all(others)}"] if others else []))
+        return Source(path, "SVHN's .mat files", readers, notes) if readers else None
+    if path.suffix.lower() != ".mat":
+        return None
+    notes = (SVHN_NOTE,) if SVHN.fullmatch(path.name) else ()
+    return Source(path, "a .mat file", {WHOLE: partial(read_mat, path)}, notes)
 
 
 def read_mat(path: Path) -> Arrays:
@@ -176,7 +183,7 @@ def read_mat(path: Path) -> Arrays:
         expected = "X (height, width, channels, n) and y (n, 1), as SVHN has them"
         found = ", ".join(f"{name} {array.shape}" for name, array in sorted(arrays.items())) or "neither"
         raise ValueError(unexpected(path, expected, cut(found, 100), ADVICE))
-    if X.shape[:3] == (32, 32, 3) and y.min() == 1 and y.max() == 10:
+    if SVHN.fullmatch(path.name) is not None and X.shape[:3] == (32, 32, 3) and y.min() >= 1 and y.max() <= 10:
         y = y % 10
     return as_arrays(path, np.ascontiguousarray(X.transpose(3, 0, 1, 2)), y)
 

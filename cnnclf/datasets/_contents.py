@@ -411,7 +411,7 @@ def as_squares(path: Path, X: Images) -> Images:
         last, first = (float(np.abs(np.diff(x[:1000].astype(np.float64), axis=1)).mean()) for x in readings)
         if min(last, first) < CLEARLY_SMOOTHER * max(last, first):
             return readings[0 if last < first else 1]
-        advice = "Store them as images, (n, height, width, 3)"
+        advice = "Save an .npz of images, (n, height, width, 3)"
         raise ValueError(unexpected(path, "a clear order of channels", f"rows of {X.shape[1]:,} numbers", advice))
     found = f"rows of {X.shape[1]:,} numbers"
     raise ValueError(unexpected(path, "rows of a square number of pixels", found, "Store them as images"))

@@ -120,8 +120,12 @@ def find_folders(path: Path) -> Source | None:
             unlabelled.append(split)
     used = [folder for _, folder in named] if divided else folders
     others = [*(folder.name for folder in folders if folder not in used), *tables]
-    notes = (f"not used: {quote_all(others)}",) if others else ()
-    return Source(path, "class folders", readers or {WHOLE: partial(pictures_of, path)}, notes, tuple(unlabelled))
+    notes = [f"not used: {quote_all(others)}"] if others else []
+    like_splits = [folder.name for folder in folders if not divided and folder.name.lower() in SPLIT_NAMES]
+    notes += [f"taken as classes: {quote_all(like_splits)}"] if like_splits else []
+    return Source(
+        path, "class folders", readers or {WHOLE: partial(pictures_of, path)}, tuple(notes), tuple(unlabelled)
+    )
 
 
 def holds_picture(folder: Path, *, here: bool = False) -> bool:
@@ -198,5 +202,5 @@ def find_wrong(entry: Path, folder: Path, *, is_class: bool) -> str | None:
         return "expected only sub-folders, one per class; got a file. Move it into that of its class, or away."
     if not is_class and not entry.is_file():
         kind = "a folder" if entry.is_dir() else "a link to nothing or a pipe"
-        return f"expected only image files here; got {kind}. Move it away."
+        return f"expected images directly in the folder of their class; got {kind}. Move it, or what is in it."
     return None

@@ -176,7 +176,10 @@ def describe(path: str | os.PathLike[str], *, label: str | int | None = None) ->
     /noise.npz: arrays of NumPy, 2 images of 30×20 pixels, grey, 2 classes
     """
     source = find_source(path, label)
-    return describe_contents(source, source.read())
+    contents = source.read()
+    for split, content in contents.items():
+        check_known_classes(source, split, content.y, contents[source.training].y)
+    return describe_contents(source, contents)
 
 
 def describe_contents(source: Source, contents: Mapping[str, Arrays | Pictures]) -> str:
@@ -217,8 +220,7 @@ def find_source(path: str | os.PathLike[str], label: str | int | None = None) ->
             source = find_folder(path, label) if path.is_dir() else find_file(path, label)
     except OSError as error:  # too long a name, or no permission
         raise ValueError(unexpected(cut(str(path), 200), FORMS, error.strerror, "Check the path")) from error
-    is_table = source.form in ("a table", "tables", "a Parquet file", "Parquet files")
-    if label is not None and not is_table:
+    if label is not None and not source.takes_label:
         raise ValueError(unexpected(source.path, f"a table for label={label!r}", source.form, "Leave out label"))
     return source
 
@@ -256,14 +258,16 @@ def find_folder(path: Path, label: str | int | None) -> Source:
         forms = quote_all([source.form for source in sources])
         raise ValueError(unexpected(path, "one dataset", forms, "Pass the path of a file, or move the others away"))
     refuse_cifar(path)
-    data = [file.name for file in sorted(path.iterdir()) if is_data(file) and file.is_file()]
+    data = [file for file in sorted(path.iterdir()) if is_data(file) and file.is_file()]
+    if len(data) == 1:
+        return find_file(data[0], label)
     if data:
-        found = f"files whose names say no split: {quote_all(data)}"
+        found = f"files whose names say no split: {quote_all([file.name for file in data])}"
         raise ValueError(unexpected(path, "files of train and test", found, "Pass the path of one file"))
-    for entry in list_entries(path):
-        if entry.is_dir() and (find_idx(entry) or find_folders(entry)) is not None:
-            found = f"such files in {quote(entry.name)}"
-            raise ValueError(unexpected(path, FORMS, found, f"Pass {quote(entry)} if that is the dataset"))
+    inside = [entry for entry in list_entries(path) if entry.is_dir() and (find_idx(entry) or find_folders(entry))]
+    if inside:
+        found = f"such files in {quote_all([entry.name for entry in inside])}"
+        raise ValueError(unexpected(path, FORMS, found, f"Pass {quote(inside[0])}, or another, if that is the dataset"))
     return Source(path, "class folders", {WHOLE: partial(pictures_of, path)})  # reading it says what is wrong with it
 
 

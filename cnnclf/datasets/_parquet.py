@@ -16,7 +16,7 @@ from cnnclf._utils.files import most_unpacked
 from cnnclf._utils.text import cut, quote, quote_all, unexpected
 from cnnclf.datasets._contents import Pictures, as_labels
 from cnnclf.datasets._source import SPLIT_NAMES, WHOLE, Source, ambiguous
-from cnnclf.datasets._tables import LABEL_NAMES
+from cnnclf.datasets._tables import LABEL_NAMES, USAGE_NAMES
 
 LEVELS = ("*", "*/*", "*/*/*")  # a dataset, its configuration and its split
 HIDDEN = -1  # what the Hub writes for a label that is not published
@@ -28,7 +28,12 @@ def find_parquet(path: Path, label: str | int | None) -> Source | None:
     if path.is_file():
         if path.suffix.lower() != ".parquet":
             return None
-        return Source(path, "a Parquet file", {WHOLE: partial(read_parquet, path, [path], label)})
+        return Source(
+            path,
+            "a Parquet file",
+            {WHOLE: partial(read_parquet, path, [path], label, undivided=True)},
+            takes_label=True,
+        )
     found = itertools.chain.from_iterable(path.glob(level) for level in LEVELS)
     shards: dict[str, list[Path]] = {}
     for file in sorted(file for file in found if file.suffix.lower() == ".parquet" and file.is_file()):
@@ -47,8 +52,11 @@ def find_parquet(path: Path, label: str | int | None) -> Source | None:
         notes.append(f"not used: {quote_all([file.name for file in shards.pop(WHOLE)])}")
     if any(file.parent.name.lower().startswith("partial-") for of_split in shards.values() for file in of_split):
         notes.append("the Hub converted a part of the images alone")
-    readers = {split: partial(read_parquet, path, of_split, label) for split, of_split in shards.items()}
-    return Source(path, "Parquet files", readers, tuple(notes)) if readers else None
+    readers = {
+        split: partial(read_parquet, path, of_split, label, undivided=split == WHOLE)
+        for split, of_split in shards.items()
+    }
+    return Source(path, "Parquet files", readers, tuple(notes), takes_label=True) if readers else None
 
 
 def check_shards(path: Path, files: Sequence[Path]) -> None:
@@ -78,7 +86,7 @@ def refused_if_damaged(path: Path) -> Iterator[None]:
         raise ValueError(unexpected(path, "a readable Parquet file", found, "Fetch it again")) from error
 
 
-def read_parquet(path: Path, files: Sequence[Path], label: str | int | None) -> Pictures:
+def read_parquet(path: Path, files: Sequence[Path], label: str | int | None, *, undivided: bool = False) -> Pictures:
     """Read pictures and labels of one split."""
     with needed_by("reading Parquet files"):
         from pyarrow.parquet import ParquetFile
@@ -90,7 +98,7 @@ def read_parquet(path: Path, files: Sequence[Path], label: str | int | None) -> 
     left = most_unpacked(sum(file.stat().st_size for file in files))
     for file in files:
         with refused_if_damaged(file), ParquetFile(file) as table:
-            image_column, label_column = find_columns(file, table.schema_arrow, label)
+            image_column, label_column = find_columns(file, table.schema_arrow, label, undivided=undivided)
             of_classes.append(class_names(file, table.schema_arrow, label_column))
             n = 0
             for batch in table.iter_batches(ROWS_AT_ONCE, columns=[image_column, label_column]):
@@ -126,13 +134,13 @@ def as_classes(path: Path, labels: Sequence[Any], of_classes: Sequence[str] | No
             raise ValueError(unexpected(path, expected, quote(beyond[0]), "Check the file"))
         return np.array([of_classes[value] for value in labels])
     kinds = {type(value) for value in labels}
-    if kinds not in ({int}, {str}, {bool}):
+    if kinds not in ({int}, {str}, {bool}, {float}):
         found = quote_all(sorted(kind.__name__ for kind in kinds))
         raise ValueError(unexpected(path, "labels that are whole numbers or text", found, "Pass label"))
     return as_labels(path, np.array(labels), len(labels))
 
 
-def find_columns(path: Path, schema: Any, label: str | int | None) -> tuple[str, str]:
+def find_columns(path: Path, schema: Any, label: str | int | None, *, undivided: bool) -> tuple[str, str]:
     """Return the names of the columns of pictures and of labels."""
     from pyarrow import types
 
@@ -144,6 +152,12 @@ def find_columns(path: Path, schema: Any, label: str | int | None) -> tuple[str,
     def is_binary(kind: Any) -> bool:
         return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
+    splits = [name for name in schema.names if name.lower() in USAGE_NAMES]
+    if splits and undivided:
+        found = f"a column {splits[0]!r} in one file"
+        raise ValueError(
+            unexpected(path, "a file for each split", found, "Write a file, such as train.parquet, for each")
+        )
     pictures = [field.name for field in schema if holds_pictures(field.type)]
     if len(pictures) != 1:
         found = quote_all(schema.names) if not pictures else quote_all(pictures)

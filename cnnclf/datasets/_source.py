@@ -40,6 +40,8 @@ class Source:
         What else there is and is not used.
     unlabelled : tuple of str
         Splits that are there without labels.
+    takes_label : bool
+        Whether a column of labels can be named.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Source:
     readers: Mapping[str, Reader]
     notes: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    takes_label: bool = False
 
     def choose(self, split: str | None) -> str:
         """Return the key of a split; of None that of the training images, or of all.

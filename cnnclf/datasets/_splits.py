@@ -64,10 +64,10 @@ class Data:
         The pixel value that is white; None where it is not known.
     preparation : str
         The ``preparation`` that does to picture files what was done to these images.
-    description : str
-        What was understood of the user's own files, in one line; empty for named data.
     training, validation, test : Part
         Every image is in one of them.
+    description : str
+        What was understood of the user's own files, in one line; empty for named data.
     """
 
     name: str
@@ -75,10 +75,10 @@ class Data:
     argument: str
     white: int | None
     preparation: str
-    description: str
     training: Part
     validation: Part
     test: Part
+    description: str = ""
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -177,7 +177,7 @@ def name_own(path: str | Path) -> str:
 def mnist(train: tuple[Images, Labels], test: tuple[Images, Labels], seed: int) -> Data:
     """Divide MNIST's training set into training and validation images, and keep its own test set."""
     test_part = Part(f"MNIST’s own test set. {TEST_USE}", *test)
-    return Data("MNIST", "", "mnist", 255, "handwriting", "", *divide_training(*train, seed), test_part)
+    return Data("MNIST", "", "mnist", 255, "handwriting", *divide_training(*train, seed), test_part)
 
 
 def digits(reason: str, seed: int) -> Data:
@@ -187,7 +187,7 @@ def digits(reason: str, seed: int) -> Data:
         f"These are scikit-learn’s bundled digits, {len(X):,} images of 8 × 8 pixels, and not MNIST, because {reason}. "
         "Results on one do not carry over to the other."
     )
-    return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", "", *divide(X, y, seed))
+    return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", *divide(X, y, seed))
 
 
 def own(dataset: str, seed: int, size: Size | str | None, label: str | int | None) -> Data:
@@ -212,7 +212,7 @@ def own(dataset: str, seed: int, size: Size | str | None, label: str | int | Non
     description, white = describe_contents(source, contents), white_of(contents[key], loaded[key][0])
     if size is not None:
         description += f"; brought to {pixels(X.shape[1:3])}"
-    return Data(name_own(dataset), note, dataset, white, "pad", description, *parts, test)
+    return Data(name_own(dataset), note, dataset, white, "pad", *parts, test, description)
 
 
 def white_of(content: Arrays | Pictures, X: Images) -> int | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cnnclf._utils.files import PICTURE_ENDINGS, most_unpacked
 from cnnclf._utils.text import cut, did_you_mean, quote, quote_all, unexpected
 from cnnclf.datasets._contents import Arrays, Labels, Pictures, as_arrays
-from cnnclf.datasets._source import EMNIST_NOTE, SPLIT_NAMES, TABLE, WHOLE, Source, ambiguous, is_emnist
+from cnnclf.datasets._source import EMNIST_NOTE, SPLIT_NAMES, TABLE, WHOLE, Reader, Source, ambiguous, is_emnist
 
 DELIMITERS = ",;\t"
 LONGEST_LINE = 2**22
@@ -40,7 +40,9 @@ FEWEST_PIXELS = 16
 MOST_CLASSES, MOST_FREQUENT, ALMOST_CONSTANT = 200, 0.9, 0.98
 LONGEST_LABEL = 256  # letters: NumPy gives all labels the length of the longest
 
-WHOLE_NUMBER = r"(0|-?[1-9][0-9]{0,14})(\.0+)?"  # in ASCII, without leading zeros
+WHOLE_NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,14})(\.0+)?|-?[0-9]\.[0-9]+e[+-][0-9]{2}")  # without leading zeros
+# Which of two numbers in the name of a pixel is the row: by the words before them.
+ROW_WORDS, COLUMN_WORDS = {"r", "row", "y", "h"}, {"c", "col", "column", "x", "w"}
 
 Row: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -59,6 +61,10 @@ class Columns:
         Whether the first row names them.
     label : int
         The label.
+    of_label : str
+        Its name or position, in words.
+    unused : tuple of str
+        The names of columns that are none of these.
     pixels : tuple of int
         A number of each pixel, in the order of the numbers in their names; empty where one column has the path of a
         picture, or all pixels as text.
@@ -74,6 +80,8 @@ class Columns:
     delimiter: str
     has_header: bool
     label: int
+    of_label: str = ""
+    unused: tuple[str, ...] = ()
     pixels: tuple[int, ...] = ()
     shape: tuple[int, int] | None = None
     picture: int = -1
@@ -120,9 +128,13 @@ def find_tables(path: Path, label: str | int | None) -> Source | None:
         raise ValueError(unexpected(path, "splits by name or by a column", got, "Pass the path of that file"))
     readers = {split: partial(read_table, files[split], columns, None) for split, columns in labelled.items()}
     unlabelled = tuple(split for split, columns in found.items() if columns is None)  # as in Kaggle's competitions
-    notes = [f"not used: {quote_all(others)}"] if others else []
+    unused = [*others, *dict.fromkeys(name for columns in labelled.values() for name in columns.unused)]
+    notes = [f"not used: {quote_all(unused)}"] if unused else []
     notes += [EMNIST_NOTE] if any(is_emnist(file.name) for file in files.values()) else []
-    return Source(path, "tables", readers, tuple(notes), unlabelled) if readers else None
+    if not readers:
+        return None
+    form = f"tables, labels in {' and '.join(dict.fromkeys(columns.of_label for columns in labelled.values()))}"
+    return Source(path, form, readers, tuple(notes), unlabelled, takes_label=True)
 
 
 def columns_or_none(file: Path, label: str | int | None, split: str) -> "Columns | None":
@@ -138,11 +150,13 @@ def columns_or_none(file: Path, label: str | int | None, split: str) -> "Columns
 def find_table(path: Path, label: str | int | None) -> Source:
     """Find the splits of one table, which a column may name."""
     columns = find_columns(path, label)
-    notes = (EMNIST_NOTE,) if is_emnist(path.name) else ()
-    if columns.usage < 0:
-        return Source(path, "a table", {WHOLE: partial(read_table, path, columns, None)}, notes)
-    usages = dict.fromkeys(split_of(path, number, row[columns.usage]) for number, row in rows_of(path, columns))
-    return Source(path, "a table", {split: partial(read_table, path, columns, split) for split in usages}, notes)
+    readers: dict[str, Reader] = {WHOLE: partial(read_table, path, columns, None)}
+    if columns.usage >= 0:
+        splits = dict.fromkeys(split_of(path, number, row[columns.usage]) for number, row in rows_of(path, columns))
+        readers = {split: partial(read_table, path, columns, split) for split in splits}
+    notes = [f"not used: {quote_all(columns.unused)}"] if columns.unused else []
+    notes += [EMNIST_NOTE] if is_emnist(path.name) else []
+    return Source(path, f"a table, labels in {columns.of_label}", readers, tuple(notes), takes_label=True)
 
 
 def split_of(path: Path, number: int, usage: str) -> str:
@@ -213,9 +227,9 @@ def find_columns(path: Path, label: str | int | None) -> Columns:
     if not rows:
         raise ValueError(unexpected(path, "a table of images", "an empty file", "Check the path"))
     cells, row = [cell.strip() for cell in rows[0]], rows[-1]
-    numbers = [cell for cell in cells if is_number(cell)]
-    counts = is_counting(numbers)
     names = [cell.lower() for cell in cells]
+    numbers = [cell for cell in cells if cell and is_number(cell)]
+    counts = is_counting(numbers)
     paths = any(Path(cell).suffix.lower() in PICTURE_ENDINGS for cell in cells)
     has_header = not paths and (counts or 2 * len(numbers) < len(cells) or any(name in LABEL_NAMES for name in names))
     if has_header and len(rows) < 2:
@@ -224,22 +238,29 @@ def find_columns(path: Path, label: str | int | None) -> Columns:
     if len(row) != len(cells):
         list(rows_of(path, partly))  # raises
     at = find_label(path, partly, cells if has_header else None, label, named=has_header and not counts)
-    names = names if has_header else [""] * len(cells)
-    others = [i for i, name in enumerate(names) if i != at and not (has_header and name in ID_NAMES)]
+    names = names if has_header else ["?"] * len(cells)
+    others = [i for i, name in enumerate(names) if i != at and not (name in ID_NAMES and is_number(row[i]))]
     usage = next((i for i in others if (names[i] in USAGE_NAMES or not is_number(row[i])) and is_usage(row[i])), -1)
     others = [i for i in others if i != usage]
     texts = [i for i in others if not is_number(row[i])]
-    likely = [i for i in texts if names[i] in PATH_NAMES] or (texts if len(others) < FEWEST_PIXELS else [])
-    if len(likely) == 1:
-        return replace(partly, label=at, picture=likely[0], usage=usage)
-    if texts:
+    likely = [i for i in texts if names[i] in (*PATH_NAMES, *ID_NAMES)]
+    likely = likely or (texts if len(others) < FEWEST_PIXELS else [])
+    pixels: list[int] = []
+    shape = None
+    if len(likely) != 1 and texts:
         found = f"text in {quote_all([cells[i] for i in texts])}"
         raise ValueError(unexpected(path, "one column of paths, or numbers alone", found, "Remove the others"))
-    pixels, shape = order_pixels(names, others) if has_header and not counts else (others, None)
-    if len(pixels) < FEWEST_PIXELS:
-        expected = f"{FEWEST_PIXELS} columns of pixels or more, or a column of paths"
-        raise ValueError(unexpected(path, expected, f"{len(pixels)} beside the label", "Check the file"))
-    return replace(partly, label=at, pixels=tuple(pixels), shape=shape, usage=usage)
+    if len(likely) != 1:
+        pixels, shape = order_pixels(names, others) if has_header and not counts else (others, None)
+        if len(pixels) < FEWEST_PIXELS:
+            expected = f"{FEWEST_PIXELS} columns of pixels or more, or a column of paths"
+            raise ValueError(unexpected(path, expected, f"{len(pixels)} beside the label", "Check the file"))
+    used = {at, usage, *pixels, *likely}
+    unused = tuple(cells[i] for i in range(len(cells)) if has_header and cells[i] and i not in used)
+    of_label = quote(cells[at]) if has_header and cells[at] else f"column {at}"
+    picture = likely[0] if len(likely) == 1 else -1
+    found_pixels = replace(partly, pixels=tuple(pixels), shape=shape, picture=picture, usage=usage)
+    return replace(found_pixels, label=at, of_label=of_label, unused=unused)
 
 
 def is_usage(cell: str) -> bool:
@@ -254,7 +275,7 @@ def order_pixels(names: Sequence[str], others: Sequence[int]) -> tuple[list[int]
     names: pixel, pixel.1, pixel.2.
     """
     skeletons = {i: re.sub(r"[^a-z]", "", names[i]) for i in others}
-    numbers = {i: tuple(map(int, re.findall(r"[0-9]{1,9}", names[i]))) for i in others}
+    numbers = {i: numbers_in(names[i]) for i in others}
     numbered = {skeletons[i] for i in others if numbers[i]}
     pixels = [i for i in others if skeletons[i] in numbered]
     if len({skeletons[i] for i in pixels}) == 1 and len({numbers[i] for i in pixels}) == len(pixels):
@@ -265,27 +286,32 @@ def order_pixels(names: Sequence[str], others: Sequence[int]) -> tuple[list[int]
     return pixels, None
 
 
+def numbers_in(name: str) -> tuple[int, ...]:
+    """Return the numbers in the name of a pixel, the row before the column where words say which is which.
+
+    Examples
+    --------
+    >>> numbers_in("pixel12"), numbers_in("1x28"), numbers_in("r3c4"), numbers_in("col4_row3"), numbers_in("x4_y3")
+    ((12,), (1, 28), (3, 4), (3, 4), (3, 4))
+    """
+    numbers = tuple(map(int, re.findall(r"[0-9]{1,9}", name)))
+    words = [word for word in re.findall(r"[a-z]+", name) if word in ROW_WORDS | COLUMN_WORDS]
+    return numbers[::-1] if len(words) == 2 and words[0] in COLUMN_WORDS and words[1] in ROW_WORDS else numbers
+
+
 def find_label(
     path: Path, columns: Columns, header: Sequence[str] | None, label: str | int | None, *, named: bool
 ) -> int:
     """Return the position of the label: of the name or position that is asked for, of a usual name, or at an end."""
     names = [] if header is None else [name.lower() for name in header]
     if label is not None:
-        text = str(label)
-        if header is not None and text in header:
-            return header.index(text)
-        if text.lower() in names:
-            return names.index(text.lower())
-        if re.fullmatch(r"-?[0-9]+", text) and -columns.n <= int(text) < columns.n:
-            return int(text) % columns.n
-        there = quote_all(header) if header is not None else f"{columns.n:,} columns without names"
-        sentence = unexpected(path, f"a column {label!r}", there, "Pass one of them, or its position, from 0")
-        raise NoLabelError(sentence + did_you_mean(text, header or ()))
-    usual = [i for i, name in enumerate(names) if name in LABEL_NAMES]
+        return named_or_placed(path, columns.n, header, label)
+    usual = [i for i, name in enumerate(names) if name in LABEL_NAMES and not (name == "y" and "x" in names)]
     if len(usual) == 1:
         return usual[0]
-    if usual or named:
-        found = f"columns {quote_all([header[i] for i in usual] or header)}" if header else ""
+    words = [name for name in header or () if name and not is_number(name)]
+    if usual or named or words:
+        found = f"columns {quote_all([header[i] for i in usual] or words)}" if header else ""
         advice = "Pass label, or --label on the command line"
         raise NoLabelError(unexpected(path, f"one column named {', '.join(LABEL_NAMES[:4])} or so", found, advice))
     pairs = [(row[0].strip(), row[-1].strip()) for _, row in rows_of(path, columns)]
@@ -297,6 +323,24 @@ def find_label(
     return ends[0] * (columns.n - 1)
 
 
+def named_or_placed(path: Path, n: int, header: Sequence[str] | None, label: str | int) -> int:
+    """Return the position of a column that is asked for: of a text, by its name before its position."""
+    text = str(label)
+    place = int(text) % n if re.fullmatch(r"-?[0-9]{1,9}", text) and -n <= int(text) < n else None
+    if isinstance(label, str) and header is not None:
+        lowered = [name.lower() for name in header]
+        at = header.index(text) if text in header else lowered.index(text.lower()) if text.lower() in lowered else None
+        if at is not None and place not in (None, at):
+            found = f"{label!r}, the name of one and the position of another"
+            raise ValueError(unexpected(path, "a column", found, "Pass its name, or in Python its position as an int"))
+        place = at if at is not None else place
+    if place is None or isinstance(label, bool):
+        there = quote_all(header) if header is not None else f"{n:,} columns without names"
+        sentence = unexpected(path, f"a column {label!r}", there, "Pass one of them, or its position, from 0")
+        raise NoLabelError(sentence + did_you_mean(text, header or ()))
+    return place
+
+
 def is_label(values: Sequence[str]) -> bool:
     """Check whether a column may be the label: few whole numbers, one after the other, or few texts."""
     counts = Counter(values)
@@ -304,15 +348,20 @@ def is_label(values: Sequence[str]) -> bool:
     if not 2 <= len(counts) <= min(MOST_CLASSES, len(values) / 2) or n_most > MOST_FREQUENT * len(values):
         return False
     if any(is_number(value) for value in counts):
-        whole = [int(float(value)) for value in counts if re.fullmatch(WHOLE_NUMBER, value)]
+        whole = [int(float(value)) for value in counts if is_whole(value)]
         return len(whole) == len(counts) == max(whole) - min(whole) + 1
     return True
+
+
+def is_whole(value: str) -> bool:
+    """Check whether a text is written as a whole number, as programs write them."""
+    return WHOLE_NUMBER.fullmatch(value) is not None and float(value).is_integer()
 
 
 def is_edge(values: Sequence[str]) -> bool:
     """Check whether a column is almost constant, black or white, as pixels at the edges of drawings are."""
     value, n = Counter(values).most_common(1)[0]
-    return value in ("0", "255", "0.0", "1.0", "255.0") and n >= ALMOST_CONSTANT * len(values)
+    return is_number(value) and value != "" and float(value) in (0, 1, 255) and n >= ALMOST_CONSTANT * len(values)
 
 
 def is_number(cell: str) -> bool:
@@ -440,6 +489,6 @@ def as_whole(labels: Sequence[str]) -> Labels:
     >>> as_whole(["3", "-1"]).dtype, as_whole(["3.0", "4.0"]), as_whole(["01", "1"])
     (dtype('int64'), array([3, 4]), array(['01', '1'], dtype='<U2'))
     """
-    if all(re.fullmatch(WHOLE_NUMBER, label) for label in labels):
-        return np.array([int(label.partition(".")[0]) for label in labels])
+    if all(map(is_whole, labels)):
+        return np.array([int(float(label)) for label in labels])
     return np.array(labels)

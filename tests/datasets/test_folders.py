@@ -143,7 +143,11 @@ def test_rgb_beside_rgba_is_opaque(tmp_path):
             "b",
             "expected images of this class; got none. Add some, or remove the folder.",
         ),
-        (["a/1.png", "a/b.png/2.png"], "a/b.png", "expected only image files here; got a folder. Move it away."),
+        (
+            ["a/1.png", "a/b.png/2.png"],
+            "a/b.png",
+            "expected images directly in the folder of their class; got a folder. Move it, or what is in it.",
+        ),
     ],
 )
 def test_a_folder_that_is_not_laid_out_by_class_is_refused(tmp_path, files, named, sentence):

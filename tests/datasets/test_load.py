@@ -50,10 +50,13 @@ def test_every_form_gives_the_images_that_were_written(form, tmp_path):
             f"IDX files, {BOTH}; EMNIST's images were turned upright",
         ),
         ("medmnist", "arrays of NumPy, 75 images of 10×12 pixels, RGB, 3 classes; train 60, test 15"),
-        ("tables", "tables, 75 images of 12×12 pixels, grey, 3 classes; train 60, test 15"),
-        ("paths", "a table, 75 images of 10×12 pixels, RGB, 3 classes; train 60, test 15"),
+        ("tables", "tables, labels in 'label', 75 images of 12×12 pixels, grey, 3 classes; train 60, test 15"),
+        ("paths", "a table, labels in 'label', 75 images of 10×12 pixels, RGB, 3 classes; train 60, test 15"),
         ("hub", "Parquet files, 75 images of 10×12 pixels, grey, 3 classes; train 60, test 15"),
-        ("svhn", "SVHN's .mat files, 75 images of 32×32 pixels, RGB, 3 classes; train 60, test 15"),
+        (
+            "svhn",
+            "SVHN's .mat files, 75 images of 32×32 pixels, RGB, 3 classes; train 60, test 15; label 10 is the digit 0",
+        ),
     ],
 )
 def test_a_line_says_what_was_understood(form, text, tmp_path):
@@ -144,6 +147,7 @@ def test_a_class_may_have_the_name_of_a_split(tmp_path):
         (tmp_path / name).mkdir()
         Image.new("L", (3, 2)).save(tmp_path / name / "1.png")
     assert load_dataset(tmp_path)[1].tolist() == ["car", "test", "train"]
+    assert describe(tmp_path).endswith("; taken as classes: 'test' and 'train'")
 
 
 def test_what_lies_beside_the_splits_is_not_used_and_said(tmp_path):
@@ -250,6 +254,10 @@ def test_a_split_with_classes_that_training_lacks_is_refused(tmp_path):
     forms.write_folders(tmp_path / "train", *forms.noise(6))
     (tmp_path / "val" / "images").mkdir(parents=True)  # as of Tiny ImageNet
     (tmp_path / "val" / "images" / "1.png").write_bytes(forms.png(forms.noise(1)[0][0]))
+    for function in (load_dataset, describe):
+        assert "expected every class of val in train, too" in error_of(
+            function, tmp_path, **({"split": "val"} if function is load_dataset else {})
+        )
     assert error_of(load_dataset, tmp_path, split="val") == (
         f"{tmp_path}: expected every class of val in train, too; got 'images' in val alone. Add images of these, or "
         "remove them."
@@ -261,7 +269,7 @@ def test_a_folder_too_deep_is_named(tmp_path):
     path, *_ = forms.make("folders", tmp_path / "inner")
     wanted = "a folder of class folders, IDX files, .npz, .csv, .parquet or .mat"
     assert error_of(load_dataset, tmp_path) == (
-        f"{tmp_path}: expected {wanted}; got such files in 'inner'. Pass '{path}' if that is the dataset."
+        f"{tmp_path}: expected {wanted}; got such files in 'inner'. Pass '{path}', or another, if that is the dataset."
     )
     forms.write_folders(tmp_path / "more" / "all", *forms.noise(3))
     more = tmp_path / "more"
@@ -399,6 +407,51 @@ def test_pixels_are_ordered_by_the_numbers_in_their_names(header, shape, tmp_pat
     # Names that count down mean that the first pixel is the last one.
     np.testing.assert_array_equal(images, X if header(0, 0) != "16" else X[:, ::-1, ::-1])
     np.testing.assert_array_equal(labels, y)
+
+
+@pytest.mark.parametrize("name", ["col{1}_row{0}", "x{1}_y{0}", "row{0}_col{1}", "{0}x{1}", "h{0}w{1}"])
+def test_words_in_the_names_of_pixels_say_which_number_is_the_row(name, tmp_path):
+    X, y = forms.noise(6, (3, 8))
+    frame = pd.DataFrame({name.format(i, j): X[:, i, j] for j in range(8) for i in range(3)} | {"label": y})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_array_equal(load_dataset(tmp_path / "a.csv")[0], X)
+
+
+def test_a_number_that_is_a_name_and_a_position_is_told_apart(tmp_path):
+    X, y = square()
+    pd.DataFrame(X.reshape(12, -1)).assign(species=y).to_csv(tmp_path / "a.csv", index=False)
+    path = tmp_path / "a.csv"
+    assert "got columns 'species'. Pass label, or --label" in error_of(load_dataset, path)
+    np.testing.assert_array_equal(load_dataset(path, label=-1)[1], y)
+    pd.DataFrame(np.c_[y, X.reshape(12, -1)]).set_axis(["kind", *range(16)], axis=1).to_csv(path, index=False)
+    np.testing.assert_array_equal(load_dataset(path, label=0)[1], y)
+    assert error_of(load_dataset, path, label="0") == (
+        f"{path}: expected a column; got '0', the name of one and the position of another. Pass its name, or in Python "
+        "its position as an int."
+    )
+
+
+def test_the_tables_of_numpy_and_pandas_as_they_write_them_by_default(tmp_path):
+    X, y = square()
+    X[:, -1, -1] = 0
+    numbers = np.c_[y, X.reshape(12, -1)]
+    np.savetxt(tmp_path / "numpy.csv", numbers, delimiter=",")
+    pd.DataFrame(numbers).to_csv(tmp_path / "pandas.csv")
+    for name, label in (("numpy.csv", None), ("numpy.csv", 0), ("pandas.csv", 1)):
+        images, labels = load_dataset(tmp_path / name, label=label)
+        np.testing.assert_array_equal(images, X)
+        assert labels.tolist() == y.tolist()
+
+
+def test_columns_that_are_not_used_are_said(tmp_path):
+    X, _ = forms.noise(3)
+    for i, image in enumerate(X):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    (tmp_path / "a.csv").write_text("image_id,x,y,breed,label\n0.png,1,2,a,c\n1.png,1,2,b,d\n2.png,3,4,a,c\n")
+    assert describe(tmp_path / "a.csv").removeprefix(str(tmp_path / "a.csv")) == (
+        ": a table, labels in 'label', 3 images of 10×12 pixels, grey, 2 classes; not used: 'x', 'y' and 'breed'"
+    )
+    assert load_dataset(tmp_path / "a.csv", label="breed")[1].tolist() == ["a", "b", "a"]
 
 
 def test_two_numbers_in_each_name_are_the_size(tmp_path):
@@ -716,7 +769,7 @@ def test_only_svhns_ten_is_zero(tmp_path):
     from scipy.io import savemat
 
     X = forms.noise(4, (32, 32, 3))[0]
-    path = tmp_path / "a.mat"
+    path = tmp_path / "test_32x32.mat"
     for labels, expected in (
         ([10, 1, 2, 3], [0, 1, 2, 3]),
         ([10, 0, 2, 3], [10, 0, 2, 3]),
@@ -790,6 +843,19 @@ def test_labels_of_parquet_that_are_none_are_refused(labels, names, sentence, tm
     path = tmp_path / "a.parquet"
     forms.write_parquet(path, forms.noise(3)[0], labels, names)
     assert error_of(load_dataset, path) == f"{path}: expected {sentence}"
+
+
+def test_parquet_takes_whole_floats_as_labels_and_no_column_of_splits(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    columns = {"image": [forms.png(image) for image in forms.noise(3)[0]], "label": [0.0, 1.0, 2.0]}
+    parquet.write_table(pa.table(columns), path)
+    assert load_dataset(path)[1].tolist() == [0, 1, 2]
+    parquet.write_table(pa.table(columns | {"split": ["train", "train", "test"]}), path)
+    got = "got a column 'split' in one file. Write a file, such as train.parquet, for each."
+    assert error_of(load_dataset, path) == f"{path}: expected a file for each split; {got}"
 
 
 def test_missing_pictures_and_labels_of_parquet_are_named_by_their_row(tmp_path):
@@ -874,11 +940,13 @@ def test_a_label_is_for_tables(tmp_path):
     )
 
 
-def test_files_whose_names_say_no_split_are_named(tmp_path):
+def test_a_folder_of_one_file_is_that_file_and_of_several_without_splits_is_refused(tmp_path):
     np.savez(tmp_path / "digits.npz", X=np.zeros((2, 4, 4)), y=[0, 1])
+    assert load_dataset(tmp_path)[0].shape == (2, 4, 4)
+    np.savez(tmp_path / "letters.npz", X=np.zeros((2, 4, 4)), y=[0, 1])
     assert error_of(load_dataset, tmp_path) == (
-        f"{tmp_path}: expected files of train and test; got files whose names say no split: 'digits.npz'. Pass the "
-        "path of one file."
+        f"{tmp_path}: expected files of train and test; got files whose names say no split: 'digits.npz' and "
+        "'letters.npz'. Pass the path of one file."
     )
 
 
