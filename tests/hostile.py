@@ -844,7 +844,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "link in a circle": (link("a/2.png", "2.png"), "expected"),
     "pipe": (pipe, "expected images directly in the folder"),
     "many bombs": (many_bombs, "50 files cannot be read"),
-    "small beside large": (two(image("PNG"), whole_png(2_000, colour=2, channels=3)), "Bring all images to one size"),
+    "small beside large": (two(image("PNG"), whole_png(2_000, colour=2, channels=3)), "expected images of one size"),
 }
 
 
