@@ -166,7 +166,7 @@ def load_part(
     key = source.choose(None if training or WHOLE in source.readers else "test")
     contents = {name: source.readers[name]() for name in {key, source.training}}
     X, y = load_contents(source, contents, size, None, [key], stacklevel=2)[key]
-    return name_own(dataset), X, y, white_of(contents[key], X)
+    return name_own(dataset), X, y, known_white(contents[key], X)
 
 
 def name_own(path: str | Path) -> str:
@@ -209,13 +209,13 @@ def own(dataset: str, seed: int, size: Size | str | None, label: str | int | Non
     note = ""
     if source.unlabelled:
         note = f"Not evaluated on {quote_all(source.unlabelled)} of these data, which come without labels."
-    description, white = describe_contents(source, contents), white_of(contents[key], loaded[key][0])
+    description, white = describe_contents(source, contents), known_white(contents[key], loaded[key][0])
     if size is not None:
         description += f"; brought to {pixels(X.shape[1:3])}"
     return Data(name_own(dataset), note, dataset, white, "pad", *parts, test, description)
 
 
-def white_of(content: Arrays | Pictures, X: Images) -> int | None:
+def known_white(content: Arrays | Pictures, X: Images) -> int | None:
     """Return the number that is white in images that were loaded from a content."""
     return content.white if isinstance(content, Arrays) and X is content.X else 255
 

@@ -361,7 +361,7 @@ def is_whole(value: str) -> bool:
 def is_edge(values: Sequence[str]) -> bool:
     """Check whether a column is almost constant, black or white, as pixels at the edges of drawings are."""
     value, n = Counter(values).most_common(1)[0]
-    return is_number(value) and value != "" and float(value) in (0, 1, 255) and n >= ALMOST_CONSTANT * len(values)
+    return is_finite(value) and float(value) in (0, 1, 255) and n >= ALMOST_CONSTANT * len(values)
 
 
 def is_number(cell: str) -> bool:

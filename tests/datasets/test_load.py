@@ -454,6 +454,14 @@ def test_columns_that_are_not_used_are_said(tmp_path):
     assert load_dataset(tmp_path / "a.csv", label="breed")[1].tolist() == ["a", "b", "a"]
 
 
+def test_missing_pixels_at_an_end_without_a_name_are_no_edge(tmp_path):
+    X, y = square()
+    rows = [f"{label},{','.join(map(str, image.ravel()[:-1]))},NA" for image, label in zip(X, y, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    sentence = f"{tmp_path / 'a.csv'}: expected a column that is clearly the label; got none."
+    assert error_of(load_dataset, tmp_path / "a.csv").startswith(sentence)
+
+
 def test_two_numbers_in_each_name_are_the_size(tmp_path):
     X, y = forms.noise(6, (2, 8))
     forms.write_csv(tmp_path / "a.csv", X, y, names=[f"r{i}c{j}" for i in range(2) for j in range(8)])
