@@ -25,7 +25,8 @@ from cnnclf.cli._options import (
 from cnnclf.cli._train import in_short
 
 if TYPE_CHECKING:
-    from cnnclf.datasets._contents import Arrays, Pictures
+    from cnnclf.datasets._contents import Arrays
+    from cnnclf.datasets._pictures import Pictures
 
 MODEL_MEMORY = 2**30  # bytes for the computations of an .onnx file, which may come from a stranger
 N_CALIBRATION = 500  # images on which int8 ranges are measured

@@ -1,26 +1,17 @@
-"""What a split of a dataset holds, `Pictures` or `Arrays`, and how both become images of one size and colour."""
+"""Images that are numbers already: `Arrays`; and `Plan`, the size and the colours that all splits get."""
 
 import math
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from cnnclf._utils.files import most_unpacked
-from cnnclf._utils.text import counted, quote, quote_all, unexpected
+from cnnclf._utils.text import counted, quote, unexpected
 from cnnclf.images._spec import InputSpec, infer_layout, white_level
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from cnnclf.images._decode import Header
 
 MODES = {"grey": "L", "rgb": "RGB"}  # what the parameter `mode` calls Pillow's modes
 LOADED_MODES = ("L", "RGB", "RGBA")  # each can hold all that the ones before it hold
@@ -34,7 +25,6 @@ CLEARLY_SMOOTHER = 0.8
 Size: TypeAlias = tuple[int, int]  # height, width
 Images: TypeAlias = NDArray[Any]
 Labels: TypeAlias = NDArray[Any]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -131,11 +121,14 @@ class Arrays:
             raise ValueError(unexpected(self.path, expected, found, advice))
         from PIL import Image
 
+        from cnnclf.images._many import progress_bar
         from cnnclf.images._pictures import prepare
 
         out = np.empty((len(self.X), *plan.spec.input_shape), np.uint8)
-        for row, image in zip(out, show_progress(self.as_bytes(plan.white), len(out)), strict=True):
-            row[:] = prepare(Image.fromarray(image), plan.spec, str(self.path))
+        with progress_bar(len(out)) as bar:
+            for row, image in zip(out, self.as_bytes(plan.white), strict=True):
+                row[:] = prepare(Image.fromarray(image), plan.spec, str(self.path))
+                bar.update()
         return out, self.y
 
     def as_bytes(self, white: int | None) -> NDArray[np.uint8]:
@@ -152,180 +145,6 @@ class Arrays:
                 )
             )
         return np.rint(self.X / white * 255).clip(0, 255).astype(np.uint8)
-
-
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """Images in files, or the contents of such files.
-
-    Attributes
-    ----------
-    path : Path
-        The folder or the file that they are in.
-    names : sequence of str
-        What errors call each.
-    sources : sequence of Path or bytes
-        The files, or their contents.
-    y : ndarray of shape (n,)
-        Their labels.
-    """
-
-    path: Path
-    names: Sequence[str]
-    sources: Sequence[Path | bytes]
-    y: Labels
-
-    @property
-    def sizes(self) -> Counter[Size]:
-        """How many images there are of each (height, width)."""
-        return Counter(header.size for header in self.headers)
-
-    @property
-    def colours(self) -> set[str]:
-        """What colours they have, in words, as far as the first bytes say."""
-        return {header.colours for header in self.headers}
-
-    @cached_property
-    def most_bytes(self) -> int:
-        """To how many bytes one of them may be decoded."""
-        files = [source for source in self.sources if isinstance(source, Path) and source.is_file()]
-        packed = sum(file.stat().st_size for file in files)
-        packed += sum(len(source) for source in self.sources if isinstance(source, bytes))
-        return most_unpacked(packed) // len(self.sources)
-
-    @cached_property
-    def headers(self) -> "list[Header]":
-        """The first bytes of all pictures; one error names all that cannot be read."""
-        from cnnclf.images._decode import decode, read_header
-
-        headers: list[Header] = []
-        errors: list[tuple[str, str]] = []
-        pairs = list(zip(self.names, self.sources, strict=True))
-        for name, source in show_progress(pairs, len(pairs)):
-            try:
-                headers.append(read_header(source, self.most_bytes, name))
-            except (ValueError, OSError) as error:
-                errors.append((name, str(error)))
-        if errors:  # then the others are decoded, to name also what is damaged behind its header
-            for name, source in pairs:
-                try:
-                    decode(source, self.most_bytes, name)
-                except (ValueError, OSError) as error:
-                    errors.append((name, str(error)))
-            order = {name: i for i, name in enumerate(self.names)}
-            self.refuse(sorted(dict(errors).items(), key=lambda error: order[error[0]]))
-        return headers
-
-    def decoded(self) -> "Iterator[tuple[str, Image.Image]]":
-        """Decode one picture after the other, with its name; at the end, one error names all that cannot be."""
-        from cnnclf.images._decode import decode
-
-        errors: list[tuple[str, str]] = []
-        for name, source in show_progress(zip(self.names, self.sources, strict=True), len(self.names)):
-            try:
-                image = decode(source, self.most_bytes, name)
-            except (ValueError, OSError) as error:
-                errors.append((name, str(error)))
-                continue
-            if not errors:  # otherwise nothing comes of the others
-                yield name, image
-        self.refuse(errors)
-
-    def refuse(self, errors: Sequence[tuple[str, str]]) -> None:
-        """Raise one error for pictures that cannot be used, given as (name, sentence), if there are any."""
-        from cnnclf.images._pictures import refuse_pictures
-
-        refuse_pictures(self.path, errors)
-
-    def plan(self, size: Size | str | None, mode: str | None, stacklevel: int = 2) -> Plan:
-        """Return what all splits become where this is the training split.
-
-        Warns
-        -----
-        UserWarning
-            If fewer than half of the images have colour or transparency, so that the others get it, too.
-        """
-        if isinstance(size, tuple):
-            wanted = size
-        elif size == "median":
-            wanted = median_size(self.sizes)
-        else:
-            (wanted, _), *others = self.sizes.most_common()
-            if others:
-                odd = next(name for name, h in zip(self.names, self.headers, strict=True) if h.size != wanted)
-                refuse_other_sizes(self.path, None, self.sizes, odd)
-        return Plan(wanted, mode or self.richest_mode(stacklevel + 1), size is not None)
-
-    def richest_mode(self, stacklevel: int) -> str:
-        """Return the mode that holds the colours of all pictures: grey if all are, else RGB, or RGBA."""
-        modes: list[str] = [header.mode or "" for header in self.headers]
-        if len(set(modes)) == 1 and modes[0]:
-            return modes[0]
-        # What transparency there is, and whether a picture that is stored in colour is grey, only its pixels show.
-        looks = [(image.mode.replace("F", "L"), looks_grey(image)) for _, image in self.decoded()]
-        any_grey = any(mode == "L" for mode, _ in looks)
-        modes = ["L" if is_grey and any_grey else mode for mode, is_grey in looks]
-        richest = max(modes, key=LOADED_MODES.index)
-        names = [name for name, mode in zip(self.names, modes, strict=True) if mode == richest]
-        if 2 * len(names) < len(modes):
-            warnings.warn(
-                f"{len(names)} of {len(modes):,} images {'has' if len(names) == 1 else 'have'} "
-                f"{'transparency' if richest == 'RGBA' else 'colour'}, so all are loaded as {richest}: "
-                f"{quote_all([Path(name) for name in names])}. Save them like the others to avoid this.",
-                UserWarning,
-                stacklevel=stacklevel + 1,
-            )
-        return richest
-
-    def load(self, plan: Plan, stacklevel: int = 2) -> tuple[NDArray[np.uint8], Labels]:
-        """Return images, uint8, and labels.
-
-        Warns
-        -----
-        UserWarning
-            If pictures of 16 bits are nearly black. It names them.
-        """
-        from cnnclf.images._decode import is_nearly_black, reduce
-        from cnnclf.images._pictures import prepare, warn_of_nearly_black
-
-        spec = plan.spec
-        X = np.empty((len(self.names), *spec.input_shape), np.uint8)
-        nearly_black = []
-        for row, (name, image) in zip(X, self.decoded(), strict=False):  # shorter if it raises in the end
-            size = image.size[::-1]
-            if size != plan.size and not plan.resizes:
-                refuse_other_sizes(self.path, plan.size, self.sizes, name)
-            if is_nearly_black(image):
-                nearly_black.append(name)
-            as_it_is = size == plan.size and image.mode == plan.mode
-            row[:] = np.asarray(image) if as_it_is else prepare(reduce(image), spec, name)
-        if nearly_black:
-            warn_of_nearly_black(nearly_black, stacklevel + 1)
-        return X, self.y
-
-
-def looks_grey(image: "Image.Image") -> bool:
-    """Return whether this is an RGB image whose red, green and blue are the same everywhere."""
-    return image.mode == "RGB" and bool((np.ptp(np.asarray(image), axis=-1) == 0).all())
-
-
-def show_progress(items: Iterable[Item], n: int) -> Iterable[Item]:
-    """Show a progress bar on a terminal where this takes longer than a second."""
-    yield from tqdm(items, total=n, desc="reading images", unit=" images", delay=1, leave=False, disable=None)
-
-
-def median_size(sizes: Counter[Size]) -> Size:
-    """Return the medians of heights and of widths, each rounded.
-
-    Examples
-    --------
-    >>> median_size(Counter({(10, 20): 2, (30, 20): 1, (30, 50): 1}))
-    (20, 20)
-    """
-    heights, widths = (
-        np.repeat([size[axis] for size in sizes], list(sizes.values())).astype(np.float64) for axis in (0, 1)
-    )
-    return round(float(np.median(heights))), round(float(np.median(widths)))
 
 
 def refuse_other_sizes(path: Path, wanted: Size | None, sizes: Counter[Size], odd: str | None = None) -> None:

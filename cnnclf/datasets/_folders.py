@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import PICTURE_ENDINGS, is_litter
 from cnnclf._utils.text import quote, quote_all, unexpected
-from cnnclf.datasets._contents import Pictures
+from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._source import SPLIT_NAMES, TABLE, WHOLE, Reader, Source, ambiguous
 
 OUTPUTS = ("metrics.json", "comparison.json", "folds")  # in the folders of `cnnclf report` and `cnnclf compare`
@@ -182,9 +182,12 @@ def list_image_folder(path: str | os.PathLike[str], root: Path | None = None) ->
     for subfolder in classes:
         wrong[subfolder] = find_wrong(subfolder, inside, is_class=True)
         if wrong[subfolder] is None:
-            members = sorted(entry for entry in subfolder.iterdir() if not is_litter(entry))
-            wrong |= {member: find_wrong(member, inside, is_class=False) for member in members}
-            files += members
+            with os.scandir(subfolder) as scanned:  # which knows what most are without another call of the system
+                entries = sorted(scanned, key=lambda entry: entry.name)
+            members = {entry: Path(entry.path) for entry in entries if not is_litter(Path(entry.path))}
+            odd = [file for entry, file in members.items() if entry.is_symlink() or not entry.is_file()]
+            wrong |= {file: find_wrong(file, inside, is_class=False) for file in odd}
+            files += members.values()
             if not members:
                 wrong[subfolder] = "expected images of this class; got none. Add some, or remove the folder."
     refuse_pictures(folder, [(str(entry), f"{entry}: {error}") for entry, error in wrong.items() if error is not None])

@@ -14,10 +14,11 @@ from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import MOST_PIXELS, PICTURE_ENDINGS
 from cnnclf._utils.text import counted, cut, quote, quote_all, unexpected
 from cnnclf.datasets._archives import find_mat, find_npz
-from cnnclf.datasets._contents import MODES, Arrays, Images, Labels, Pictures, Size, pixels
+from cnnclf.datasets._contents import MODES, Arrays, Images, Labels, Size, pixels
 from cnnclf.datasets._folders import find_folders, list_entries, pictures_of
 from cnnclf.datasets._idx import find_idx
 from cnnclf.datasets._parquet import find_parquet
+from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._source import WHOLE, Source, is_data
 from cnnclf.datasets._tables import find_tables
 

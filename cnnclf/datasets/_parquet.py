@@ -14,7 +14,8 @@ import numpy as np
 from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import most_unpacked
 from cnnclf._utils.text import cut, quote, quote_all, unexpected
-from cnnclf.datasets._contents import Pictures, as_labels
+from cnnclf.datasets._contents import as_labels
+from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._source import SPLIT_NAMES, WHOLE, Source, ambiguous
 from cnnclf.datasets._tables import LABEL_NAMES, USAGE_NAMES
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnclf._utils.text import quote, quote_all, unexpected
-from cnnclf.datasets._contents import Arrays, Pictures
+from cnnclf.datasets._contents import Arrays
+from cnnclf.datasets._pictures import Pictures
 
 WHOLE = "all"  # the only split of a dataset that is not divided
 SPLITS = ("train", "val", "test")

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from cnnclf._utils.text import quote, quote_all, say
-from cnnclf.datasets._contents import Arrays, Pictures, Size, pixels
+from cnnclf.datasets._contents import Arrays, Size, pixels
 from cnnclf.datasets._load import describe_contents, find_source, load_contents
 from cnnclf.datasets._mnist import load_digits, load_mnist
+from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._source import WHOLE
 
 TRAINING = "All other images. The network learns from these."

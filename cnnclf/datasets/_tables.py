@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.files import PICTURE_ENDINGS, most_unpacked
 from cnnclf._utils.text import cut, did_you_mean, quote, quote_all, unexpected
-from cnnclf.datasets._contents import Arrays, Labels, Pictures, as_arrays
+from cnnclf.datasets._contents import Arrays, Labels, as_arrays
+from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._source import EMNIST_NOTE, SPLIT_NAMES, TABLE, WHOLE, Reader, Source, ambiguous, is_emnist
 
 DELIMITERS = ",;\t"

@@ -19,6 +19,8 @@ The parameter ``preparation`` of fit decides what is done to a picture, in this 
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,9 @@ from PIL import Image
 
 from cnnclf._utils.files import is_litter
 from cnnclf._utils.text import quote_all
-from cnnclf.images._decode import as_bytes, decode, is_nearly_black, name_of, reduce
+from cnnclf.images._decode import Header, as_bytes, is_nearly_black, name_of, read, reduce
 from cnnclf.images._handwriting import FloatImage, border, frame_drawing, paste
+from cnnclf.images._many import Source, Unreadable, map_pictures
 from cnnclf.images._spec import CHANNEL_COUNTS, WHITES, InputSpec
 
 
@@ -75,24 +78,81 @@ def read_picture(source: str | os.PathLike[str] | bytes, spec: InputSpec) -> NDA
     >>> row.shape, row.dtype, (row > 128).sum(axis=0)[11:17]
     ((28, 28), dtype('uint8'), array([ 0,  0, 20, 20,  0,  0]))
     """
-    row, is_padded, is_black = read_one(source, spec, name_of(source))
-    if is_padded:
+    check_takes_pictures(spec)
+    reading = read_row(source, None, name_of(source), spec=spec)
+    if reading.is_padded(spec):
         warn_of_padding(spec, "one is")
-    if is_black:
+    if reading.is_nearly_black:
         warn_of_nearly_black([name_of(source)], 2)
-    return row
+    return reading.row
 
 
-def read_one(source: str | os.PathLike[str] | bytes, spec: InputSpec, name: str) -> tuple[NDArray[Any], bool, bool]:
-    """Read a picture; return also whether it is padded without ``preparation``, and whether it is nearly black."""
-    n_channels, height, width = spec.image_shape
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What came of a picture.
+
+    Attributes
+    ----------
+    header : Header
+        Its size and colours, as they are in the file.
+    row : ndarray
+        Its pixels, as a network takes them.
+    is_nearly_black : bool
+        Whether it is one of 16 bits that is darker than a picture of 12.
+    """
+
+    header: Header
+    row: NDArray[Any]
+    is_nearly_black: bool
+
+    def is_padded(self, spec: InputSpec) -> bool:
+        """Return whether a network was not told how to prepare a picture of this size."""
+        return spec.preparation is None and self.header.size != spec.image_shape[1:]
+
+
+def read_row(
+    source: Source,
+    most_bytes: int | None,
+    name: str,
+    *,
+    spec: InputSpec,
+    only: tuple[tuple[int, int] | None, str | None] = (None, None),
+) -> Reading:
+    """Read a picture as one row of the X of a network, in one pass over its file.
+
+    Parameters
+    ----------
+    source, most_bytes, name
+        As for :func:`cnnclf.images._decode.decode`.
+    spec : InputSpec
+        What the network takes.
+    only : (size or None, mode or None), default=(None, None)
+        Refuse pictures of another size or mode, undecoded.
+
+    Returns
+    -------
+    Reading
+    """
+    size, mode = only
+    header, image = read(
+        source, most_bytes, name, lambda header: size in (None, header.size) and mode in (None, header.mode)
+    )
+    if image is None:
+        raise ValueError(f"{name}: expected the size and the colours of other pictures; got {header}.")
+    is_black = is_nearly_black(image)
+    if spec.white == 255 and spec.dtype == "uint8" and spec.preparation != "handwriting":
+        pixels = np.asarray(image)
+        if pixels.shape == spec.input_shape and pixels.dtype == np.uint8:  # there is nothing to prepare
+            return Reading(header, pixels, is_black)
+    return Reading(header, prepare(reduce(image), spec, name), is_black)
+
+
+def check_takes_pictures(spec: InputSpec) -> None:
+    """Refuse a network that does not take pictures."""
+    n_channels = spec.image_shape[0]
     if n_channels not in CHANNEL_COUNTS:
         raise ValueError(f"Expected a network of pictures, with 1, 3 or 4 channels; got one with {n_channels}.")
     white_of(spec)
-    decoded = decode(source, name=name)
-    image = reduce(decoded)
-    is_padded = spec.preparation is None and image.size != (width, height)
-    return prepare(image, spec, name), is_padded, is_nearly_black(decoded)
 
 
 def warn_of_padding(spec: InputSpec, others: str) -> None:
@@ -193,16 +253,19 @@ def read_pictures(
     UserWarning
         Once, if any is of another size than the training images, and the network was fitted without ``preparation``.
     """
+    check_takes_pictures(spec)
+    pairs = list(sources)
+    called = [name_of(source) if name == "-" else name for name, source in pairs]
+    readings = map_pictures(partial(read_row, spec=spec), called, [source for _, source in pairs])
     rows, errors, n_padded = [], [], 0
     nearly_black: list[str] = []
-    for name, source in sources:
-        try:
-            row, is_padded, is_black = read_one(source, spec, name_of(source) if name == "-" else name)
-            rows.append((name, row))
-            n_padded += is_padded
-            nearly_black += [name] if is_black else []
-        except (ValueError, OSError) as error:
-            errors.append((name, str(error)))
+    for (name, _), reading in zip(pairs, readings, strict=True):
+        if isinstance(reading, Unreadable):
+            errors.append((name, reading.sentence))
+            continue
+        rows.append((name, reading.row))
+        n_padded += reading.is_padded(spec)
+        nearly_black += [name] if reading.is_nearly_black else []
     if n_padded:
         warn_of_padding(spec, f"{n_padded:,} of {len(rows):,} are")
     if nearly_black:

@@ -407,3 +407,17 @@ def test_one_pixel_of_colour_among_grey_images_is_colour(tmp_path):
     almost[1, 2, 2] ^= 1
     put_image(tmp_path, "a/2.png", Image.fromarray(almost))
     np.testing.assert_array_equal(load_image_folder(tmp_path)[0], [np.dstack([GREY, GREY, GREY]), almost])
+
+
+def test_pictures_of_one_size_and_colour_are_opened_once_and_the_first_once_more(tmp_path, monkeypatch):
+    for name, shade in (("dark", 10), ("light", 200)):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.new("RGB", (6, 5), (shade + i,) * 3).save(tmp_path / name / f"{i}.png")
+    opened = []
+    image_open = Image.open
+    monkeypatch.setattr(Image, "open", lambda file, **options: opened.append(file) or image_open(file, **options))
+    X, y = load_image_folder(tmp_path)
+    assert len(opened) == 1 + 6
+    assert X[:, 0, 0, 0].tolist() == [10, 11, 12, 200, 201, 202]
+    assert y.tolist() == ["dark"] * 3 + ["light"] * 3

@@ -1,0 +1,215 @@
+"""Encoded images, in files or in memory → images of one size and colour: `Pictures`."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnclf._utils.text import quote_all, unexpected
+from cnnclf.datasets._contents import LOADED_MODES, Labels, Plan, Size, refuse_other_sizes
+
+if TYPE_CHECKING:
+    from cnnclf.images._decode import Header
+    from cnnclf.images._many import Result, Source, Unreadable
+
+
+@dataclass(eq=False)
+class Pictures:
+    """Images in files, or the contents of such files.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or the file that they are in.
+    names : sequence of str
+        What errors call each.
+    sources : sequence of Path or bytes
+        The files, or their contents.
+    y : ndarray of shape (n,)
+        Their labels.
+    """
+
+    path: Path
+    names: Sequence[str]
+    sources: Sequence[Path | bytes]
+    y: Labels
+    _headers: "list[Header] | None" = field(default=None, init=False)
+    _decoded: tuple[Plan, NDArray[np.uint8], list[str]] | None = field(default=None, init=False)
+
+    @property
+    def headers(self) -> "list[Header]":
+        """What the first bytes of each picture say; one error names all that cannot be read."""
+        from cnnclf.images._decode import decode, read_header
+        from cnnclf.images._many import Unreadable
+
+        if self._headers is None:
+            found = list(self.map(read_header))
+            if any(isinstance(header, Unreadable) for header in found):
+                # All are decoded, to name also those that are damaged behind their header.
+                self.refuse(list(self.map(decode, n_jobs=1)))
+            self._headers = [header for header in found if not isinstance(header, Unreadable)]
+        return self._headers
+
+    @property
+    def sizes(self) -> Counter[Size]:
+        """How many images there are of each (height, width)."""
+        return Counter(header.size for header in self.headers)
+
+    @property
+    def colours(self) -> set[str]:
+        """What colours they have, in words, as far as the first bytes say."""
+        return {header.colours for header in self.headers}
+
+    def map(
+        self, function: "Callable[[Source, int | None, str], Result]", *, returned: int = 0, n_jobs: int = -1
+    ) -> "Iterator[Result | Unreadable]":
+        """Give what a function returns for each picture, as :func:`cnnclf.images._many.map_pictures` does."""
+        from cnnclf.images._many import map_pictures
+
+        return map_pictures(function, self.names, self.sources, returned=returned, n_jobs=n_jobs)
+
+    def refuse(self, results: "Sequence[object | Unreadable]") -> None:
+        """Raise one error for all pictures that could not be read, if there are any."""
+        from cnnclf.images._many import Unreadable
+        from cnnclf.images._pictures import refuse_pictures
+
+        pairs = zip(self.names, results, strict=False)
+        refuse_pictures(self.path, [(name, it.sentence) for name, it in pairs if isinstance(it, Unreadable)])
+
+    def plan(self, size: Size | str | None, mode: str | None, stacklevel: int = 2) -> Plan:
+        """Return what all splits become where this is the training split.
+
+        Warns
+        -----
+        UserWarning
+            If fewer than half of the images have colour or transparency, so that the others get it, too.
+        """
+        if size != "median" and self._headers is None:
+            self.decode_alike(size, mode)
+        if isinstance(size, tuple):
+            wanted = size
+        elif size == "median":
+            wanted = median_size(self.sizes)
+        else:
+            (wanted, _), *others = self.sizes.most_common()
+            if others:
+                odd = next(name for name, h in zip(self.names, self.headers, strict=True) if h.size != wanted)
+                refuse_other_sizes(self.path, None, self.sizes, odd)
+        return Plan(wanted, mode or self.richest_mode(stacklevel + 1), size is not None)
+
+    def decode_alike(self, size: object, mode: str | None) -> None:
+        """Decode all pictures in one pass, for :meth:`load`, if all have the size and the colours of the first one."""
+        from cnnclf.images._decode import read_header
+
+        try:
+            first = read_header(self.sources[0], name=self.names[0])
+        except (ValueError, OSError):
+            return
+        if first.mode is None or mode not in (None, first.mode) or size not in (None, first.size):
+            return
+        plan = Plan(first.size, first.mode, size is not None)
+        X, headers, nearly_black = self.decode(plan, only=(first.size, first.mode))
+        if X is not None:
+            self._headers, self._decoded = headers, (plan, X, nearly_black)
+
+    def decode(
+        self, plan: Plan, only: tuple[Size | None, str | None]
+    ) -> "tuple[NDArray[np.uint8] | None, list[Header], list[str]]":
+        """Decode all pictures; return images, None if there are others than those, headers and nearly black ones."""
+        from cnnclf.images._many import Unreadable
+        from cnnclf.images._pictures import read_row
+
+        X = np.empty((len(self.names), *plan.spec.input_shape), np.uint8)
+        headers: list[Header] = []
+        nearly_black: list[str] = []
+        readings = self.map(partial(read_row, spec=plan.spec, only=only), returned=X[:1].nbytes)
+        for row, name, reading in zip(X, self.names, readings, strict=True):
+            if isinstance(reading, Unreadable):
+                return None, headers, nearly_black
+            row[:] = reading.row
+            headers.append(reading.header)
+            nearly_black += [name] if reading.is_nearly_black else []
+        return X, headers, nearly_black
+
+    def richest_mode(self, stacklevel: int) -> str:
+        """Return the mode that holds the colours of all pictures: grey if all are, else RGB, or RGBA."""
+        from cnnclf.images._many import Unreadable
+
+        modes: list[str] = [header.mode or "" for header in self.headers]
+        if len(set(modes)) == 1 and modes[0]:
+            return modes[0]
+        # What transparency there is, and whether a picture that is stored in colour is grey, only its pixels show.
+        found = list(self.map(look))
+        self.refuse(found)
+        looks = [it for it in found if not isinstance(it, Unreadable)]
+        any_grey = any(mode == "L" for mode, _ in looks)
+        modes = ["L" if is_grey and any_grey else mode for mode, is_grey in looks]
+        richest = max(modes, key=LOADED_MODES.index)
+        names = [name for name, mode in zip(self.names, modes, strict=True) if mode == richest]
+        if 2 * len(names) < len(modes):
+            warnings.warn(
+                f"{len(names)} of {len(modes):,} images {'has' if len(names) == 1 else 'have'} "
+                f"{'transparency' if richest == 'RGBA' else 'colour'}, so all are loaded as {richest}: "
+                f"{quote_all([Path(name) for name in names])}. Save them like the others to avoid this.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
+        return richest
+
+    def load(self, plan: Plan, stacklevel: int = 2) -> tuple[NDArray[np.uint8], Labels]:
+        """Return images, uint8, and labels.
+
+        Warns
+        -----
+        UserWarning
+            If pictures of 16 bits are nearly black. It names them.
+        """
+        from cnnclf.images._decode import decode
+        from cnnclf.images._pictures import warn_of_nearly_black
+
+        X: NDArray[np.uint8] | None
+        if self._decoded is not None and self._decoded[0] == plan:
+            _, X, nearly_black = self._decoded
+            self._decoded = None
+        else:
+            X, headers, nearly_black = self.decode(plan, (None if plan.resizes else plan.size, None))
+            if X is None:
+                for name, header in zip(self.names, self.headers, strict=True):
+                    if header.size != plan.size and not plan.resizes:
+                        refuse_other_sizes(self.path, plan.size, self.sizes, name)
+                self.refuse(list(self.map(decode, n_jobs=1)))
+                found = "others, as another program writes them"
+                raise ValueError(unexpected(self.path, "files that stay as they are", found, "Load them again"))
+            self._headers = headers
+        if nearly_black:
+            warn_of_nearly_black(nearly_black, stacklevel + 1)
+        return X, self.y
+
+
+def look(source: "Source", most_bytes: int | None, name: str) -> tuple[str, bool]:
+    """Return the mode of a decoded picture, and whether it is RGB whose red, green and blue are the same everywhere."""
+    from cnnclf.images._decode import decode
+
+    image = decode(source, most_bytes, name)
+    is_grey = image.mode == "RGB" and bool((np.ptp(np.asarray(image), axis=-1) == 0).all())
+    return image.mode.replace("F", "L"), is_grey
+
+
+def median_size(sizes: Counter[Size]) -> Size:
+    """Return the medians of heights and of widths, each rounded.
+
+    Examples
+    --------
+    >>> median_size(Counter({(10, 20): 2, (30, 20): 1, (30, 50): 1}))
+    (20, 20)
+    """
+    heights, widths = (
+        np.repeat([size[axis] for size in sizes], list(sizes.values())).astype(np.float64) for axis in (0, 1)
+    )
+    return round(float(np.median(heights))), round(float(np.median(widths)))

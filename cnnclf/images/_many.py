@@ -1,0 +1,127 @@
+"""A function over many pictures: in parallel where that pays, with a progress bar, errors kept beside results."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, TypeAlias, TypeVar
+
+from joblib import Parallel, delayed, effective_n_jobs
+from tqdm import tqdm
+
+from cnnclf._utils.files import most_unpacked
+from cnnclf.images._decode import damage_raised
+
+Source: TypeAlias = str | os.PathLike[str] | bytes
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+# Bytes of a picture from which on decoding, in which other threads run, takes longer than all the rest. Smaller ones
+# need processes, which take a second to start: as long as so many pictures.
+LARGE = 2**15
+ENOUGH_FOR_PROCESSES = 10_000
+AT_ONCE = 200  # small pictures in one task
+TASKS_PER_JOB = 8  # that are handed out together
+MOST_RETURNED = 2**22  # bytes that a task returns
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Why a picture cannot be read, as a sentence with its name."""
+
+    sentence: str
+
+
+def map_pictures(
+    function: Callable[[Source, int | None, str], Result],
+    names: Sequence[str],
+    sources: Sequence[Source],
+    *,
+    returned: int = 0,
+    n_jobs: int = -1,
+) -> Iterator[Result | Unreadable]:
+    """Give what a function returns for each picture, in their order, or why it cannot be read.
+
+    Parameters
+    ----------
+    function : callable (source, most_bytes, name) -> result
+        Such as :func:`cnnclf.images._decode.decode`. Other processes call it, so a module's function, or its partial.
+    names : sequence of str
+        What errors call the pictures.
+    sources : sequence of path-like or bytes
+        The files, or their contents.
+    returned : int, default=0
+        About so many bytes the function returns.
+    n_jobs : int, default=-1
+        How many pictures are read at once; -1 is one per processor core.
+    """
+    n_bytes, n = sum(map(bytes_of, sources)), len(sources)
+    most_bytes = most_unpacked(n_bytes) // max(1, n)
+    are_large = n_bytes >= LARGE * n
+    at_once = 1 if are_large else max(1, min(AT_ONCE, MOST_RETURNED // max(1, returned)))
+    paths_or_bytes = [source if isinstance(source, bytes) else os.fspath(source) for source in sources]
+    tasks = (
+        partial(do_task, function, task, most_bytes)
+        for task in in_parts(zip(names, paths_or_bytes, strict=True), at_once)
+    )
+    results: Iterable[list[Result | Unreadable]]
+    with progress_bar(n) as bar:
+        if n_jobs == 1 or n < (2 if are_large else ENOUGH_FOR_PROCESSES):
+            results = (task() for task in tasks)
+        else:
+            results = in_parallel(tasks, n_jobs, prefer="threads" if are_large else "processes")
+        for of_task in results:
+            yield from of_task
+            bar.update(len(of_task))
+
+
+def in_parallel(tasks: Iterator[Callable[[], Item]], n_jobs: int, *, prefer: str) -> Iterator[Item]:
+    """Give the results of tasks in their order, some at a time, so that nothing runs on when the rest is not wanted."""
+    with Parallel(n_jobs, prefer=prefer) as parallel:
+        for some in in_parts(tasks, TASKS_PER_JOB * effective_n_jobs(n_jobs)):
+            with damage_raised():  # before threads start
+                results = parallel(delayed(task)() for task in some)
+            yield from results
+
+
+def do_task(
+    function: Callable[[Source, int | None, str], Result], task: Sequence[tuple[str, Source]], most_bytes: int
+) -> list[Result | Unreadable]:
+    """Call the function for some pictures."""
+    results: list[Result | Unreadable] = []
+    with damage_raised():
+        for name, source in task:
+            try:
+                results.append(function(source, most_bytes, name))
+            except (ValueError, OSError) as error:
+                results.append(Unreadable(str(error)))
+    return results
+
+
+def progress_bar(n: int) -> "tqdm[Any]":
+    """Return a progress bar over n images, which is seen on a terminal, and where they take longer than a second."""
+    return tqdm(total=n, desc="reading images", unit=" images", delay=1, leave=False, disable=None)
+
+
+def bytes_of(source: Source) -> int:
+    """Return how long a picture's file is; 0 where there is none."""
+    if isinstance(source, bytes):
+        return len(source)
+    try:
+        return os.stat(source).st_size  # noqa: PTH116 - faster than pathlib's
+    except (OSError, ValueError):
+        return 0
+
+
+def in_parts(items: Iterable[Item], n: int) -> Iterator[list[Item]]:
+    """Divide items into lists of n; the last may be shorter.
+
+    Examples
+    --------
+    >>> list(in_parts("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    items = iter(items)
+    while part := list(islice(items, n)):
+        yield part

@@ -1,0 +1,86 @@
+"""`map_pictures`: the same results one by one, in threads and in processes, and Python's warnings left alone."""
+
+import io
+import os
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnclf.images import _many
+from cnnclf.images._decode import decode
+from cnnclf.images._many import Unreadable, map_pictures
+
+
+def where(source, most_bytes, name):
+    """Return a picture's first pixel and the process that decoded it."""
+    return np.asarray(decode(source, most_bytes, name)).flat[0], os.getpid()
+
+
+def encoded(shade, size=(3, 2)):
+    file = io.BytesIO()
+    Image.new("L", size, shade).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Nine files, of which the fourth is no picture and the last is not there."""
+    paths = [tmp_path / f"{shade}.png" for shade in range(9)]
+    for shade, path in enumerate(paths[:-1]):
+        path.write_bytes(b"no picture" if shade == 3 else encoded(shade))
+    return paths
+
+
+@pytest.mark.parametrize("way", ["one by one", "threads", "processes"])
+def test_results_and_errors_are_in_the_order_of_the_pictures(pictures, monkeypatch, way):
+    if way == "threads":
+        monkeypatch.setattr(_many, "LARGE", 0)
+    if way == "processes":
+        monkeypatch.setattr(_many, "ENOUGH_FOR_PROCESSES", 1)
+        monkeypatch.setattr(_many, "AT_ONCE", 2)
+    names = [path.name for path in pictures]
+    results = list(map_pictures(where, names, pictures, n_jobs=2))
+    shades = [None if isinstance(result, Unreadable) else int(result[0]) for result in results]
+    assert shades == [0, 1, 2, None, 4, 5, 6, 7, None]
+    assert results[3].sentence.startswith("3.png: expected a picture (")
+    assert results[8].sentence == "8.png: expected an image file; there is none."
+    others = {result[1] for result in results if not isinstance(result, Unreadable)} - {os.getpid()}
+    assert bool(others) == (way == "processes")
+
+
+def test_contents_are_read_as_files_are():
+    contents = [encoded(7), encoded(9)]
+    assert [shade for shade, _ in map_pictures(where, ["a", "b"], contents)] == [7, 9]
+
+
+def test_a_picture_may_unpack_to_a_hundred_times_the_mean_of_all_files(monkeypatch):
+    # 32 MB are free for all together; 4,000 × 4,000 grey pixels are 16 MB, of which two may be, and three not.
+    large = encoded(5, (4000, 4000))
+    assert len(large) < 30_000
+    assert [shade for shade, _ in map_pictures(where, ["a", "b"], [large] * 2)] == [5, 5]
+    refused = list(map_pictures(where, ["a", "b", "c"], [large] * 3))
+    assert all("a hundred times the bytes of all files" in result.sentence for result in refused)
+
+
+@pytest.mark.parametrize("large", [0, 2**20], ids=["threads", "one by one"])
+def test_the_filters_of_warnings_are_as_before_also_when_the_rest_is_not_wanted(pictures, monkeypatch, large):
+    monkeypatch.setattr(_many, "LARGE", large)
+    before = list(warnings.filters)
+    results = map_pictures(where, [path.name for path in pictures], pictures, n_jobs=2)
+    assert next(results)[0] == 0
+    results.close()
+    assert warnings.filters == before
+
+
+def test_damage_that_pillow_only_warns_of_is_an_error_in_threads_too(pictures, monkeypatch):
+    def warns(source, most_bytes, name):
+        try:
+            warnings.warn("damage", UserWarning, stacklevel=1)
+        except UserWarning as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    monkeypatch.setattr(_many, "LARGE", 0)
+    results = list(map_pictures(warns, [path.name for path in pictures], pictures, n_jobs=2))
+    assert [result.sentence for result in results] == [f"{path.name}: damage" for path in pictures]
