@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnnclf.datasets._idx import load_idx
     from cnnclf.datasets._load import load_dataset
     from cnnclf.datasets._mnist import load_digits, load_mnist
+    from cnnclf.datasets._read_images import ReadImages
     from cnnclf.evaluation._evaluation import Evaluation
     from cnnclf.model_selection._compare import compare_architectures
     from cnnclf.onnx._classifier import ONNXClassifier
@@ -28,6 +29,7 @@ __all__ = [
     "CNNClassifier",
     "Evaluation",
     "ONNXClassifier",
+    "ReadImages",
     "TestTimeAugmentation",
     "compare_architectures",
     "list_architectures",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = attach(
         "datasets._idx": ["load_idx"],
         "datasets._load": ["load_dataset"],
         "datasets._mnist": ["load_digits", "load_mnist"],
+        "datasets._read_images": ["ReadImages"],
         "evaluation._evaluation": ["Evaluation"],
         "model_selection._compare": ["compare_architectures"],
         "onnx._classifier": ["ONNXClassifier"],

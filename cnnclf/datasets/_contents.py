@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf._utils.files import MOST_PIXELS
 from cnnclf._utils.text import counted, quote, unexpected
 from cnnclf.images._spec import InputSpec, infer_layout, white_level
 
@@ -147,7 +148,14 @@ class Arrays:
         return np.rint(self.X / white * 255).clip(0, 255).astype(np.uint8)
 
 
-def refuse_other_sizes(path: Path, wanted: Size | None, sizes: Counter[Size], odd: str | None = None) -> None:
+def check_pixels(path: Path | str, plan: Plan) -> None:
+    """Refuse images that are larger than a network takes."""
+    if math.prod(plan.spec.input_shape) > MOST_PIXELS:
+        expected, found = f"images of at most {MOST_PIXELS:,} numbers", f"{pixels(plan.size)} pixels"
+        raise ValueError(unexpected(path, expected, found, "Pass a smaller size, or --size on the command line"))
+
+
+def refuse_other_sizes(path: Path | str, wanted: Size | None, sizes: Counter[Size], odd: str | None = None) -> None:
     """Raise the error for images that should have one size and have others, with the sizes found and an odd image."""
     most = 4
     listed = [f"{pixels(size)} ({n:,})" for size, n in sizes.most_common(most)]
@@ -155,7 +163,7 @@ def refuse_other_sizes(path: Path, wanted: Size | None, sizes: Counter[Size], od
     found = ", ".join(listed) + (f" and {counted(rest, 'more size')}" if rest else "") + ", width × height"
     found += f"; the first other is {quote(Path(odd))}" if odd else ""
     expected = "images of one size" if wanted is None else f"images of {pixels(wanted)}, as the training images are"
-    advice = "Pass size=(height, width) or size='median' to load_dataset, or --size on the command line"
+    advice = "Pass size=(height, width) or size='median', or --size on the command line"
     raise ValueError(unexpected(path, expected, found, advice))
 
 

@@ -1,6 +1,5 @@
 """The front door: any form of a dataset of images → ``load_dataset`` and ``describe``."""
 
-import math
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from cnnclf._utils.extras import needed_by
-from cnnclf._utils.files import MOST_PIXELS, PICTURE_ENDINGS
+from cnnclf._utils.files import PICTURE_ENDINGS
 from cnnclf._utils.text import counted, cut, quote, quote_all, unexpected
 from cnnclf.datasets._archives import find_mat, find_npz
-from cnnclf.datasets._contents import MODES, Arrays, Images, Labels, Size, pixels
+from cnnclf.datasets._contents import MODES, Arrays, Images, Labels, Size, check_pixels, pixels
 from cnnclf.datasets._folders import find_folders, list_entries, pictures_of
 from cnnclf.datasets._idx import find_idx
 from cnnclf.datasets._parquet import find_parquet
@@ -118,11 +117,7 @@ def load_contents(
     first = contents[source.training]
     with needed_by("load_dataset"):
         plan = first.plan(size, mode, stacklevel + 1) if isinstance(first, Pictures) else first.plan(size, mode)
-        n = math.prod(plan.spec.input_shape)
-        if n > MOST_PIXELS:
-            found = f"{pixels(plan.size)} pixels"
-            advice = "Pass a smaller size to load_dataset, or --size on the command line"
-            raise ValueError(unexpected(source.path, f"images of at most {MOST_PIXELS:,} numbers", found, advice))
+        check_pixels(source.path, plan)
         loaded: dict[str, tuple[Images, Labels]] = {}
         for split in splits:
             content = contents[split]

@@ -1,9 +1,10 @@
 """Encoded images, in files or in memory → images of one size and colour: `Pictures`."""
 
+import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.text import quote_all, unexpected
 from cnnclf.datasets._contents import LOADED_MODES, Labels, Plan, Size, refuse_other_sizes
+from cnnclf.datasets._memo import Memo
 
 if TYPE_CHECKING:
     from cnnclf.images._decode import Header
@@ -25,34 +27,40 @@ class Pictures:
 
     Attributes
     ----------
-    path : Path
-        The folder or the file that they are in.
+    path : Path or str
+        The folder or the file that they are in, for errors.
     names : sequence of str
         What errors call each.
-    sources : sequence of Path or bytes
+    sources : sequence of path or bytes
         The files, or their contents.
     y : ndarray of shape (n,)
         Their labels.
+    memo : Memo or None, default=None
+        What was read of them before.
+    n_jobs : int, default=-1
+        How many are read at once; -1 is one per processor core.
     """
 
-    path: Path
+    path: Path | str
     names: Sequence[str]
-    sources: Sequence[Path | bytes]
+    sources: Sequence[str | Path | bytes]
     y: Labels
+    memo: Memo | None = None
+    n_jobs: int = -1
     _headers: "list[Header] | None" = field(default=None, init=False)
     _decoded: tuple[Plan, NDArray[np.uint8], list[str]] | None = field(default=None, init=False)
 
     @property
     def headers(self) -> "list[Header]":
         """What the first bytes of each picture say; one error names all that cannot be read."""
-        from cnnclf.images._decode import decode, read_header
+        from cnnclf.images._decode import read_header
         from cnnclf.images._many import Unreadable
 
         if self._headers is None:
-            found = list(self.map(read_header))
+            found = list(self.map(read_header, "header"))
             if any(isinstance(header, Unreadable) for header in found):
                 # All are decoded, to name also those that are damaged behind their header.
-                self.refuse(list(self.map(decode, n_jobs=1)))
+                self.check_all()
             self._headers = [header for header in found if not isinstance(header, Unreadable)]
         return self._headers
 
@@ -67,12 +75,21 @@ class Pictures:
         return {header.colours for header in self.headers}
 
     def map(
-        self, function: "Callable[[Source, int | None, str], Result]", *, returned: int = 0, n_jobs: int = -1
+        self, function: "Callable[[Source, int | None, str], Result]", what: Hashable, *, returned: int = 256
     ) -> "Iterator[Result | Unreadable]":
-        """Give what a function returns for each picture, as :func:`cnnclf.images._many.map_pictures` does."""
+        """Give what a function returns for each picture, `what`, and about so many bytes, or why it cannot be read."""
         from cnnclf.images._many import map_pictures
 
-        return map_pictures(function, self.names, self.sources, returned=returned, n_jobs=n_jobs)
+        if self.memo is None:
+            return map_pictures(function, self.names, self.sources, returned=returned, n_jobs=self.n_jobs)
+        return self.memo.map(function, what, self.names, self.sources, returned=returned, n_jobs=self.n_jobs)
+
+    def check_all(self) -> None:
+        """Decode all pictures, and raise one error for all that cannot be read, if there are any."""
+        from cnnclf.images._decode import decode
+        from cnnclf.images._many import map_pictures
+
+        self.refuse(list(map_pictures(decode, self.names, self.sources, n_jobs=1)))
 
     def refuse(self, results: "Sequence[object | Unreadable]") -> None:
         """Raise one error for all pictures that could not be read, if there are any."""
@@ -90,6 +107,8 @@ class Pictures:
         UserWarning
             If fewer than half of the images have colour or transparency, so that the others get it, too.
         """
+        if isinstance(size, tuple) and mode is not None:
+            return Plan(size, mode, resizes=True)
         if size != "median" and self._headers is None:
             self.decode_alike(size, mode)
         if isinstance(size, tuple):
@@ -105,10 +124,8 @@ class Pictures:
 
     def decode_alike(self, size: object, mode: str | None) -> None:
         """Decode all pictures in one pass, for :meth:`load`, if all have the size and the colours of the first one."""
-        from cnnclf.images._decode import read_header
-
         try:
-            first = read_header(self.sources[0], name=self.names[0])
+            (first,) = replace(self, names=self.names[:1], sources=self.sources[:1]).headers
         except (ValueError, OSError):
             return
         if first.mode is None or mode not in (None, first.mode) or size not in (None, first.size):
@@ -123,14 +140,15 @@ class Pictures:
     ) -> "tuple[NDArray[np.uint8] | None, list[Header], list[str]]":
         """Decode all pictures; return images, None if there are others than those, headers and nearly black ones."""
         from cnnclf.images._many import Unreadable
-        from cnnclf.images._pictures import read_row
+        from cnnclf.images._pictures import is_one_of, read_row
 
         X = np.empty((len(self.names), *plan.spec.input_shape), np.uint8)
         headers: list[Header] = []
         nearly_black: list[str] = []
-        readings = self.map(partial(read_row, spec=plan.spec, only=only), returned=X[:1].nbytes)
+        read = partial(read_row, spec=plan.spec, only=only)
+        readings = self.map(read, ("row", plan.spec), returned=math.prod(plan.spec.input_shape))
         for row, name, reading in zip(X, self.names, readings, strict=True):
-            if isinstance(reading, Unreadable):
+            if isinstance(reading, Unreadable) or not is_one_of(reading.header, only):  # as one that was read before
                 return None, headers, nearly_black
             row[:] = reading.row
             headers.append(reading.header)
@@ -145,7 +163,7 @@ class Pictures:
         if len(set(modes)) == 1 and modes[0]:
             return modes[0]
         # What transparency there is, and whether a picture that is stored in colour is grey, only its pixels show.
-        found = list(self.map(look))
+        found = list(self.map(look, "look"))
         self.refuse(found)
         looks = [it for it in found if not isinstance(it, Unreadable)]
         any_grey = any(mode == "L" for mode, _ in looks)
@@ -170,7 +188,6 @@ class Pictures:
         UserWarning
             If pictures of 16 bits are nearly black. It names them.
         """
-        from cnnclf.images._decode import decode
         from cnnclf.images._pictures import warn_of_nearly_black
 
         X: NDArray[np.uint8] | None
@@ -183,7 +200,7 @@ class Pictures:
                 for name, header in zip(self.names, self.headers, strict=True):
                     if header.size != plan.size and not plan.resizes:
                         refuse_other_sizes(self.path, plan.size, self.sizes, name)
-                self.refuse(list(self.map(decode, n_jobs=1)))
+                self.check_all()
                 found = "others, as another program writes them"
                 raise ValueError(unexpected(self.path, "files that stay as they are", found, "Load them again"))
             self._headers = headers

@@ -133,10 +133,7 @@ def read_row(
     -------
     Reading
     """
-    size, mode = only
-    header, image = read(
-        source, most_bytes, name, lambda header: size in (None, header.size) and mode in (None, header.mode)
-    )
+    header, image = read(source, most_bytes, name, lambda header: is_one_of(header, only))
     if image is None:
         raise ValueError(f"{name}: expected the size and the colours of other pictures; got {header}.")
     is_black = is_nearly_black(image)
@@ -145,6 +142,12 @@ def read_row(
         if pixels.shape == spec.input_shape and pixels.dtype == np.uint8:  # there is nothing to prepare
             return Reading(header, pixels, is_black)
     return Reading(header, prepare(reduce(image), spec, name), is_black)
+
+
+def is_one_of(header: Header, only: tuple[tuple[int, int] | None, str | None]) -> bool:
+    """Return whether a picture has this size and this mode, each None for any."""
+    size, mode = only
+    return size in (None, header.size) and mode in (None, header.mode)
 
 
 def check_takes_pictures(spec: InputSpec) -> None:
