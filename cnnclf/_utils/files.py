@@ -3,7 +3,10 @@
 import math
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 LARGEST_FILE = 128 * 2**20  # bytes of a model: 33 million weights
 MOST_PIXELS = 2**20  # numbers in an image that a model takes: every layer costs a multiple of it
@@ -111,6 +114,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     >>> path.read_bytes()
     b'whole'
     """
+    with opened_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file to be written in parts, as :func:`write_atomically` does; after an error the old one is there."""
     path = Path(path)
     folder = path.parent
     if path.is_dir():
@@ -124,13 +134,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
             # With the path that was asked for, as the temporary file's name means nothing to the caller.
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -49,6 +49,7 @@ def report(
     dataset: Annotated[str, options.DATASET] = "auto",
     size: Annotated[str | None, options.SIZE] = None,
     label: Annotated[str | None, options.LABEL] = None,
+    cache: Annotated[Path | None, options.CACHE] = None,
     profile: Annotated[Profile, options.PROFILE] = Profile.quick,
     architecture: Annotated[str | None, options.ARCHITECTURE] = None,
     recipe: Annotated[str | None, options.RECIPE] = None,
@@ -72,13 +73,13 @@ def report(
             )
         if not full and (architectures is not None or folds is not None):
             raise BadUsageError("Expected --profile full with --architectures and --folds; got quick. Add it.")
-        data = options.DataOptions(dataset, size, label)
+        data = options.DataOptions(dataset, size, label, cache)
         options.check_jobs(jobs)
         if from_predictions is not None:
-            if full or any(choice is not None for choice in (architecture, recipe, epochs)):
+            if full or any(choice is not None for choice in (architecture, recipe, epochs, cache)):
                 raise BadUsageError(
                     "Expected --from-predictions without options of training; got both. Leave out --profile full, "
-                    "--architecture, --recipe and --epochs."
+                    "--architecture, --recipe, --epochs and --cache."
                 )
             options.prepare_folder(out)
             summary = training.report_predictions(from_predictions, data, out)
@@ -133,7 +134,7 @@ def export(
         if int8 != (calibration is not None):
             raise BadUsageError("Expected --int8 and --calibration together; got one of them. Pass both or neither.")
         check_dataset_name(calibration, *options.NAMED, option="--calibration")
-        options.check_own(calibration, None, label)
+        options.check_own(calibration, label)
         typer.echo(models.export_checked(model, out, calibration, label))
 
 
@@ -166,7 +167,7 @@ def evaluate(
     """Evaluate a trained network on labelled images."""
     with clear_errors("nothing was evaluated"):
         check_dataset_name(dataset, *options.NAMED)
-        options.check_own(dataset, None, label)
+        options.check_own(dataset, label)
         models.evaluate(models.open_model(model), dataset, label, json=json)
 
 
@@ -187,7 +188,7 @@ def trace(
         if image is not None and (dataset is not None or label is not None):
             raise BadUsageError("Expected --image without --dataset and --label; got both. Leave them out.")
         check_dataset_name(dataset, *options.NAMED)
-        options.check_own(dataset, None, label)
+        options.check_own(dataset, label)
         if out is not None and out.suffix not in models.TRACE_FORMATS:
             raise BadUsageError(f"Expected --out to end in {', '.join(models.TRACE_FORMATS)}; got {quote(out)}.")
         typer.echo(models.write_trace(model, digit, index, dataset, label, image, out))

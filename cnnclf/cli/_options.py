@@ -109,6 +109,12 @@ LABEL = typer.Option(
     help="The column of a table with the labels, by name or by position.",
     show_default="one with a usual name, such as label or class",
 )
+CACHE = typer.Option(
+    metavar="FOLDER",
+    help="For images that are larger than memory: pictures are decoded into a file in this folder, once, and the "
+    "network is trained from there.",
+    show_default="all images are in memory",
+)
 ARCHITECTURES = typer.Option(autocompletion=complete_architectures, metavar="A,B,…", help="Networks to compare.")
 TO_COMPARE = typer.Option(
     autocompletion=complete_architectures,
@@ -221,15 +227,16 @@ def parse_size(size: str | None) -> Any:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What --dataset, --size and --label say about the data of a study."""
+    """What --dataset, --size, --label and --cache say about the data of a study."""
 
     dataset: str
     size: str | None = None
     label: str | None = None
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         check_dataset_name(self.dataset, "auto", *NAMED)
-        check_own(self.dataset, self.size, self.label)
+        check_own(self.dataset, self.size, self.label, self.cache)
         parse_size(self.size)
 
     @property
@@ -239,14 +246,14 @@ class DataOptions:
 
     def to_options(self) -> dict[str, Any]:
         """Return the options that were given, for a command that does the same again."""
-        given = {"dataset": self.dataset, "size": self.size, "label": self.label}
+        given = {"dataset": self.dataset, "size": self.size, "label": self.label, "cache": self.cache}
         return {name: value for name, value in given.items() if value is not None}
 
 
-def check_own(dataset: str | None, size: str | None, label: str | None) -> None:
+def check_own(dataset: str | None, *of_own: object) -> None:
     """Raise BadUsageError for options of own data beside a dataset that is none."""
-    if (size is not None or label is not None) and (dataset is None or dataset in ("auto", *NAMED)):
-        raise BadUsageError("Expected a path for --dataset with --size and --label; got none. Leave them out.")
+    if any(option is not None for option in of_own) and (dataset is None or dataset in ("auto", *NAMED)):
+        raise BadUsageError("Expected a path for --dataset with --size, --label or --cache; got none. Leave them out.")
 
 
 def tell_what_was_read(description: str) -> None:

@@ -56,7 +56,7 @@ def study(
     from cnnclf.report._study import carry_out
     from cnnclf.report._write import write
 
-    data = load(asked.dataset, seed, **asked.own)
+    data = load(asked.dataset, seed, **asked.own, cache=asked.cache)
     tell_what_was_read(data.description)
     options = asked.to_options() | {"dataset": data.argument}
     if names:

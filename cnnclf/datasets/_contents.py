@@ -106,14 +106,14 @@ class Arrays:
         recolours = size is not None or mode is not None
         return Plan(wanted, mode or self.mode, size is not None, recolours, self.white)
 
-    def load(self, plan: Plan) -> tuple[Images, Labels]:
-        """Return images and labels; where a size or a mode is asked for, pixels are uint8, 0 to 255."""
+    def load(self, plan: Plan) -> Images:
+        """Return images; where a size or a mode is asked for, pixels are uint8, 0 to 255."""
         size = self.X.shape[1:3]
         if plan.white is not None and self.X.max() > MOST_OF_WHITE * plan.white:
             expected, found = f"pixels of 0 to {plan.white}, as the training images have", f"up to {self.X.max():.4g}"
             raise ValueError(unexpected(self.path, expected, found, "Bring all splits to one unit"))
         if size == plan.size and self.mode == plan.mode:
-            return self.as_bytes(plan.white) if plan.recolours else self.X, self.y
+            return self.as_bytes(plan.white) if plan.recolours else self.X
         if size != plan.size and not plan.resizes:
             refuse_other_sizes(self.path, plan.size, self.sizes)
         if not plan.recolours:
@@ -130,7 +130,11 @@ class Arrays:
             for row, image in zip(out, self.as_bytes(plan.white), strict=True):
                 row[:] = prepare(Image.fromarray(image), plan.spec, str(self.path))
                 bar.update()
-        return out, self.y
+        return out
+
+    def take(self, order: NDArray[np.int64]) -> "Arrays":
+        """Return the images of these numbers, in their order."""
+        return Arrays(self.path, self.X[order], self.y[order])
 
     def as_bytes(self, white: int | None) -> NDArray[np.uint8]:
         """Return the pixels in 8 bits, if this number is white in them; bytes whose white is not known stay."""

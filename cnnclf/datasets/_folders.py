@@ -68,7 +68,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     ((2, 3, 4), [255, 255, 255, 255], ['black', 'white'])
     """
     pictures = pictures_of(Path(path))
-    return pictures.load(pictures.plan(None, None))
+    return pictures.load(pictures.plan(None, None)), pictures.y
 
 
 def pictures_of(folder: Path, root: Path | None = None) -> Pictures:

@@ -13,7 +13,8 @@ from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import PICTURE_ENDINGS
 from cnnclf._utils.text import counted, cut, quote, quote_all, unexpected
 from cnnclf.datasets._archives import find_mat, find_npz
-from cnnclf.datasets._contents import MODES, Arrays, Images, Labels, Size, check_pixels, pixels
+from cnnclf.datasets._cache import name_cache, open_cache, write_cache
+from cnnclf.datasets._contents import MODES, Arrays, Images, Labels, Plan, Size, check_pixels, pixels
 from cnnclf.datasets._folders import find_folders, list_entries, pictures_of
 from cnnclf.datasets._idx import find_idx
 from cnnclf.datasets._parquet import find_parquet
@@ -32,6 +33,7 @@ def load_dataset(
     size: int | tuple[int, int] | str | None = None,
     mode: str | None = None,
     label: str | int | None = None,
+    cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Images, Labels]:
     """Load images and labels from any of the usual forms of a dataset.
 
@@ -63,6 +65,10 @@ def load_dataset(
     label : str or int, default=None
         The column of a table with the labels, by name or by position. None is one with a usual name, such as label or
         class, or, without names, the first or the last.
+    cache : path, default=None
+        A folder for images that are larger than memory: pictures are decoded into a ``.npy`` file there, once, and X is
+        that file, mapped into memory, read-only. ``fit`` trains from it as it is. Changed pictures and another size get
+        another file; remove the folder to free the disk. None loads all into memory.
 
     Returns
     -------
@@ -76,7 +82,9 @@ def load_dataset(
     ValueError
         If there is no dataset in one of these forms or no such split, if images have different sizes or too large
         ones, if a split has classes that the training images do not have, or if a file is damaged. The error lists the
-        sizes or classes found.
+        sizes or classes found. Also for a cache of images that are numbers already.
+    OSError
+        If the cache cannot be written.
 
     Warns
     -----
@@ -101,7 +109,8 @@ def load_dataset(
     source = find_source(path, label)
     key = source.choose(split)
     contents = {name: source.readers[name]() for name in {key, source.training}}
-    return load_contents(source, contents, size, mode, [key], stacklevel=2)[key]
+    folder = None if cache is None else Path(cache).expanduser()
+    return load_contents(source, contents, size, mode, [key], cache=folder, stacklevel=2)[key]
 
 
 def load_contents(
@@ -111,23 +120,61 @@ def load_contents(
     mode: str | None,
     splits: Collection[str],
     *,
+    cache: Path | None = None,
     stacklevel: int,
 ) -> dict[str, tuple[Images, Labels]]:
     """Load some splits, in the size and colours that the training split decides, which must be among the contents."""
     first = contents[source.training]
+    for split in splits:
+        check_known_classes(source, split, contents[split].y, first.y)
+    if cache is not None and not isinstance(first, Pictures):
+        found, advice = "images that are numbers already", "Leave out cache"
+        raise ValueError(unexpected(source.path, "pictures to decode into cache", found, advice))
     with needed_by("load_dataset"):
-        plan = first.plan(size, mode, stacklevel + 1) if isinstance(first, Pictures) else first.plan(size, mode)
-        check_pixels(source.path, plan)
         loaded: dict[str, tuple[Images, Labels]] = {}
+        plan: Plan | None = None
         for split in splits:
             content = contents[split]
-            check_known_classes(source, split, content.y, first.y)
-            if isinstance(content, Pictures):
-                X, y = content.load(plan, stacklevel + 1)
-            else:
-                X, y = content.load(plan)
-            loaded[split] = X, y.astype(str) if first.y.dtype.kind == "U" else y  # where names are, numbers are names
+            file = X = None
+            if cache is not None and isinstance(first, Pictures) and isinstance(content, Pictures):
+                file = name_cache(cache, split, first.identity, size, mode, content.identity)
+                X = open_cache(file)
+            if X is None:
+                plan = plan or make_plan(source, first, size, mode, stacklevel + 1, decodes=cache is None)
+                X = load_images(content, plan, file, stacklevel + 1)
+            y = content.y.astype(str) if first.y.dtype.kind == "U" else content.y  # where names are, numbers are names
+            loaded[split] = X, y
     return loaded
+
+
+def make_plan(
+    source: Source,
+    first: Arrays | Pictures,
+    size: Size | str | None,
+    mode: str | None,
+    stacklevel: int,
+    *,
+    decodes: bool,
+) -> Plan:
+    """Return what all splits become, by the training images."""
+    if isinstance(first, Pictures):
+        plan = first.plan(size, mode, stacklevel + 1, decodes=decodes)
+    else:
+        plan = first.plan(size, mode)
+    check_pixels(source.path, plan)
+    return plan
+
+
+def load_images(content: Arrays | Pictures, plan: Plan, file: Path | None, stacklevel: int) -> Images:
+    """Return the images of a split, by way of a file if one is given."""
+    if not isinstance(content, Pictures):
+        return content.load(plan)
+    if file is None:
+        return content.load(plan, stacklevel + 1)
+    write_cache(file, len(content.names), plan.spec, lambda keep: content.load_into(keep, plan, stacklevel + 3))
+    X = open_cache(file)
+    assert X is not None
+    return X
 
 
 def check_known_classes(source: Source, split: str, y: Labels, y_train: Labels) -> None:

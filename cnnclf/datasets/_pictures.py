@@ -1,5 +1,6 @@
 """Encoded images, in files or in memory → images of one size and colour: `Pictures`."""
 
+import hashlib
 import math
 import warnings
 from collections import Counter
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnclf._utils.text import quote_all, unexpected
+from cnnclf.datasets._cache import Keep
 from cnnclf.datasets._contents import LOADED_MODES, Labels, Plan, Size, refuse_other_sizes
-from cnnclf.datasets._memo import Memo
+from cnnclf.datasets._memo import Memo, identify
 
 if TYPE_CHECKING:
     from cnnclf.images._decode import Header
@@ -97,10 +99,27 @@ class Pictures:
         from cnnclf.images._pictures import refuse_pictures
 
         pairs = zip(self.names, results, strict=False)
-        refuse_pictures(self.path, [(name, it.sentence) for name, it in pairs if isinstance(it, Unreadable)])
+        refuse_pictures(self.path, sorted((name, it.sentence) for name, it in pairs if isinstance(it, Unreadable)))
 
-    def plan(self, size: Size | str | None, mode: str | None, stacklevel: int = 2) -> Plan:
+    @property
+    def identity(self) -> str:
+        """A digest of what tells these pictures in this order from all others."""
+        digest = hashlib.sha256()
+        for source in self.sources:
+            digest.update(repr(identify(source)).encode())
+        return digest.hexdigest()
+
+    def plan(self, size: Size | str | None, mode: str | None, stacklevel: int = 2, *, decodes: bool = True) -> Plan:
         """Return what all splits become where this is the training split.
+
+        Parameters
+        ----------
+        size, mode
+            What the caller asks for.
+        stacklevel : int
+            Of warnings.
+        decodes : bool, default=True
+            Whether pictures may be decoded into memory on the way.
 
         Warns
         -----
@@ -109,7 +128,7 @@ class Pictures:
         """
         if isinstance(size, tuple) and mode is not None:
             return Plan(size, mode, resizes=True)
-        if size != "median" and self._headers is None:
+        if decodes and size != "median" and self._headers is None:
             self.decode_alike(size, mode)
         if isinstance(size, tuple):
             wanted = size
@@ -131,29 +150,39 @@ class Pictures:
         if first.mode is None or mode not in (None, first.mode) or size not in (None, first.size):
             return
         plan = Plan(first.size, first.mode, size is not None)
-        X, headers, nearly_black = self.decode(plan, only=(first.size, first.mode))
-        if X is not None:
-            self._headers, self._decoded = headers, (plan, X, nearly_black)
+        X = np.empty((len(self.names), *plan.spec.input_shape), np.uint8)
+        found = self.decode(plan, X.__setitem__, only=(first.size, first.mode))
+        if found is not None:
+            self._headers, self._decoded = found[0], (plan, X, found[1])
 
     def decode(
-        self, plan: Plan, only: tuple[Size | None, str | None]
-    ) -> "tuple[NDArray[np.uint8] | None, list[Header], list[str]]":
-        """Decode all pictures; return images, None if there are others than those, headers and nearly black ones."""
+        self, plan: Plan, keep: Keep, only: tuple[Size | None, str | None]
+    ) -> "tuple[list[Header], list[str]] | None":
+        """Decode all pictures; return headers and the names of nearly black ones, or None if there are others.
+
+        Parameters
+        ----------
+        plan : Plan
+            What they become.
+        keep : callable
+            Is called with the number and the pixels of each.
+        only : (size or None, mode or None)
+            The only ones that are wanted.
+        """
         from cnnclf.images._many import Unreadable
         from cnnclf.images._pictures import is_one_of, read_row
 
-        X = np.empty((len(self.names), *plan.spec.input_shape), np.uint8)
         headers: list[Header] = []
         nearly_black: list[str] = []
         read = partial(read_row, spec=plan.spec, only=only)
         readings = self.map(read, ("row", plan.spec), returned=math.prod(plan.spec.input_shape))
-        for row, name, reading in zip(X, self.names, readings, strict=True):
+        for i, (name, reading) in enumerate(zip(self.names, readings, strict=True)):
             if isinstance(reading, Unreadable) or not is_one_of(reading.header, only):  # as one that was read before
-                return None, headers, nearly_black
-            row[:] = reading.row
+                return None
+            keep(i, reading.row)
             headers.append(reading.header)
             nearly_black += [name] if reading.is_nearly_black else []
-        return X, headers, nearly_black
+        return headers, nearly_black
 
     def richest_mode(self, stacklevel: int) -> str:
         """Return the mode that holds the colours of all pictures: grey if all are, else RGB, or RGBA."""
@@ -180,33 +209,49 @@ class Pictures:
             )
         return richest
 
-    def load(self, plan: Plan, stacklevel: int = 2) -> tuple[NDArray[np.uint8], Labels]:
-        """Return images, uint8, and labels.
+    def load(self, plan: Plan, stacklevel: int = 2) -> NDArray[np.uint8]:
+        """Return images, uint8.
 
         Warns
         -----
         UserWarning
             If pictures of 16 bits are nearly black. It names them.
         """
-        from cnnclf.images._pictures import warn_of_nearly_black
-
-        X: NDArray[np.uint8] | None
         if self._decoded is not None and self._decoded[0] == plan:
             _, X, nearly_black = self._decoded
             self._decoded = None
+            self.warn_of(nearly_black, stacklevel + 1)
         else:
-            X, headers, nearly_black = self.decode(plan, (None if plan.resizes else plan.size, None))
-            if X is None:
-                for name, header in zip(self.names, self.headers, strict=True):
-                    if header.size != plan.size and not plan.resizes:
-                        refuse_other_sizes(self.path, plan.size, self.sizes, name)
-                self.check_all()
-                found = "others, as another program writes them"
-                raise ValueError(unexpected(self.path, "files that stay as they are", found, "Load them again"))
-            self._headers = headers
+            X = np.empty((len(self.names), *plan.spec.input_shape), np.uint8)
+            self.load_into(X.__setitem__, plan, stacklevel + 1)
+        return X
+
+    def load_into(self, keep: Keep, plan: Plan, stacklevel: int) -> None:
+        """Pass the number and the pixels of each image on, instead of holding all in memory; for the rest as `load`."""
+        found = self.decode(plan, keep, (None if plan.resizes else plan.size, None))
+        if found is None:
+            for name, header in zip(self.names, self.headers, strict=True):
+                if header.size != plan.size and not plan.resizes:
+                    refuse_other_sizes(self.path, plan.size, self.sizes, name)
+            self.check_all()
+            others = "others, as another program writes them"
+            raise ValueError(unexpected(self.path, "files that stay as they are", others, "Load them again"))
+        self._headers, nearly_black = found
+        self.warn_of(nearly_black, stacklevel + 1)
+
+    def warn_of(self, nearly_black: Sequence[str], stacklevel: int) -> None:
+        """Warn of nearly black pictures, if there are any."""
+        from cnnclf.images._pictures import warn_of_nearly_black
+
         if nearly_black:
             warn_of_nearly_black(nearly_black, stacklevel + 1)
-        return X, self.y
+
+    def take(self, order: NDArray[np.int64]) -> "Pictures":
+        """Return the pictures of these numbers, in their order."""
+        names, sources = [self.names[i] for i in order], [self.sources[i] for i in order]
+        taken = replace(self, names=names, sources=sources, y=self.y[order])
+        taken._headers = None if self._headers is None else [self._headers[i] for i in order]
+        return taken
 
 
 def look(source: "Source", most_bytes: int | None, name: str) -> tuple[str, bool]:

@@ -111,7 +111,7 @@ class ReadImages(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         pictures = self._pictures_of(X)
         self._set_plan(pictures)
-        return pictures.load(self._plan)[0]
+        return pictures.load(self._plan)
 
     def transform(self, X: Any) -> NDArray[np.uint8]:
         """Read pictures.
@@ -132,7 +132,7 @@ class ReadImages(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             As in :meth:`fit`.
         """
         check_is_fitted(self)
-        return self._pictures_of(X).load(self._plan)[0]
+        return self._pictures_of(X).load(self._plan)
 
     def _pictures_of(self, X: Any) -> Pictures:
         names, sources = as_sources(X)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from cnnclf._utils.text import quote, quote_all, say
 from cnnclf.datasets._contents import Arrays, Size, pixels
-from cnnclf.datasets._load import describe_contents, find_source, load_contents
+from cnnclf.datasets._load import check_size, describe_contents, find_source, load_contents
 from cnnclf.datasets._mnist import load_digits, load_mnist
 from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._source import WHOLE
@@ -22,6 +23,8 @@ TRAINING = "All other images. The network learns from these."
 OWN_VALIDATION = "The dataset’s own validation set. Evaluated after every epoch, never trained on."
 VALIDATION = "A tenth of each class of the training set. Evaluated after every epoch, never trained on."
 TEST_USE = "Evaluated once, at the end."
+OWN_TEST = f"The dataset’s own test set. {TEST_USE}"
+TEST = f"A fifth of each class, drawn at random first. {TEST_USE}"
 
 # Of each of k classes: the test set gets 2.6 k of 13 k images, validation 1.1 k of the rest, and both need k or more.
 ENOUGH = 13
@@ -87,7 +90,14 @@ class Data:
         return {"training": self.training, "validation": self.validation, "test": self.test}
 
 
-def load(dataset: str, seed: int, *, size: Size | str | None = None, label: str | int | None = None) -> Data:
+def load(
+    dataset: str,
+    seed: int,
+    *,
+    size: Size | str | None = None,
+    label: str | int | None = None,
+    cache: Path | None = None,
+) -> Data:
     """Load a dataset and divide it.
 
     Parameters
@@ -97,7 +107,7 @@ def load(dataset: str, seed: int, *, size: Size | str | None = None, label: str 
         stderr), or a path, as for :func:`cnnclf.load_dataset`.
     seed : int
         Decides the part of each image.
-    size, label : optional
+    size, label, cache : optional
         As for :func:`cnnclf.load_dataset`, of a path only.
 
     Returns
@@ -129,7 +139,7 @@ def load(dataset: str, seed: int, *, size: Size | str | None = None, label: str 
             return digits("MNIST was not found and could not be downloaded", seed)
     if dataset == "digits":
         return digits("they were asked for with --dataset digits", seed)
-    return own(dataset, seed, size, label)
+    return own(dataset, seed, size, label, cache)
 
 
 def load_part(
@@ -166,7 +176,7 @@ def load_part(
     source = find_source(dataset, label)
     key = source.choose(None if training or WHOLE in source.readers else "test")
     contents = {name: source.readers[name]() for name in {key, source.training}}
-    X, y = load_contents(source, contents, size, None, [key], stacklevel=2)[key]
+    X, y = load_contents(source, contents, check_size(size), None, [key], stacklevel=2)[key]
     return name_own(dataset), X, y, known_white(contents[key], X)
 
 
@@ -191,29 +201,36 @@ def digits(reason: str, seed: int) -> Data:
     return Data("scikit-learn’s bundled digits", note, "digits", 16, "handwriting", *divide(X, y, seed))
 
 
-def own(dataset: str, seed: int, size: Size | str | None, label: str | int | None) -> Data:
+def own(dataset: str, seed: int, size: Size | str | None, label: str | int | None, cache: Path | None) -> Data:
     """Read the user's own files, and divide what comes undivided."""
     source = find_source(dataset, label)
     key = source.choose(None)
     contents = source.read()
-    loaded = load_contents(source, contents, size, None, source.splits, stacklevel=2)
+    # Divided before they are loaded, so that each part is a slice of images that lie in memory, or in a file, once.
+    y = contents[key].y
+    training, validation, test = np.arange(len(y)), np.arange(0), np.arange(0)
+    if "test" not in contents:
+        training, test, y, _ = stratified(training, y, 0.2, seed)
+    if "val" not in contents:
+        training, validation, y, _ = stratified(training, y, 0.1, seed)
+    contents[key] = contents[key].take(np.concatenate([training, validation, test]))
+    loaded = load_contents(source, contents, check_size(size), None, source.splits, cache=cache, stacklevel=2)
     X, y = loaded[key]
-    if "test" in loaded:
-        test = Part(f"The dataset’s own test set. {TEST_USE}", *loaded["test"])
-    else:
-        X, X_test, y, y_test = stratified(X, y, 0.2, seed)
-        test = Part(f"A fifth of each class, drawn at random first. {TEST_USE}", X_test, y_test)
-    if "val" in loaded:
-        parts = Part(TRAINING, X, y), Part(OWN_VALIDATION, *loaded["val"])
-    else:
-        parts = divide_training(X, y, seed)
+    n, n_val = len(training), len(validation)
+    parts = {
+        "training": Part(TRAINING, X[:n], y[:n]),
+        "validation": Part(OWN_VALIDATION, *loaded["val"])
+        if "val" in loaded
+        else Part(VALIDATION, X[n : n + n_val], y[n : n + n_val]),
+        "test": Part(OWN_TEST, *loaded["test"]) if "test" in loaded else Part(TEST, X[n + n_val :], y[n + n_val :]),
+    }
     note = ""
     if source.unlabelled:
         note = f"Not evaluated on {quote_all(source.unlabelled)} of these data, which come without labels."
-    description, white = describe_contents(source, contents), known_white(contents[key], loaded[key][0])
+    description, white = describe_contents(source, contents), known_white(contents[key], X)
     if size is not None:
         description += f"; brought to {pixels(X.shape[1:3])}"
-    return Data(name_own(dataset), note, dataset, white, "pad", *parts, test, description)
+    return Data(name_own(dataset), note, dataset, white, "pad", **parts, description=description)
 
 
 def known_white(content: Arrays | Pictures, X: Images) -> int | None:
@@ -224,8 +241,7 @@ def known_white(content: Arrays | Pictures, X: Images) -> int | None:
 def divide(X: Images, y: Labels, seed: int) -> tuple[Part, Part, Part]:
     """Set a fifth of each class aside for the test, and a tenth of the rest for validation."""
     X_rest, X_test, y_rest, y_test = stratified(X, y, 0.2, seed)
-    origin = f"A fifth of each class, drawn at random first. {TEST_USE}"
-    return *divide_training(X_rest, y_rest, seed), Part(origin, X_test, y_test)
+    return *divide_training(X_rest, y_rest, seed), Part(TEST, X_test, y_test)
 
 
 def divide_training(X: Images, y: Labels, seed: int) -> tuple[Part, Part]:

@@ -313,8 +313,17 @@ def class_weights(
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:
-    """Return an array as a tensor in the same memory; a read-only one is copied, as torch has no read-only memory."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    """Return an array as a tensor in the same memory, to which nothing may be written."""
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(Writeable(array)))
+
+
+class Writeable:
+    """A read-only array as torch takes it, which knows no such memory; a copy of a mapped file could be too large."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array  # is kept as long as this is
+        interface = array.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
 
 
 def make_rows(data: Labelled, of_class: NDArray[np.float64] | None) -> Rows:

@@ -198,11 +198,11 @@ A_SIZE = "Expected --size to be a number of pixels from 1 to 4,096, two of them,
 BAD_USAGE = [
     (
         ["--size", "64"],
-        "Expected a path for --dataset with --size and --label; got none. Leave them out.",
+        "Expected a path for --dataset with --size, --label or --cache; got none. Leave them out.",
     ),
     (
         ["--dataset", "digits", "--label", "kind"],
-        "Expected a path for --dataset with --size and --label; got none. Leave them out.",
+        "Expected a path for --dataset with --size, --label or --cache; got none. Leave them out.",
     ),
     *(
         (

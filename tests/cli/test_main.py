@@ -334,7 +334,7 @@ def test_more_folds_than_images_of_a_class(pets, untrained, tmp_path):
                 ("--from-predictions", "said.csv", *how),
                 (
                     "error: Expected --from-predictions without options of training; got both. Leave out --profile "
-                    "full, --architecture, --recipe and --epochs.\n"
+                    "full, --architecture, --recipe, --epochs and --cache.\n"
                 ),
             )
             for how in (

@@ -445,7 +445,7 @@ def test_trace_of_a_picture(trained, drawings, tmp_path):
         ),
         (
             ("evaluate", "CNN", "--dataset", "mnist", "--label", "kind"),
-            "Expected a path for --dataset with --size and --label; got none. Leave them out.",
+            "Expected a path for --dataset with --size, --label or --cache; got none. Leave them out.",
         ),
         (
             ("evaluate", "CNN", "--dataset", ""),

@@ -171,7 +171,7 @@ def test_images_of_different_sizes_are_refused(tmp_path):
     other = put_image(tmp_path, "b/1.png", Image.new("L", (2, 3)))
     sentence = (
         f"{tmp_path}: expected images of one size; got 3×2 (2), 2×3 (1), width × height; the first other is "
-        f"'{other}'. Pass size=(height, width) or size='median' to load_dataset, or --size on the command line."
+        f"'{other}'. Pass size=(height, width) or size='median', or --size on the command line."
     )
     with pytest.raises(ValueError, match=with_gaps(sentence)):
         load_image_folder(tmp_path)

@@ -110,7 +110,7 @@ def test_the_median_is_that_of_the_training_images(tmp_path):
     assert describe(tmp_path).endswith("16 images of 8×4 to 50×50 pixels, grey, 2 classes; train 6, test 10")
     sentence = (
         f"{tmp_path / 'train'}: expected images of one size; got 8×4 (2), 8×6 (2), 9×20 (2), width × height; the first "
-        f"other is '{tmp_path / 'train' / 'a' / '1.png'}'. Pass size=(height, width) or size='median' to load_dataset, "
+        f"other is '{tmp_path / 'train' / 'a' / '1.png'}'. Pass size=(height, width) or size='median', "
         "or --size on the command line."
     )
     assert error_of(load_dataset, tmp_path) == sentence
@@ -281,8 +281,8 @@ def test_a_folder_too_deep_is_named(tmp_path):
 def test_images_that_no_model_file_takes_are_refused(tmp_path):
     forms.write_folders(tmp_path, *forms.noise(6))
     assert error_of(load_dataset, tmp_path, size=1025) == (
-        f"{tmp_path}: expected images of at most 1,048,576 numbers; got 1025×1025 pixels. Pass a smaller size to "
-        "load_dataset, or --size on the command line."
+        f"{tmp_path}: expected images of at most 1,048,576 numbers; got 1025×1025 pixels. Pass a smaller size, "
+        "or --size on the command line."
     )
 
 
