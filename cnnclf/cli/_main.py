@@ -19,6 +19,7 @@ from cnnclf import __version__
 from cnnclf._utils.text import quote
 from cnnclf.cli import _models as models
 from cnnclf.cli import _options as options
+from cnnclf.cli import _predict as predicting
 from cnnclf.cli import _train as training
 from cnnclf.cli._app import make_server
 from cnnclf.cli._options import BadUsageError, Profile, check_dataset_name, clear_errors, to_json
@@ -146,11 +147,11 @@ def predict(
 ) -> None:
     """Classify pictures of any size and colour."""
     with clear_errors("nothing was predicted"):
-        predictions, errors = models.classify(models.open_model(model), models.find_pictures(pictures))
+        predictions, errors = predicting.classify(models.open_model(model), predicting.find_pictures(pictures))
         if json:
             typer.echo(to_json([asdict(prediction) for prediction in predictions]))
         elif predictions:
-            models.show_predictions(predictions)
+            predicting.show_predictions(predictions)
         for sentence in errors:
             typer.echo(f"error: {sentence}", err=True)
         if errors:

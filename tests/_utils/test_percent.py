@@ -12,7 +12,7 @@ from cnnclf import Evaluation
 from cnnclf._utils.jinja import page_templates, read_as_is
 from cnnclf._utils.text import percent, points
 from cnnclf.architectures._modules import Standardise
-from cnnclf.cli import _models
+from cnnclf.cli import _predict
 from cnnclf.inspection._trace import Trace
 from cnnclf.model_selection._comparison import ArchitectureResult, Comparison, Fold
 from cnnclf.plots import ClassScoresDisplay
@@ -162,8 +162,8 @@ def test_a_mistake_whose_probability_float32_rounds_to_1_is_not_one_of_100_perce
 
 
 def test_the_table_of_predicted_pictures_calls_no_probability_100_percent_beside_another_one(capsys):
-    top = (_models.Guess("cat", 1.0), _models.Guess("dog", 2.0**-30))
-    _models.show_predictions([_models.Prediction("cat", 1.0, "cat.png", top)])
+    top = (_predict.Guess("cat", 1.0), _predict.Guess("dog", 2.0**-30))
+    _predict.show_predictions([_predict.Prediction("cat", 1.0, "cat.png", top)])
     assert capsys.readouterr().out.splitlines()[1].split("\t") == ["cat.png", "cat", "99.9999999 %", "dog <0.000001 %"]
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cnnclf import CNNClassifier, ONNXClassifier, load_digits
 from cnnclf._utils.text import percent
 from cnnclf.cli import _main as cli
-from cnnclf.cli import _models, _options
+from cnnclf.cli import _options, _predict
 from cnnclf.datasets import _splits as splits
 from cnnclf.images._decode import FORMATS
 from helpers import cnnclf
@@ -165,8 +165,8 @@ def test_predict_needs_neither_torch_nor_scikit_learn(trained, drawings):
 def test_on_a_terminal_predictions_are_an_aligned_table(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    prediction = _models.Prediction(1, 0.98, "one.png", (_models.Guess(1, 0.98), _models.Guess(7, 0.02)))
-    _models.show_predictions([prediction])
+    prediction = _predict.Prediction(1, 0.98, "one.png", (_predict.Guess(1, 0.98), _predict.Guess(7, 0.02)))
+    _predict.show_predictions([prediction])
     _options.show_table(("class", "images"), [("[b]", "10"), ("b", "1,000")])
     shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)  # without bold type
     assert [line.rstrip() for line in shown.splitlines()] == [
