@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from cnnclf import __version__
-from cnnclf._utils.text import quote
+from cnnclf._utils.text import counted, of_all, quote
 from cnnclf.cli import _models as models
 from cnnclf.cli import _options as options
 from cnnclf.cli import _predict as predicting
@@ -143,18 +143,29 @@ def export(
 def predict(
     model: Annotated[Path, options.EITHER_MODEL],
     pictures: Annotated[list[str], options.PICTURES],
+    out: Annotated[Path | None, options.SUBMISSION] = None,
+    show: Annotated[Path | None, options.CONTACT_SHEET] = None,
     json: Annotated[bool, options.JSON] = False,
 ) -> None:
-    """Classify pictures of any size and colour."""
+    """Classify pictures of any size and colour, or the rows of a table."""
     with clear_errors("nothing was predicted"):
-        predictions, errors = predicting.classify(models.open_model(model), predicting.find_pictures(pictures))
+        predicting.check_files(out, show)
+        clf = models.open_model(model)
+        inputs = predicting.read_inputs(pictures, clf)
+        predictions = predicting.classify(clf, inputs)
         if json:
             typer.echo(to_json([asdict(prediction) for prediction in predictions]))
-        elif predictions:
+        elif predictions and out is None:
             predicting.show_predictions(predictions)
-        for sentence in errors:
+        for sentence in inputs.errors:
             typer.echo(f"error: {sentence}", err=True)
-        if errors:
+        if show is not None and predictions:
+            n_drawn = predicting.draw_contact_sheet(show, clf, inputs, predictions)
+            typer.echo(f"{show}: the images as the network sees them{of_all(n_drawn, len(predictions))}", err=True)
+        if out is not None:
+            predicting.write_submission(out, inputs, predictions)
+            typer.echo(f"{out}: {counted(len(predictions), 'label')}", err=True)
+        if inputs.errors:
             raise typer.Exit(1)
 
 

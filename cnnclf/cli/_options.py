@@ -141,7 +141,17 @@ CALIBRATION = typer.Option(
     show_default=False,
 )
 PICTURES = typer.Argument(
-    metavar="PICTURE", help="Image files, folders of them, or - for one on standard input.", show_default=False
+    metavar="PICTURE",
+    help="Image files, folders of them, - for one on standard input, or a .csv table of pixels or paths.",
+    show_default=False,
+)
+SUBMISSION = typer.Option(
+    metavar="FILE.csv",
+    help="Write a table of two columns, as Kaggle's competitions take it, instead of printing labels.",
+    show_default=False,
+)
+CONTACT_SHEET = typer.Option(
+    metavar="FILE.png", help="Draw the images as the network sees them, with their labels.", show_default=False
 )
 DIGIT = typer.Option(metavar="LABEL", help="Trace a test image of this class.", show_default=False)
 IMAGE = typer.Option(metavar="FILE", help="Trace the picture in this file.", show_default=False)

@@ -61,7 +61,7 @@ class Columns:
     has_header : bool
         Whether the first row names them.
     label : int
-        The label.
+        The label, or -1 where labels are not read.
     of_label : str
         Its name or position, in words.
     unused : tuple of str
@@ -75,6 +75,10 @@ class Columns:
         That column, or -1.
     usage : int
         The column that names a split, or -1.
+    identifier : int
+        The column of numbers or names that tell the rows apart, or -1.
+    of_identifier : str
+        Its name.
     """
 
     n: int
@@ -87,6 +91,8 @@ class Columns:
     shape: tuple[int, int] | None = None
     picture: int = -1
     usage: int = -1
+    identifier: int = -1
+    of_identifier: str = ""
 
 
 class NoLabelError(ValueError):
@@ -212,8 +218,8 @@ def rows_of(path: Path, columns: Columns) -> Iterator[tuple[int, list[str]]]:
             yield number, row
 
 
-def find_columns(path: Path, label: str | int | None) -> Columns:
-    """Find label, pixels or pictures, and splits in a table.
+def find_columns(path: Path, label: str | int | None, *, labelled: bool = True) -> Columns:
+    """Find label, pixels or pictures, and splits in a table; a label that is not wanted has a usual name, if any.
 
     Raises
     ------
@@ -238,9 +244,13 @@ def find_columns(path: Path, label: str | int | None) -> Columns:
     partly = Columns(len(cells), delimiter, has_header, 0)
     if len(row) != len(cells):
         list(rows_of(path, partly))  # raises
-    at = find_label(path, partly, cells if has_header else None, label, named=has_header and not counts)
+    if labelled:
+        at = find_label(path, partly, cells if has_header else None, label, named=has_header and not counts)
+    else:
+        at = next((i for i, name in enumerate(names) if has_header and name in LABEL_NAMES), -1)
     names = names if has_header else ["?"] * len(cells)
-    others = [i for i, name in enumerate(names) if i != at and not (name in ID_NAMES and is_number(row[i]))]
+    ids = [i for i, name in enumerate(names) if i != at and name in ID_NAMES and is_number(row[i])]
+    others = [i for i in range(len(names)) if i != at and i not in ids]
     usage = next((i for i in others if (names[i] in USAGE_NAMES or not is_number(row[i])) and is_usage(row[i])), -1)
     others = [i for i in others if i != usage]
     texts = [i for i in others if not is_number(row[i])]
@@ -255,13 +265,16 @@ def find_columns(path: Path, label: str | int | None) -> Columns:
         pixels, shape = order_pixels(names, others) if has_header and not counts else (others, None)
         if len(pixels) < FEWEST_PIXELS:
             expected = f"{FEWEST_PIXELS} columns of pixels or more, or a column of paths"
-            raise ValueError(unexpected(path, expected, f"{len(pixels)} beside the label", "Check the file"))
-    used = {at, usage, *pixels, *likely}
+            found = f"{len(pixels)}{' beside the label' if labelled else ''}"
+            raise ValueError(unexpected(path, expected, found, "Check the file"))
+    used = {usage, *pixels, *likely, *([at] if labelled else [])}
     unused = tuple(cells[i] for i in range(len(cells)) if has_header and cells[i] and i not in used)
     of_label = quote(cells[at]) if has_header and cells[at] else f"column {at}"
     picture = likely[0] if len(likely) == 1 else -1
-    found_pixels = replace(partly, pixels=tuple(pixels), shape=shape, picture=picture, usage=usage)
-    return replace(found_pixels, label=at, of_label=of_label, unused=unused)
+    columns = replace(partly, pixels=tuple(pixels), shape=shape, picture=picture, usage=usage, unused=unused)
+    if ids:
+        columns = replace(columns, identifier=ids[0], of_identifier=cells[ids[0]])
+    return replace(columns, label=at if labelled else -1, of_label=of_label)
 
 
 def is_usage(cell: str) -> bool:
@@ -409,7 +422,7 @@ def read_table(path: Path, columns: Columns, split: str | None) -> Arrays | Pict
     for number, row in rows_of(path, columns):
         if split is not None and split_of(path, number, row[columns.usage]) != split:
             continue
-        label = row[columns.label].strip()
+        label = row[columns.label].strip() if columns.label >= 0 else "0"
         if label.lower() in NO_DATA or len(label) > LONGEST_LABEL or "\0" in label:
             found = f"{quote(label)} in line {number:,}"
             raise ValueError(unexpected(path, "a label in each row", found, "Correct the line, or remove it"))
