@@ -126,10 +126,10 @@ class Arrays:
         from cnnclf.images._pictures import prepare
 
         out = np.empty((len(self.X), *plan.spec.input_shape), np.uint8)
-        with progress_bar(len(out)) as bar:
+        with progress_bar(len(out)) as update:
             for row, image in zip(out, self.as_bytes(plan.white), strict=True):
                 row[:] = prepare(Image.fromarray(image), plan.spec, str(self.path))
-                bar.update()
+                update(1)
         return out
 
     def take(self, order: NDArray[np.int64]) -> "Arrays":

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
-
-from joblib import Parallel, delayed, effective_n_jobs
-from tqdm import tqdm
+from typing import TypeAlias, TypeVar
 
 from cnnclf._utils.files import most_unpacked
 from cnnclf.images._decode import damage_raised
@@ -59,30 +58,45 @@ def map_pictures(
     n_bytes, n = sum(map(bytes_of, sources)), len(sources)
     most_bytes = most_unpacked(n_bytes) // max(1, n)
     are_large = n_bytes >= LARGE * n
-    at_once = 1 if are_large else max(1, min(AT_ONCE, MOST_RETURNED // max(1, returned)))
+    per_task = 1 if are_large else max(1, min(AT_ONCE, MOST_RETURNED // max(1, returned)))
     paths_or_bytes = [source if isinstance(source, bytes) else os.fspath(source) for source in sources]
     tasks = (
         partial(do_task, function, task, most_bytes)
-        for task in in_parts(zip(names, paths_or_bytes, strict=True), at_once)
+        for task in in_parts(zip(names, paths_or_bytes, strict=True), per_task)
     )
-    results: Iterable[list[Result | Unreadable]]
-    with progress_bar(n) as bar:
-        if n_jobs == 1 or n < (2 if are_large else ENOUGH_FOR_PROCESSES):
-            results = (task() for task in tasks)
-        else:
-            results = in_parallel(tasks, n_jobs, prefer="threads" if are_large else "processes")
-        for of_task in results:
-            yield from of_task
-            bar.update(len(of_task))
-
-
-def in_parallel(tasks: Iterator[Callable[[], Item]], n_jobs: int, *, prefer: str) -> Iterator[Item]:
-    """Give the results of tasks in their order, some at a time, so that nothing runs on when the rest is not wanted."""
-    with Parallel(n_jobs, prefer=prefer) as parallel:
-        for some in in_parts(tasks, TASKS_PER_JOB * effective_n_jobs(n_jobs)):
+    run: Callable[[Iterable[Callable[[], Item]], int], Iterable[Item]] = in_threads if are_large else in_processes
+    at_once = n_jobs if n_jobs > 0 else os.cpu_count() or 1
+    if at_once == 1 or n < (2 if are_large else ENOUGH_FOR_PROCESSES):
+        run = one_by_one
+    with progress_bar(n) as update:
+        # Some at a time, so that nothing runs on when the rest is not wanted.
+        for some in in_parts(tasks, TASKS_PER_JOB * at_once):
             with damage_raised():  # before threads start
-                results = parallel(delayed(task)() for task in some)
-            yield from results
+                results = run(some, at_once)
+            for of_task in results:
+                yield from of_task
+                update(len(of_task))
+
+
+def one_by_one(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterator[Item]:
+    """Give the results of tasks."""
+    return (task() for task in tasks)
+
+
+def in_threads(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> list[Item]:
+    """Return the results of tasks."""
+    with ThreadPoolExecutor(n_jobs) as pool:
+        return list(pool.map(lambda task: task(), tasks))
+
+
+def in_processes(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterable[Item]:
+    """Return the results of tasks; without joblib, as where an ONNX file predicts, in this process."""
+    try:
+        from joblib import Parallel, delayed
+    except ModuleNotFoundError:
+        return one_by_one(tasks, n_jobs)
+    results: list[Item] = Parallel(n_jobs, prefer="processes")(delayed(task)() for task in tasks)
+    return results
 
 
 def do_task(
@@ -99,9 +113,20 @@ def do_task(
     return results
 
 
-def progress_bar(n: int) -> "tqdm[Any]":
-    """Return a progress bar over n images, which is seen on a terminal, and where they take longer than a second."""
-    return tqdm(total=n, desc="reading images", unit=" images", delay=1, leave=False, disable=None)
+@contextmanager
+def progress_bar(n: int) -> Iterator[Callable[[int], object]]:
+    """Show how many of n images are done, on a terminal, and where they take longer than a second.
+
+    Gives the function to call with the number of images that have become done. Without tqdm, as where an ONNX file
+    predicts, nothing is shown.
+    """
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        yield lambda n: None
+        return
+    with tqdm(total=n, desc="reading images", unit=" images", delay=1, leave=False, disable=None) as bar:
+        yield bar.update
 
 
 def bytes_of(source: Source) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import warnings
 
 import numpy as np
@@ -84,3 +85,13 @@ def test_damage_that_pillow_only_warns_of_is_an_error_in_threads_too(pictures, m
     monkeypatch.setattr(_many, "LARGE", 0)
     results = list(map_pictures(warns, [path.name for path in pictures], pictures, n_jobs=2))
     assert [result.sentence for result in results] == [f"{path.name}: damage" for path in pictures]
+
+
+@pytest.mark.parametrize("large", [0, 2**20], ids=["threads", "processes"])
+def test_where_an_onnx_file_predicts_neither_joblib_nor_tqdm_is_needed(pictures, monkeypatch, large):
+    monkeypatch.setattr(_many, "LARGE", large)
+    monkeypatch.setattr(_many, "ENOUGH_FOR_PROCESSES", 1)
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    results = list(map_pictures(where, [path.name for path in pictures], pictures, n_jobs=2))
+    assert [isinstance(result, Unreadable) for result in results] == [i in (3, 8) for i in range(9)]
