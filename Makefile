@@ -10,7 +10,7 @@ READY_TO_SERVE := .venv/.ready-to-serve
 READY_TO_FUZZ := .venv/.ready-to-fuzz
 READY_TO_BENCH := .venv/.ready-to-bench
 READY_TO_DOCUMENT := .venv/.ready-to-document
-BENCHMARKS := time_to_accuracy accuracy float32 overhead scaling datasets photographs allocator inference search clusters \
+BENCHMARKS := time_to_accuracy accuracy float32 overhead scaling datasets photographs loading allocator inference search clusters \
 	tracing app reproduce gpu
 # Of each fuzz target
 FUZZ_SECONDS ?= 60

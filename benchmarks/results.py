@@ -18,6 +18,7 @@ ORDER = (
     "scaling",
     "datasets",
     "photographs",
+    "loading",
     "allocator",
     "gpu",
     "inference",

@@ -916,7 +916,7 @@ TABLES: dict[str, tuple[Callable[[], bytes], str]] = {
     "row too short": (lambda: b"true,a,b\na,1\n", "Expected 3 cells in line 2"),
 }
 
-# A file's reader and name → with which words it has to be refused. All are files but for those of "folder".
+# A reader and a name → with which words the file has to be refused; those of "folder" and "dataset" are folders.
 HOSTILE = {
     (reader, name): reason
     for reader, table in {
@@ -924,7 +924,9 @@ HOSTILE = {
         "onnx": ONNX,
         "idx": IDX,
         "folder": FOLDERS,
+        "dataset": FOLDERS,
         "picture": PICTURES,
+        "column": PICTURES,
         "npz": ARCHIVES,
         "csv": TABLES,
     }.items()
@@ -940,9 +942,11 @@ ENDINGS = {
     "onnx": ".onnx",
     "idx": "-ubyte",
     "picture": ".png",
+    "column": ".png",
     "npz": ".npz",
     "csv": ".csv",
     "folder": "",
+    "dataset": "",
 }
 
 
@@ -965,11 +969,13 @@ def make_corpus(folder: Path) -> None:
         (folder / "good" / label / "1.png").write_bytes(image("PNG"))
     for name, (make, _) in CNN.items():
         place(folder, "load", name).write_bytes(make(cnn))
-    for reader, table in {"onnx": ONNX, "idx": IDX, "picture": PICTURES, "npz": ARCHIVES, "csv": TABLES}.items():
+    of_one_file = {"onnx": ONNX, "idx": IDX, "npz": ARCHIVES, "csv": TABLES, "picture": PICTURES, "column": PICTURES}
+    for reader, table in of_one_file.items():
         for name, (make, _) in table.items():
             place(folder, reader, name).write_bytes(make())
     for name, (make, _) in FOLDERS.items():
         make(place(folder, "folder", name))
+        make(place(folder, "dataset", name))
     for reader in ("load", "onnx", "csv"):
         with place(folder, reader, "64 GB").open("wb") as file:
             file.truncate(2**36)  # takes no room on the disk
@@ -978,7 +984,7 @@ def make_corpus(folder: Path) -> None:
 
 def read(reader: str, path: Path) -> None:
     """Do with a file what its reader does."""
-    from cnnclf import CNNClassifier, ONNXClassifier, load_idx, load_image_folder
+    from cnnclf import CNNClassifier, ONNXClassifier, ReadImages, load_dataset, load_idx, load_image_folder
     from cnnclf.evaluation._predictions import read_predictions
     from cnnclf.images._pictures import read_picture
     from cnnclf.images._spec import InputSpec
@@ -992,6 +998,10 @@ def read(reader: str, path: Path) -> None:
             load_idx(path)
         case "folder":
             load_image_folder(path)
+        case "dataset":
+            load_dataset(path)
+        case "column":
+            ReadImages(4, "rgb").fit_transform([path])
         case "picture":
             read_picture(path, InputSpec((3, 4, 4), (3, 4, 4), False, "uint8", 255, (99,) * 3, (50,) * 3, "pad"))
         case "npz" | "csv":

@@ -149,7 +149,7 @@ def predict(
 ) -> None:
     """Classify pictures of any size and colour, or the rows of a table."""
     with clear_errors("nothing was predicted"):
-        predicting.check_files(out, show)
+        predicting.check_files(out, show, pictures)
         clf = models.open_model(model)
         inputs = predicting.read_inputs(pictures, clf)
         predictions = predicting.classify(clf, inputs)

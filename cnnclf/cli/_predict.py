@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cnnclf.cli._options import BadUsageError, Classifier, Images, show_table
 
 N_TOP = 3
 N_SHOWN = 96  # images on a contact sheet: twelve rows
+LONGEST_NAME = 10
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,17 @@ class Inputs:
     errors: Sequence[str] = ()
 
 
-def check_files(out: Path | None, show: Path | None) -> None:
-    """Check the names of the files to write."""
+def check_files(out: Path | None, show: Path | None, arguments: Sequence[str]) -> None:
+    """Check the names of the files to write, before anything is read."""
     for option, file, suffix in (("--out", out, ".csv"), ("--show", show, ".png")):
-        if file is not None and file.suffix.lower() != suffix:
+        if file is None:
+            continue
+        if file.suffix.lower() != suffix:
             raise BadUsageError(f"Expected {option} to end in {suffix}; got {quote(file)}. Change its name.")
+        if not file.parent.is_dir():
+            raise BadUsageError(f"Expected {option} to be in a folder that is there; got {quote(file)}. Make it first.")
+        if any(Path(argument).resolve() == file.resolve() for argument in arguments):
+            raise BadUsageError(f"Expected {option} to be another file than what is read; got {quote(file)} for both.")
 
 
 def read_inputs(arguments: Sequence[str], clf: Classifier) -> Inputs:
@@ -82,12 +89,20 @@ def read_inputs(arguments: Sequence[str], clf: Classifier) -> Inputs:
 
 def read_rows(table: Path, clf: Classifier) -> Inputs:
     """Read the images of a table, whose labels are not read."""
+    from cnnclf.datasets._contents import Arrays
     from cnnclf.datasets._unlabelled import read_unlabelled
 
-    found = read_unlabelled(table)
+    n_channels, height, width = clf.input_spec_.image_shape
+    found = read_unlabelled(table, n_channels * height * width)
     if found.unused:
         typer.echo(f"{table}: not used: {quote_all(found.unused)}", err=True)
-    return Inputs(found.of_identifier, found.identifiers, as_rows(found.content, clf))
+    content = found.content
+    if isinstance(content, Arrays) and n_channels == 1:
+        content = replace(content, X=content.X.reshape(-1, height, width))
+    elif isinstance(content, Arrays) and content.X.shape[1:3] != (height, width):
+        shape = f"{width}×{height} pixels of {n_channels} channels"
+        raise ValueError(unexpected(table, "a network of square images, or grey ones", shape, "Pass pictures"))
+    return Inputs(found.of_identifier, found.identifiers, as_rows(content, clf))
 
 
 def read_files(pictures: Sequence[str], clf: Classifier) -> Inputs:
@@ -146,10 +161,21 @@ def draw_contact_sheet(file: Path, clf: Classifier, inputs: Inputs, predictions:
 
     pixels, _ = check_images(inputs.rows[:N_SHOWN], layout=clf.input_spec_)
     white = clf.input_spec_.white or float(pixels.max())
-    captions = [f"{Path(it.picture).name}\n{it.label}\n{it.share}" for it in predictions[:N_SHOWN]]
+    captions = [f"{shorten(Path(it.picture).name)}\n{it.label}\n{it.share}" for it in predictions[:N_SHOWN]]
     display = ImageGridDisplay(as_pictures(pixels, 0, white), captions, n_columns=8).plot()
     write_atomically(file, to_png(display.figure_))
     return len(captions)
+
+
+def shorten(name: str) -> str:
+    """Leave out the middle of a name that is too long for a caption.
+
+    Examples
+    --------
+    >>> shorten("IMG_20261201_0042.jpg"), shorten("7.png")
+    ('IMG…42.jpg', '7.png')
+    """
+    return f"{name[:3]}…{name[-6:]}" if len(name) > LONGEST_NAME else name
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:

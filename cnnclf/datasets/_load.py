@@ -13,7 +13,7 @@ from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import PICTURE_ENDINGS
 from cnnclf._utils.text import counted, cut, quote, quote_all, unexpected
 from cnnclf.datasets._archives import find_mat, find_npz
-from cnnclf.datasets._cache import name_cache, open_cache, write_cache
+from cnnclf.datasets._cache import check_cache, name_cache, open_cache, write_cache
 from cnnclf.datasets._contents import MODES, Arrays, Images, Labels, Plan, Size, check_pixels, pixels
 from cnnclf.datasets._folders import find_folders, list_entries, pictures_of
 from cnnclf.datasets._idx import find_idx
@@ -82,7 +82,7 @@ def load_dataset(
     ValueError
         If there is no dataset in one of these forms or no such split, if images have different sizes or too large
         ones, if a split has classes that the training images do not have, or if a file is damaged. The error lists the
-        sizes or classes found. Also for a cache of images that are numbers already.
+        sizes or classes found. Also for a cache of images that are numbers already, or within the images.
     OSError
         If the cache cannot be written.
 
@@ -109,8 +109,7 @@ def load_dataset(
     source = find_source(path, label)
     key = source.choose(split)
     contents = {name: source.readers[name]() for name in {key, source.training}}
-    folder = None if cache is None else Path(cache).expanduser()
-    return load_contents(source, contents, size, mode, [key], cache=folder, stacklevel=2)[key]
+    return load_contents(source, contents, size, mode, [key], cache=cache, stacklevel=2)[key]
 
 
 def load_contents(
@@ -120,7 +119,7 @@ def load_contents(
     mode: str | None,
     splits: Collection[str],
     *,
-    cache: Path | None = None,
+    cache: str | os.PathLike[str] | None = None,
     stacklevel: int,
 ) -> dict[str, tuple[Images, Labels]]:
     """Load some splits, in the size and colours that the training split decides, which must be among the contents."""
@@ -137,8 +136,8 @@ def load_contents(
             content = contents[split]
             file = X = None
             if cache is not None and isinstance(first, Pictures) and isinstance(content, Pictures):
-                file = name_cache(cache, split, first.identity, size, mode, content.identity)
-                X = open_cache(file)
+                file = name_cache(check_cache(cache, source.path), split, first.identity, size, mode, content.identity)
+                X = open_cache(file, len(content.y))
             if X is None:
                 plan = plan or make_plan(source, first, size, mode, stacklevel + 1, decodes=cache is None)
                 X = load_images(content, plan, file, stacklevel + 1)
@@ -172,7 +171,7 @@ def load_images(content: Arrays | Pictures, plan: Plan, file: Path | None, stack
     if file is None:
         return content.load(plan, stacklevel + 1)
     write_cache(file, len(content.names), plan.spec, lambda keep: content.load_into(keep, plan, stacklevel + 3))
-    X = open_cache(file)
+    X = open_cache(file, len(content.names))
     assert X is not None
     return X
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cnnclf.images._many import Result, Source, Unreadable
 
 MOST_BYTES = 2**31  # that are kept; what comes then is read again each time
+OVERHEAD = 800  # bytes that each result takes beside its pixels
 
 
 class Memo:
@@ -56,18 +57,20 @@ class Memo:
                 yield self.results[key]
                 continue
             result = next(results)
-            if not isinstance(result, Unreadable) and self.n_bytes + returned <= MOST_BYTES:
+            if not isinstance(result, Unreadable) and self.n_bytes + returned + OVERHEAD <= MOST_BYTES:
                 self.results[key] = result
-                self.n_bytes += returned
+                self.n_bytes += returned + OVERHEAD
             yield result
 
 
 def identify(source: "Source") -> Hashable:
-    """Return what tells a picture from all others: of a file its path, its time and its size, of bytes a digest."""
+    """Return what tells a picture from all others: of a file its path, its times and its size, of bytes a digest."""
     if isinstance(source, bytes):
         return blake2b(source, digest_size=16).digest()
     try:
         status = os.stat(source)  # noqa: PTH116 - faster than pathlib's
     except (OSError, ValueError):
         return os.fspath(source)
-    return os.path.abspath(source), status.st_mtime_ns, status.st_size  # noqa: PTH100 - faster than pathlib's
+    # Archives give all their files one time, and programs that copy keep it; the system's own time they cannot set.
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return os.path.abspath(source), *times, status.st_size, status.st_ino  # noqa: PTH100 - faster than pathlib's

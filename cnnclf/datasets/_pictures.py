@@ -41,6 +41,8 @@ class Pictures:
         What was read of them before.
     n_jobs : int, default=-1
         How many are read at once; -1 is one per processor core.
+    known : list of Header or None, default=None
+        What their first bytes say, if that was read before.
     """
 
     path: Path | str
@@ -49,7 +51,7 @@ class Pictures:
     y: Labels
     memo: Memo | None = None
     n_jobs: int = -1
-    _headers: "list[Header] | None" = field(default=None, init=False)
+    known: "list[Header] | None" = None
     _decoded: tuple[Plan, NDArray[np.uint8], list[str]] | None = field(default=None, init=False)
 
     @property
@@ -58,13 +60,13 @@ class Pictures:
         from cnnclf.images._decode import read_header
         from cnnclf.images._many import Unreadable
 
-        if self._headers is None:
+        if self.known is None:
             found = list(self.map(read_header, "header"))
             if any(isinstance(header, Unreadable) for header in found):
                 # All are decoded, to name also those that are damaged behind their header.
                 self.check_all()
-            self._headers = [header for header in found if not isinstance(header, Unreadable)]
-        return self._headers
+            self.known = [header for header in found if not isinstance(header, Unreadable)]
+        return self.known
 
     @property
     def sizes(self) -> Counter[Size]:
@@ -128,7 +130,7 @@ class Pictures:
         """
         if isinstance(size, tuple) and mode is not None:
             return Plan(size, mode, resizes=True)
-        if decodes and size != "median" and self._headers is None:
+        if decodes and size != "median" and self.known is None:
             self.decode_alike(size, mode)
         if isinstance(size, tuple):
             wanted = size
@@ -144,7 +146,7 @@ class Pictures:
     def decode_alike(self, size: object, mode: str | None) -> None:
         """Decode all pictures in one pass, for :meth:`load`, if all have the size and the colours of the first one."""
         try:
-            (first,) = replace(self, names=self.names[:1], sources=self.sources[:1]).headers
+            (first,) = replace(self, names=self.names[:1], sources=self.sources[:1], known=None).headers
         except (ValueError, OSError):
             return
         if first.mode is None or mode not in (None, first.mode) or size not in (None, first.size):
@@ -153,7 +155,7 @@ class Pictures:
         X = np.empty((len(self.names), *plan.spec.input_shape), np.uint8)
         found = self.decode(plan, X.__setitem__, only=(first.size, first.mode))
         if found is not None:
-            self._headers, self._decoded = found[0], (plan, X, found[1])
+            self.known, self._decoded = found[0], (plan, X, found[1])
 
     def decode(
         self, plan: Plan, keep: Keep, only: tuple[Size | None, str | None]
@@ -236,7 +238,7 @@ class Pictures:
             self.check_all()
             others = "others, as another program writes them"
             raise ValueError(unexpected(self.path, "files that stay as they are", others, "Load them again"))
-        self._headers, nearly_black = found
+        self.known, nearly_black = found
         self.warn_of(nearly_black, stacklevel + 1)
 
     def warn_of(self, nearly_black: Sequence[str], stacklevel: int) -> None:
@@ -249,9 +251,8 @@ class Pictures:
     def take(self, order: NDArray[np.int64]) -> "Pictures":
         """Return the pictures of these numbers, in their order."""
         names, sources = [self.names[i] for i in order], [self.sources[i] for i in order]
-        taken = replace(self, names=names, sources=sources, y=self.y[order])
-        taken._headers = None if self._headers is None else [self._headers[i] for i in order]
-        return taken
+        known = None if self.known is None else [self.known[i] for i in order]
+        return replace(self, names=names, sources=sources, y=self.y[order], known=known)
 
 
 def look(source: "Source", most_bytes: int | None, name: str) -> tuple[str, bool]:

@@ -1,7 +1,7 @@
 """``ReadImages``: paths or encoded pictures → images, as a step of a scikit-learn pipeline."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set, Sized
 from typing import Any, Self
 
 import numpy as np
@@ -20,13 +20,15 @@ from cnnclf.datasets._pictures import Pictures
 MODES = {mode: name.lower() for mode, name in COLOURS.items()}
 
 
-class ReadImages(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class ReadImages(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[misc,call-arg]
     """Read picture files into one array of images, as the first step of a pipeline.
 
     X is a column of paths or of encoded pictures, so a search over folders of pictures moves no pixels but those that a
     network is trained on. Pictures are prepared as :func:`cnnclf.load_dataset` does it. Clones, such as a search or a
     cross-validation makes for each fold, share what was decoded, so that no picture is decoded twice for one size; it
     takes as much memory as all images together, 2 GB at most. Other processes (``n_jobs`` of the search) decode anew.
+    Files that change are read again; only the ``memory`` of a pipeline does not notice, as it knows paths alone. Images
+    are no table, so a ``ColumnTransformer`` cannot join them with other columns.
 
     Parameters
     ----------
@@ -136,7 +138,10 @@ class ReadImages(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _pictures_of(self, X: Any) -> Pictures:
         names, sources = as_sources(X)
-        n_jobs = effective_n_jobs(self.n_jobs)
+        n_jobs = self.n_jobs
+        if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer | None) or n_jobs == 0:
+            raise ValueError(f"Expected n_jobs to be None or a whole number but 0; got {quote(n_jobs)}. Change n_jobs.")
+        n_jobs = effective_n_jobs(n_jobs)
         return Pictures("X", names, sources, np.zeros(len(names)), getattr(self, "_memo", None), n_jobs)
 
     def _set_plan(self, pictures: Pictures) -> None:
@@ -151,7 +156,7 @@ class ReadImages(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_memo"):
             self._memo = Memo()
         copy = type(self)(**clone(self.get_params(deep=False), safe=False))
-        copy._memo = self._memo
+        copy.__dict__["_memo"] = self._memo
         return copy
 
     def __sklearn_tags__(self) -> Any:
@@ -170,12 +175,15 @@ def as_sources(X: Any) -> tuple[list[str], list[str | bytes]]:
     (['a.png', 'row 1'], ['a.png', b'content'])
     """
     if isinstance(X, str | bytes | os.PathLike):
-        raise ValueError(f"Expected a column of paths or pictures; got {quote(X)} alone. Pass it in a list.")
+        raise ValueError(f"Expected a column of paths or pictures; got {cut(quote(X), 60)} alone. Pass it in a list.")
+    if not isinstance(X, Sized) or isinstance(X, Mapping | Set):
+        raise ValueError(f"Expected a column of paths or pictures; got {type(X).__name__}. Pass a list or a column.")
     if getattr(getattr(X, "dtype", None), "kind", "") == "S":
         raise ValueError(
             "Expected pictures as objects; got an array of bytes, whose last zeros are lost. Pass dtype=object."
         )
-    column = X.to_numpy() if hasattr(X, "to_numpy") else X
+    column: Any = X.to_pandas() if hasattr(X, "to_pandas") else X  # of polars and pyarrow
+    column = column.to_numpy() if hasattr(column, "to_numpy") else column
     shape = np.shape(column) if isinstance(column, np.ndarray) else (len(column),)
     if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
         raise ValueError(f"Expected one column of paths or pictures; got the shape {shape}. Pass that column alone.")
@@ -194,7 +202,7 @@ def as_source(i: int, row: Any) -> tuple[str, str | bytes]:
         return f"row {i:,}", bytes(row)
     if isinstance(row, str | os.PathLike):
         path = os.fspath(row)
-        if isinstance(path, str):
+        if isinstance(path, str) and path:
             return path, path
     found = f"{cut(quote(row), 60)} in row {i:,}"
     raise ValueError(f"Expected a path or the content of a picture in each row; got {found}. Pass that column alone.")

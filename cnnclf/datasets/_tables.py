@@ -249,7 +249,8 @@ def find_columns(path: Path, label: str | int | None, *, labelled: bool = True) 
     else:
         at = next((i for i, name in enumerate(names) if has_header and name in LABEL_NAMES), -1)
     names = names if has_header else ["?"] * len(cells)
-    ids = [i for i, name in enumerate(names) if i != at and name in ID_NAMES and is_number(row[i])]
+    are_pixels = sum(map(is_number, row)) > FEWEST_PIXELS  # beside which a text cannot be the path of a picture
+    ids = [i for i, name in enumerate(names) if i != at and name in ID_NAMES and (are_pixels or is_number(row[i]))]
     others = [i for i in range(len(names)) if i != at and i not in ids]
     usage = next((i for i in others if (names[i] in USAGE_NAMES or not is_number(row[i])) and is_usage(row[i])), -1)
     others = [i for i in others if i != usage]
@@ -272,8 +273,9 @@ def find_columns(path: Path, label: str | int | None, *, labelled: bool = True) 
     of_label = quote(cells[at]) if has_header and cells[at] else f"column {at}"
     picture = likely[0] if len(likely) == 1 else -1
     columns = replace(partly, pixels=tuple(pixels), shape=shape, picture=picture, usage=usage, unused=unused)
-    if ids:
-        columns = replace(columns, identifier=ids[0], of_identifier=cells[ids[0]])
+    named = [i for i in (*ids, picture) if has_header and i >= 0]
+    if named:
+        columns = replace(columns, identifier=named[0], of_identifier=cells[named[0]] or "id")
     return replace(columns, label=at if labelled else -1, of_label=of_label)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnclf._utils.text import unexpected
 from cnnclf.datasets._contents import Arrays
 from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._tables import find_columns, read_table, rows_of
@@ -32,8 +33,8 @@ class Unlabelled:
     unused: tuple[str, ...]
 
 
-def read_unlabelled(path: Path) -> Unlabelled:
-    """Read a table of pixels, or of paths of pictures, without the labels that it may have.
+def read_unlabelled(path: Path, n_pixels: int) -> Unlabelled:
+    """Read a table of so many pixels, or of paths of pictures, without the labels that it may have.
 
     Raises
     ------
@@ -41,8 +42,13 @@ def read_unlabelled(path: Path) -> Unlabelled:
         If it has nothing that is an image.
     """
     columns = find_columns(path, None, labelled=False)
+    if columns.pixels and len(columns.pixels) != n_pixels:
+        one_more = not columns.has_header and len(columns.pixels) == n_pixels + 1
+        advice = "Name the columns, as one may be a label" if one_more else "Pass the table that goes with the network"
+        expected, found = f"{n_pixels:,} columns of pixels, as the network takes", f"{len(columns.pixels):,}"
+        raise ValueError(unexpected(path, expected, found, advice))
     content = read_table(path, columns, None)
-    if columns.identifier >= 0 and columns.of_identifier:
+    if columns.identifier >= 0:
         identifiers = [row[columns.identifier].strip() for _, row in rows_of(path, columns)]
         unused = tuple(name for name in columns.unused if name != columns.of_identifier)
         return Unlabelled(content, columns.of_identifier, identifiers, unused)

@@ -65,7 +65,7 @@ def map_pictures(
         for task in in_parts(zip(names, paths_or_bytes, strict=True), per_task)
     )
     run: Callable[[Iterable[Callable[[], Item]], int], Iterable[Item]] = in_threads if are_large else in_processes
-    at_once = n_jobs if n_jobs > 0 else os.cpu_count() or 1
+    at_once = n_jobs if n_jobs > 0 else count_cores()
     if at_once == 1 or n < (2 if are_large else ENOUGH_FOR_PROCESSES):
         run = one_by_one
     with progress_bar(n) as update:
@@ -127,6 +127,11 @@ def progress_bar(n: int) -> Iterator[Callable[[int], object]]:
         return
     with tqdm(total=n, desc="reading images", unit=" images", delay=1, leave=False, disable=None) as bar:
         yield bar.update
+
+
+def count_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def bytes_of(source: Source) -> int:

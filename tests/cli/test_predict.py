@@ -50,6 +50,22 @@ def test_a_column_of_numbers_of_rows_is_kept(clf, model, table, tmp_path, file):
     assert rows == [[str(i), label] for i, label in enumerate(expected(clf), 500)]
 
 
+def test_an_index_without_a_name_as_pandas_writes_it_is_kept(clf, model, table, tmp_path):
+    table.set_axis(range(100, 120)).to_csv(tmp_path / "a.csv")
+    cnnclf("predict", model / "digits.onnx", tmp_path / "a.csv", "--out", tmp_path / "out.csv")
+    assert rows_of(tmp_path / "out.csv") == [
+        ["id", "label"],
+        *([str(i), label] for i, label in enumerate(expected(clf), 100)),
+    ]
+
+
+def test_an_identifier_may_be_text_beside_pixels(clf, model, table, tmp_path):
+    table.insert(0, "id", [f"img{i}" for i in range(20)])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    cnnclf("predict", model / "digits.onnx", tmp_path / "a.csv", "--out", tmp_path / "out.csv")
+    assert rows_of(tmp_path / "out.csv")[1:] == [[f"img{i}", label] for i, label in enumerate(expected(clf))]
+
+
 def test_labels_and_other_columns_are_not_used_and_that_is_said(clf, model, table, tmp_path):
     table.insert(0, "label", [""] + ["9"] * 19)  # one is missing, as labels are not read
     table["writer"] = 7
@@ -74,6 +90,8 @@ def test_a_table_of_paths_is_a_table_of_pictures(model, tmp_path):
     pictures = [tmp_path / f"{i}.png" for i in range(3)]
     of_pictures = json.loads(cnnclf("predict", model / "digits.onnx", *pictures, "--json").stdout)
     assert [row["top"] for row in of_table] == [row["top"] for row in of_pictures]
+    cnnclf("predict", model / "digits.onnx", tmp_path / "a.csv", "--out", tmp_path / "out.csv")
+    assert [row[0] for row in rows_of(tmp_path / "out.csv")] == ["file", "0.png", "1.png", "2.png"]
 
 
 def test_pictures_are_named_in_a_submission(model, tmp_path):
@@ -120,6 +138,11 @@ def test_an_image_that_cannot_be_read_leaves_the_submission_unwritten(model, tmp
     [
         (["a.csv", "b.png"], "Expected one table, or pictures; got 'a.csv' and 'b.png'. Pass them one by one."),
         (["a.csv", "--out", "b.txt"], "Expected --out to end in .csv; got 'b.txt'. Change its name."),
+        (
+            ["a.csv", "--out", "no/b.csv"],
+            "Expected --out to be in a folder that is there; got 'no/b.csv'. Make it first.",
+        ),
+        (["a.csv", "--out", "a.csv"], "Expected --out to be another file than what is read; got 'a.csv' for both."),
         (["a.csv", "--show", "b.jpg"], "Expected --show to end in .png; got 'b.jpg'. Change its name."),
     ],
 )
@@ -135,6 +158,14 @@ def test_what_cannot_be_done_is_said_before_anything_is_read(model, table, tmp_p
     [
         ("a,b\n1,2\n", "expected 16 columns of pixels or more, or a column of paths; got 0. Check the file."),
         ("", "expected a table of images; got an empty file. Check the path."),
+        (
+            ",".join(["0"] * 65) + "\n",
+            "expected 64 columns of pixels, as the network takes; got 65. Name the columns, as one may be a label.",
+        ),
+        (
+            ",".join(f"p{i}" for i in range(100)) + "\n" + ",".join(["0"] * 100) + "\n",
+            "expected 64 columns of pixels, as the network takes; got 100. Pass the table that goes with the network.",
+        ),
         ("file\nno.png\n", "expected paths of pictures; got 1 that are none, such as 'no.png' in line 2."),
     ],
 )

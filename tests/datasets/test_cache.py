@@ -12,6 +12,7 @@ from PIL import Image
 from cnnclf import CNNClassifier, load_dataset
 from cnnclf.datasets import _cache, load
 from cnnclf.training._data import as_tensor
+from helpers import error_of
 
 
 @pytest.fixture
@@ -78,11 +79,49 @@ def test_other_pictures_and_another_size_get_another_file(folder, tmp_path):
     load_dataset(folder, size=8, mode="grey", cache=cache)
     assert len(list(cache.iterdir())) == 3
     Image.new("RGB", (8, 10), "red").save(folder / "dark" / "00.png")
-    os.utime(folder / "dark" / "00.png", ns=(0, 0))
     changed = load_dataset(folder, size=8, cache=cache)[0]
     assert len(list(cache.iterdir())) == 4
     assert changed[0, 4, 4].tolist() == [255, 0, 0]
     assert np.array_equal(first[1:], changed[1:])
+
+
+def test_files_of_one_size_and_time_that_change_places_are_other_pictures(tmp_path):
+    for name, shade in (("a", 10), ("b", 200)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("L", (4, 4), shade).save(tmp_path / "data" / name / "1.bmp")
+        os.utime(tmp_path / "data" / name / "1.bmp", (1e9, 1e9))
+    assert load_dataset(tmp_path / "data", cache=tmp_path / "cache")[0][:, 0, 0].tolist() == [10, 200]
+    a, b = (tmp_path / "data" / name / "1.bmp" for name in "ab")
+    a.rename(tmp_path / "t")
+    b.rename(a)
+    (tmp_path / "t").rename(b)
+    assert load_dataset(tmp_path / "data", cache=tmp_path / "cache")[0][:, 0, 0].tolist() == [200, 10]
+
+
+def test_what_a_killed_process_left_is_removed_after_an_hour(folder, tmp_path):
+    load_dataset(folder, size=8, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    old, new = (file.with_name(f".{file.name}.{name}") for name in ("old", "new"))
+    for left in (old, new):
+        left.touch()
+    os.utime(old, (1e9, 1e9))
+    file.unlink()
+    load_dataset(folder, size=8, cache=tmp_path / "cache")
+    assert set((tmp_path / "cache").iterdir()) == {file, new}
+
+
+@pytest.mark.parametrize("within", [".", "dark", "new/folder"])
+def test_a_cache_within_the_images_is_refused_as_it_would_be_one_of_them(folder, within):
+    message = error_of(load_dataset, folder, size=8, cache=folder / within)
+    assert message.endswith(f"expected a folder outside of the images; got one in {folder}. Pass another cache.")
+    assert not any(folder.rglob("*.npy"))
+    assert load_dataset(folder, size=8)[0].shape == (26, 8, 8, 3)
+
+
+@pytest.mark.parametrize("cache", [3, True, b"c", ""])
+def test_a_cache_that_is_no_path_is_refused(folder, cache):
+    message = error_of(load_dataset, folder, size=8, cache=cache, kind=TypeError)
+    assert message == f"Expected cache to be the path of a folder or None; got {cache!r}. Pass a path."
 
 
 def test_the_training_images_decide_also_with_a_cache(tmp_path):
@@ -145,12 +184,15 @@ def test_a_damaged_file_is_named(folder, tmp_path, damage):
         load_dataset(folder, size=8, cache=tmp_path / "cache")
 
 
-def test_an_array_of_another_kind_is_named(folder, tmp_path):
+@pytest.mark.parametrize("other", [np.zeros(5), np.zeros((3, 3, 8, 8), np.uint8)], ids=["float64", "fewer"])
+def test_an_array_of_another_kind_is_named(folder, tmp_path, other):
     load_dataset(folder, size=8, cache=tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()
-    np.save(file, np.zeros(5))
-    with pytest.raises(ValueError, match=r"got an array of shape \(5,\) of float64\. Remove the file\.\Z"):
-        load_dataset(folder, size=8, cache=tmp_path / "cache")
+    np.save(file, other)
+    assert error_of(load_dataset, folder, size=8, cache=tmp_path / "cache") == (
+        f"{file}: expected 26 images that were written here; got an array of shape {other.shape} of {other.dtype}. "
+        "Remove the file."
+    )
 
 
 def test_images_that_are_numbers_need_no_cache(tmp_path):
@@ -165,5 +207,5 @@ def test_images_that_are_numbers_need_no_cache(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder(folder, tmp_path):
     shutil.copy(folder / "dark" / "00.png", tmp_path / "cache")
-    with pytest.raises(OSError, match="cache"):
-        load_dataset(folder, size=8, cache=tmp_path / "cache")
+    sentence = f"{tmp_path / 'cache'}: expected a folder that can be made; got file exists. Pass another cache."
+    assert error_of(load_dataset, folder, size=8, cache=tmp_path / "cache") == sentence

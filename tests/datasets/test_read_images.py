@@ -132,8 +132,9 @@ def test_a_changed_file_is_read_again(folder):
     paths, _ = load_paths(folder)
     reader = clone(ReadImages(16, "rgb"))
     before = reader.fit_transform(paths)
+    status = os.stat(paths[0])  # noqa: PTH116 - a path as text
     Image.new("RGB", (16, 16), "red").save(paths[0])
-    os.utime(paths[0], ns=(0, 0))
+    os.utime(paths[0], ns=(status.st_atime_ns, status.st_mtime_ns))  # as a program that copies it with its time
     after = reader.transform(paths)
     assert after[0, 0, 0, 1] < 5
     assert np.array_equal(before[1:], after[1:])
@@ -163,7 +164,7 @@ def test_without_a_clone_and_in_a_file_nothing_is_kept(folder, opened):
 
 def test_what_is_kept_is_bounded(folder, opened, monkeypatch):
     paths, _ = load_paths(folder)
-    monkeypatch.setattr(_memo, "MOST_BYTES", 5 * 16 * 16 * 3)
+    monkeypatch.setattr(_memo, "MOST_BYTES", 5 * (16 * 16 * 3 + _memo.OVERHEAD))
     reader = clone(ReadImages(16, "rgb")).fit(paths)
     X = reader.transform(paths)
     del opened[:]
@@ -221,6 +222,9 @@ def picture():
             np.array([picture()]),
             "Expected pictures as objects; got an array of bytes, whose last zeros are lost. Pass dtype=object.",
         ),
+        (5, "Expected a column of paths or pictures; got int. Pass a list or a column."),
+        ({"a": "b.png"}, "Expected a column of paths or pictures; got dict. Pass a list or a column."),
+        ([""], "Expected a path or the content of a picture in each row; got '' in row 0. Pass that column alone."),
         (["no.png"], "no.png: expected an image file; there is none."),
         (["a\0.png"], "a\0.png: expected an image file; there is none."),
     ],
@@ -228,6 +232,19 @@ def picture():
 def test_other_columns_are_refused(X, sentence):
     with pytest.raises((ValueError, OSError), match=rf"\A{re.escape(sentence)}\Z"):
         ReadImages(8).fit_transform(X)
+
+
+def test_a_long_path_does_not_make_a_long_error():
+    with pytest.raises(ValueError, match="expected an image file; there is none") as raised:
+        ReadImages(8).fit_transform(["x" * 5000])
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "a", True])
+def test_n_jobs_that_is_no_number_of_jobs_is_refused(n_jobs):
+    sentence = f"Expected n_jobs to be None or a whole number but 0; got {n_jobs!r}. Change n_jobs."
+    with pytest.raises(ValueError, match=rf"\A{re.escape(sentence)}\Z"):
+        ReadImages(8, n_jobs=n_jobs).fit([picture()])
 
 
 @pytest.mark.parametrize("parameters", [{"size": 0}, {"size": "mean"}, {"mode": "L"}, {"size": (9000, 9000)}])
