@@ -139,7 +139,8 @@ def load_contents(
                 file = name_cache(check_cache(cache, source.path), split, first.identity, size, mode, content.identity)
                 X = open_cache(file, len(content.y))
             if X is None:
-                plan = plan or make_plan(source, first, size, mode, stacklevel + 1, decodes=cache is None)
+                decodes = cache is None and source.training in splits
+                plan = plan or make_plan(source, first, size, mode, stacklevel + 1, decodes=decodes)
                 X = load_images(content, plan, file, stacklevel + 1)
             y = content.y.astype(str) if first.y.dtype.kind == "U" else content.y  # where names are, numbers are names
             loaded[split] = X, y

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 LARGE = 2**15
 ENOUGH_FOR_PROCESSES = 10_000
 AT_ONCE = 200  # small pictures in one task
-TASKS_PER_JOB = 8  # that are handed out together
+TASKS_PER_JOB = 4  # that are handed out together
 MOST_RETURNED = 2**22  # bytes that a task returns
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from cnnclf import load_dataset
 from cnnclf.datasets import describe
@@ -1004,3 +1005,16 @@ def test_it_prints_nothing_and_warns_of_nothing(tmp_path, capsys):
         load_dataset(path, size=7)
     assert capsys.readouterr() == ("", "")
     assert json.dumps(describe(path))
+
+
+def test_only_the_headers_of_training_images_are_read_for_those_of_another_split(tmp_path, monkeypatch):
+    for split, n in (("train", 5), ("test", 2)):
+        for name in "ab":
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(n):
+                Image.new("RGB", (6, 5), "red").save(tmp_path / split / name / f"{i}.png")
+    loaded = []
+    load = PngImageFile.load
+    monkeypatch.setattr(PngImageFile, "load", lambda image: loaded.append(image) or load(image))
+    assert load_dataset(tmp_path, split="test")[0].shape == (4, 5, 6, 3)
+    assert len({id(image) for image in loaded}) <= 4
