@@ -4,7 +4,7 @@ import hashlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -90,12 +90,12 @@ class Pictures:
 
     def check_all(self) -> None:
         """Decode all pictures, and raise one error for all that cannot be read, if there are any."""
-        from cnnclf.images._decode import decode
+        from cnnclf.images._decode import try_to_decode
         from cnnclf.images._many import map_pictures
 
-        self.refuse(list(map_pictures(decode, self.names, self.sources, n_jobs=1)))
+        self.refuse(map_pictures(try_to_decode, self.names, self.sources, n_jobs=1))
 
-    def refuse(self, results: "Sequence[object | Unreadable]") -> None:
+    def refuse(self, results: "Iterable[object | Unreadable]") -> None:
         """Raise one error for all pictures that could not be read, if there are any."""
         from cnnclf.images._many import Unreadable
         from cnnclf.images._pictures import refuse_pictures

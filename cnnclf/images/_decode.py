@@ -57,6 +57,11 @@ def decode(
         return upright(image)
 
 
+def try_to_decode(source: str | os.PathLike[str] | bytes, most_bytes: int | None, name: str) -> None:
+    """Raise what :func:`decode` raises, without holding on to the pixels."""
+    decode(source, most_bytes, name)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Decode an opened picture as :func:`decode` says."""
     image.load()
