@@ -1,11 +1,11 @@
-"""Loading pictures: `load_dataset` against a bare loop of Pillow, and what a report and a search over paths take.
+"""Loading pictures: `cnnclf.datasets.load` against a bare loop of Pillow; a report, and a search over paths.
 
 CIFAR-10 as JPEG, 60,000 files of 32×32 pixels, and 24 JPEGs of twelve megapixels that are made here. Each run is a
 process of its own, and the sides take turns. CPU seconds are those of loading, in all processes that it starts; memory
 is the peak of the process above what it held before. The files are in the system's cache. The report and the search
 run once: `cnnclf report` with one epoch, and a `GridSearchCV` over two sizes and two folds of one epoch each.
 
-    python benchmarks/loading.py --cifar PATH      # n = 3, half an hour; writes loading.json and loading.md
+    python benchmarks/loading.py --cifar PATH      # n = 3, ten minutes; writes loading.json and loading.md
     python benchmarks/loading.py --short
 """
 
@@ -46,10 +46,10 @@ def bare(folder: Path, *_: Any) -> int:
 
 
 def ours(folder: Path, cache: Path | None = None, size: int | None = None) -> int:
-    """Load pictures with `load_dataset`; return the bytes of the array."""
-    from cnnclf import load_dataset
+    """Load both splits as the command line does; return the bytes of the arrays."""
+    from cnnclf.datasets import load
 
-    return sum(load_dataset(folder, split=split, cache=cache, size=size)[0].nbytes for split in SPLITS)
+    return sum(part.X.nbytes for part in load(str(folder), seed=0, cache=cache, size=size).parts.values())
 
 
 def on_one_core(folder: Path, *_: Any) -> int:
@@ -95,12 +95,12 @@ def report(folder: Path, *_: Any) -> int:
 
 SIDES: dict[str, tuple[str, Callable[..., int]]] = {
     "a bare loop of Pillow": ("small", bare),
-    "`load_dataset`": ("small", ours),
-    "`load_dataset` on one core": ("small", on_one_core),
-    "`load_dataset(cache=…)`, first": ("small", ours),
-    "`load_dataset(cache=…)`, again": ("small", ours),
+    "`load`": ("small", ours),
+    "`load` on one core": ("small", on_one_core),
+    "`load(cache=…)`, first": ("small", ours),
+    "`load(cache=…)`, again": ("small", ours),
     "a bare loop of Pillow, with `resize`": ("large", bare_large),
-    "`load_dataset(size=64)`": ("large", lambda folder, _: ours(folder, None, SMALL)),
+    "`load(size=64)`": ("large", lambda folder, _: ours(folder, None, SMALL)),
     "`cnnclf report`, one epoch": ("once", report),
     "`GridSearchCV` over paths": ("once", search),
 }
@@ -214,11 +214,12 @@ def render(result: dict[str, Any]) -> str:
     array = of_side[references["small"]][0]["array"] / 2**20
     return (
         "# Loading pictures\n\n"
-        "CIFAR-10 as JPEG, 60,000 files of 32×32 pixels in class folders in `train` and `test`, "
+        "`cnnclf.datasets.load`, which `--dataset` uses, on CIFAR-10 as JPEG, 60,000 files of 32×32 pixels in class "
+        "folders in `train` and `test`, "
         f"{array:.0f} MB as an array; each run a process of its own, taking turns, n = {N}, "
         "mean ± sd; made by `python benchmarks/loading.py`. CPU seconds are those of all processes, and memory is the "
-        "peak above what the process held before; with a cache the array is in a file, of which the system keeps in "
-        f"memory what it likes.\n\n{head}{rows['small']}\n"
+        "peak above what the process held before, libraries included; with a cache the array is in a file, of which "
+        f"the system keeps in memory what it likes.\n\n{head}{rows['small']}\n"
         f"{n} JPEGs of {width}×{height} pixels, which become {SMALL}×{SMALL}; the loop does not keep proportions.\n\n"
         f"{head}{rows['large']}\n"
         "All of it, once: the report trains `compact` for an epoch on 45,000 pictures and evaluates it on 10,000; the "
