@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
-from cnnclf._utils.files import most_unpacked
+from cnnclf._utils.files import LARGEST_RATIO, most_unpacked
 from cnnclf.images._decode import damage_raised
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
@@ -107,7 +107,8 @@ def do_task(
     with damage_raised():
         for name, source in task:
             try:
-                results.append(function(source, most_bytes, name))
+                # Its share of what all may unpack to is too little for a photograph among thumbnails.
+                results.append(function(source, max(most_bytes, LARGEST_RATIO * bytes_of(source)), name))
             except (ValueError, OSError) as error:
                 results.append(Unreadable(str(error)))
     return results

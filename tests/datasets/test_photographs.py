@@ -40,6 +40,9 @@ def folder(tmp_path_factory):
         for orientation, how in STORED.items():
             size = (4000, 3000) if orientation == 6 else (160, 120) if orientation % 2 else (90, 120)
             image = photograph(*size, colour)
+            if orientation == 6:  # as a sensor makes it: a smooth picture of so many pixels would be taken for a bomb
+                noise = np.random.default_rng(0).integers(0, 40, (3000, 4000, 3), dtype=np.uint8)
+                image = Image.fromarray((np.asarray(image) // 8 * 7 + noise // 2).astype(np.uint8))
             exif = Image.Exif()
             exif[0x0112] = orientation
             stored = image if how is None else image.transpose(how)
@@ -67,9 +70,9 @@ def test_all_are_upright_and_in_proportion(folder):
             top, left = (SIZE - round(height * scale)) // 2, (SIZE - round(width * scale)) // 2
         shown = row[top : SIZE - top, left : SIZE - left].astype(int)
         # The sun is at the upper left, whichever way the picture was stored; the ground differs from the sky.
-        assert shown[1, 1].min() > 235
-        assert shown[1, -2].min() < 235
-        assert np.abs(shown[-3, 3] - shown[3, -3]).max() > 40
+        assert shown[1, 1].min() > 215
+        assert shown[1, -2].min() < 215
+        assert np.abs(shown[-3, 3] - shown[3, -3]).max() > 25
 
 
 def test_one_number_is_all_that_a_report_and_its_predictions_need(folder, tmp_path):

@@ -65,6 +65,15 @@ def test_a_picture_may_unpack_to_a_hundred_times_the_mean_of_all_files(monkeypat
     assert all("a hundred times the bytes of all files" in result.sentence for result in refused)
 
 
+def test_a_photograph_among_thumbnails_may_unpack_to_a_hundred_times_its_own_size():
+    # 2,000 × 2,000 pixels of noise are 4 MB, packed and unpacked; a share of 32 MB and 4 MB × 100 for 2,001 is 217 KB.
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    contents = [encoded(7)] * 2000 + [file.getvalue()]
+    assert list(map_pictures(where, ["a"] * 2001, contents, n_jobs=1))[-1][0] == noise[0, 0]
+
+
 @pytest.mark.parametrize("large", [0, 2**20], ids=["threads", "one by one"])
 def test_the_filters_of_warnings_are_as_before_also_when_the_rest_is_not_wanted(pictures, monkeypatch, large):
     monkeypatch.setattr(_many, "LARGE", large)
