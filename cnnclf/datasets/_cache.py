@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,8 +89,9 @@ def write_cache(file: Path, n: int, spec: InputSpec, decode: Callable[[Keep], No
         If it cannot be written, as on a full disk.
     """
     for left in file.parent.glob(f".{file.name}.*"):  # by a process that was killed
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has finished its file
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
     shape = (n, *(spec.image_shape if spec.channels_last else spec.input_shape))
     with opened_atomically(file) as opened:
         np.lib.format.write_array_header_1_0(opened, {"descr": "|u1", "fortran_order": False, "shape": shape})

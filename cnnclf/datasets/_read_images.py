@@ -96,15 +96,13 @@ class ReadImages(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
         self._set_plan(self._pictures_of(X))
         return self
 
-    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[np.uint8]:
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.uint8]:
         """Decide the size and the colours of all images, and read them, in one pass where they have one size.
 
         Parameters
         ----------
         X, y
             As for :meth:`fit`.
-        **fit_params
-            There are none.
 
         Returns
         -------

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,6 +109,17 @@ def test_what_a_killed_process_left_is_removed_after_an_hour(folder, tmp_path):
     file.unlink()
     load_dataset(folder, size=8, cache=tmp_path / "cache")
     assert set((tmp_path / "cache").iterdir()) == {file, new}
+
+
+def test_another_process_may_finish_its_file_in_the_meantime(folder, tmp_path, monkeypatch):
+    load_dataset(folder, size=8, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    content = file.read_bytes()
+    file.unlink()
+    gone = file.with_name(f".{file.name}.gone")  # is listed, and is not there any more
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
+    load_dataset(folder, size=8, cache=tmp_path / "cache")
+    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("within", [".", "dark", "new/folder"])
