@@ -2,8 +2,9 @@
 
 CIFAR-10 as JPEG, 60,000 files of 32×32 pixels, and 24 JPEGs of twelve megapixels that are made here. Each run is a
 process of its own, and the sides take turns. CPU seconds are those of loading, in all processes that it starts; memory
-is the peak of the process above what it held before. The files are in the system's cache. The report and the search
-run once: `cnnclf report` with one epoch, and a `GridSearchCV` over two sizes and two folds of one epoch each.
+is the peak of the process above what it held before, when `load` was imported. The files are in the system's cache. The
+report and the search run once: `cnnclf report` with one epoch, and a `GridSearchCV` over two sizes and two folds of one
+epoch each.
 
     python benchmarks/loading.py --cifar PATH      # n = 3, ten minutes; writes loading.json and loading.md
     python benchmarks/loading.py --short
@@ -15,14 +16,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from environment import environment
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from recording import footer, mean_sd, options, write
 
@@ -112,17 +114,22 @@ def status(name: str, process: str = "self") -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
 
-def helpers() -> list[str]:
-    """Find the processes that this one has started."""
-    stats = {path.parent.name: path.read_text(encoding="utf-8") for path in Path("/proc").glob("[0-9]*/stat")}
-    return [name for name, stat in stats.items() if stat.rpartition(")")[2].split()[1] == str(os.getpid())]
+def watch(memory: list[int]) -> None:
+    """Note now and again how much memory the processes take that this one has started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while True:
+        with suppress(OSError):  # one may have ended
+            memory.append(sum(status("VmRSS", process) for process in children.read_text(encoding="utf-8").split()))
+        time.sleep(0.1)
 
 
 def child(side: str, folder: Path, cache: Path) -> None:
     """Load once, and print what it took; this is what a process of its own does."""
-    import cnnclf.datasets._load
+    import cnnclf.datasets._splits
     import cnnclf.images._pictures  # noqa: F401
 
+    helpers: list[int] = []
+    threading.Thread(target=watch, args=(helpers,), daemon=True).start()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     before, spent, start = status("VmRSS"), time.process_time(), time.perf_counter()
     n_bytes = SIDES[side][1](folder, cache if "cache" in side else None)
@@ -130,9 +137,8 @@ def child(side: str, folder: Path, cache: Path) -> None:
         "seconds": time.perf_counter() - start,
         "peak": status("VmHWM") - before,
         "array": n_bytes,
-        "helpers": [status("VmHWM", process) for process in helpers()],
+        "helpers": max(helpers),
     }
-    get_reusable_executor().shutdown(wait=True)  # so that the system knows their CPU seconds
     times = os.times()
     result["cpu_seconds"] = time.process_time() - spent + times.children_user + times.children_system
     print(json.dumps(result))
@@ -197,7 +203,7 @@ def render(result: dict[str, Any]) -> str:
         cpu = np.array([run["cpu_seconds"] for run in runs])
         seconds = mean_sd([run["seconds"] for run in runs])
         above = mean_sd([(run["peak"] - run["array"]) / 2**20 for run in runs], 0)
-        others = [sum(run["helpers"]) / 2**20 for run in runs]
+        others = [run["helpers"] / 2**20 for run in runs]
         helpers = mean_sd(others, 0) if any(others) else ""
         if kind == "once":
             peak = mean_sd([run["peak"] / 2**20 for run in runs], 0)
@@ -218,8 +224,8 @@ def render(result: dict[str, Any]) -> str:
         "folders in `train` and `test`, "
         f"{array:.0f} MB as an array; each run a process of its own, taking turns, n = {N}, "
         "mean ± sd; made by `python benchmarks/loading.py`. CPU seconds are those of all processes, and memory is the "
-        "peak above what the process held before, libraries included; with a cache the array is in a file, of which "
-        f"the system keeps in memory what it likes.\n\n{head}{rows['small']}\n"
+        "peak above what the process held before, when `load` was imported; with a cache the array is in a file, of "
+        f"which the system keeps in memory what it likes.\n\n{head}{rows['small']}\n"
         f"{n} JPEGs of {width}×{height} pixels, which become {SMALL}×{SMALL}; the loop does not keep proportions.\n\n"
         f"{head}{rows['large']}\n"
         "All of it, once: the report trains `compact` for an epoch on 45,000 pictures and evaluates it on 10,000; the "

@@ -24,10 +24,10 @@ PICTURE_ENDINGS = {
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 }
-LITTER_ENDINGS = {
+LITTER_ENDINGS = (
     *(".csv", ".htm", ".html", ".ini", ".json", ".log", ".md", ".rst"),
     *(".toml", ".tsv", ".txt", ".url", ".xml", ".yaml", ".yml"),
-}
+)
 
 
 def most_unpacked(packed: int) -> int:
@@ -152,9 +152,9 @@ def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.close(folder_descriptor)
 
 
-def is_litter(path: Path) -> bool:
+def is_litter(entry: "Path | os.DirEntry[str]") -> bool:
     """Return whether a name is that of a file that usually accompanies pictures and is none."""
-    name = path.name.lower()
+    name = entry.name.lower()
     if name.startswith(".") or name in LITTER_FOLDERS:
         return True
-    return (name in LITTER or path.suffix.lower() in LITTER_ENDINGS) and not path.is_dir()
+    return (name in LITTER or name.endswith(LITTER_ENDINGS)) and not entry.is_dir()

@@ -73,8 +73,9 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
 
 def pictures_of(folder: Path, root: Path | None = None) -> Pictures:
     """Return the pictures of a folder that has one sub-folder per class; links may lead anywhere in the root."""
-    files = list_image_folder(folder, root)
-    return Pictures(folder, [str(file) for file in files], files, np.array([file.parent.name for file in files]))
+    classes = list_image_folder(folder, root)
+    files = [file for members in classes.values() for file in members]
+    return Pictures(folder, files, files, np.repeat(list(classes), list(map(len, classes.values()))))
 
 
 def find_folders(path: Path) -> Source | None:
@@ -145,8 +146,8 @@ def list_entries(folder: Path) -> list[Path]:
     return sorted(entry for entry in entries if not any((entry / name).exists() for name in OUTPUTS))
 
 
-def list_image_folder(path: str | os.PathLike[str], root: Path | None = None) -> list[Path]:
-    """List the image files under the class folders in a folder, sorted by class and name.
+def list_image_folder(path: str | os.PathLike[str], root: Path | None = None) -> dict[str, list[str]]:
+    """List the image files of each class folder in a folder, sorted by class and name.
 
     Parameters
     ----------
@@ -157,8 +158,8 @@ def list_image_folder(path: str | os.PathLike[str], root: Path | None = None) ->
 
     Returns
     -------
-    list of Path
-        The class of a file is the name of its folder.
+    dict of str to list of str
+        By the name of each class the paths of its images.
 
     Raises
     ------
@@ -177,17 +178,16 @@ def list_image_folder(path: str | os.PathLike[str], root: Path | None = None) ->
     if not classes:
         advice = "Move the images into one sub-folder per class"
         raise ValueError(unexpected(folder, "one sub-folder per class", "none", advice))
-    files: list[Path] = []
+    files: dict[str, list[str]] = {}
     wrong: dict[Path, str | None] = {}
     for subfolder in classes:
         wrong[subfolder] = find_wrong(subfolder, inside, is_class=True)
         if wrong[subfolder] is None:
             with os.scandir(subfolder) as scanned:  # which knows what most are without another call of the system
-                entries = sorted(scanned, key=lambda entry: entry.name)
-            members = {entry: Path(entry.path) for entry in entries if not is_litter(Path(entry.path))}
-            odd = [file for entry, file in members.items() if entry.is_symlink() or not entry.is_file()]
+                members = sorted((entry for entry in scanned if not is_litter(entry)), key=lambda entry: entry.name)
+            odd = [Path(entry.path) for entry in members if entry.is_symlink() or not entry.is_file()]
             wrong |= {file: find_wrong(file, inside, is_class=False) for file in odd}
-            files += members.values()
+            files[subfolder.name] = [entry.path for entry in members]
             if not members:
                 wrong[subfolder] = "expected images of this class; got none. Add some, or remove the folder."
     refuse_pictures(folder, [(str(entry), f"{entry}: {error}") for entry, error in wrong.items() if error is not None])

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -21,6 +22,7 @@ STORED_AS = {"1": "L", "F": "L", "CMYK": "RGB", "YCbCr": "RGB"}  # other modes o
 COLOURS = {"L": "grey", "RGB": "RGB"}
 NEARLY_BLACK = 16
 RAISED = (UserWarning, Image.DecompressionBombWarning)  # Pillow warns of damage with the former
+FILTERS = [("error", None, category, None, 0) for category in RAISED]  # of Python's warnings
 LYING = (5, 6, 7, 8)  # EXIF orientations of a picture that is turned by a quarter
 MOST_PIXELS = 2**24  # of a picture; decoded, each takes four bytes
 ENOUGH_PIXELS = 2**22  # a larger picture is shrunk first, by averaging
@@ -117,10 +119,16 @@ def read(
 def header_of(image: Image.Image) -> Header:
     """Return what the header of an opened picture says."""
     lies = may_be_turned(image) and image.getexif().get(ExifTags.Base.Orientation) in LYING
-    stored = "L" if image.mode.startswith("I") else STORED_AS.get(image.mode, image.mode)
-    has_alpha = "transparency" in image.info or stored not in COLOURS
-    size = image.size if lies else image.size[::-1]
-    return Header(size, None, "transparency or palette") if has_alpha else Header(size, stored, COLOURS[stored])
+    return make_header(image.size if lies else image.size[::-1], image.mode, "transparency" in image.info)
+
+
+@lru_cache  # one header for all pictures of a kind, of which there may be millions
+def make_header(size: tuple[int, int], mode: str, has_transparency: bool) -> Header:
+    """Return the header of pictures of one (height, width) and one of Pillow's modes."""
+    stored = "L" if mode.startswith("I") else STORED_AS.get(mode, mode)
+    if has_transparency or stored not in COLOURS:
+        return Header(size, None, "transparency or palette")
+    return Header(size, stored, COLOURS[stored])
 
 
 def may_be_turned(image: Image.Image) -> bool:
@@ -128,7 +136,10 @@ def may_be_turned(image: Image.Image) -> bool:
 
     Without this, Pillow would decode a PNG to look for EXIF behind its pixels, where hardly any program writes it.
     """
-    return image.format != "TIFF" and any(word in str(key) for key in image.info for word in ("exif", "xmp"))
+    if image.format == "TIFF":
+        return False
+    keys = " ".join(map(str, image.info))
+    return "exif" in keys or "xmp" in keys
 
 
 def is_nearly_black(image: Image.Image) -> bool:
@@ -171,7 +182,7 @@ def damage_raised() -> Iterator[None]:
     Whoever decodes in threads enters this before they start: then nothing is changed in them, as Python's warnings must
     not be.
     """
-    if [(action, category) for action, _, category, *_ in warnings.filters[:2]] == [("error", it) for it in RAISED]:
+    if warnings.filters[: len(FILTERS)] == FILTERS:
         yield
         return
     with warnings.catch_warnings():

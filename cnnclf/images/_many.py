@@ -1,8 +1,10 @@
 """A function over many pictures: in parallel where that pays, with a progress bar, errors kept beside results."""
 
+import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +23,7 @@ Item = TypeVar("Item")
 LARGE = 2**15
 ENOUGH_FOR_PROCESSES = 10_000
 AT_ONCE = 200  # small pictures in one task
-TASKS_PER_JOB = 4  # that are handed out together
+TASKS_PER_JOB = 4  # that are handed out before the first result is wanted
 MOST_RETURNED = 2**22  # bytes that a task returns
 
 
@@ -55,27 +57,24 @@ def map_pictures(
     n_jobs : int, default=-1
         How many pictures are read at once; -1 is one per processor core.
     """
-    n_bytes, n = sum(map(bytes_of, sources)), len(sources)
-    most_bytes = most_unpacked(n_bytes) // max(1, n)
-    are_large = n_bytes >= LARGE * n
+    n = len(sources)
+    sizes = [bytes_of(source) for source in sources]
+    # Its share of what all may unpack to is too little for a photograph among thumbnails.
+    share = most_unpacked(sum(sizes)) // max(1, n)
+    most_bytes = (max(share, LARGEST_RATIO * size) for size in sizes)
+    are_large = sum(sizes) >= LARGE * n
     per_task = 1 if are_large else max(1, min(AT_ONCE, MOST_RETURNED // max(1, returned)))
-    paths_or_bytes = [source if isinstance(source, bytes) else os.fspath(source) for source in sources]
-    tasks = (
-        partial(do_task, function, task, most_bytes)
-        for task in in_parts(zip(names, paths_or_bytes, strict=True), per_task)
-    )
-    run: Callable[[Iterable[Callable[[], Item]], int], Iterable[Item]] = in_threads if are_large else in_processes
+    paths_or_bytes = (source if isinstance(source, bytes) else os.fspath(source) for source in sources)
+    pictures = zip(paths_or_bytes, most_bytes, names, strict=True)
+    tasks = (partial(do_task, function, task) for task in in_parts(pictures, per_task))
+    run: Callable[[Iterable[Callable[[], Item]], int], Iterator[Item]] = in_threads if are_large else in_processes
     at_once = n_jobs if n_jobs > 0 else count_cores()
     if at_once == 1 or n < (2 if are_large else ENOUGH_FOR_PROCESSES):
         run = one_by_one
     with progress_bar(n) as update:
-        # Some at a time, so that nothing runs on when the rest is not wanted.
-        for some in in_parts(tasks, TASKS_PER_JOB * at_once):
-            with damage_raised():  # before threads start
-                results = run(some, at_once)
-            for of_task in results:
-                yield from of_task
-                update(len(of_task))
+        for of_task in run(tasks, at_once):
+            yield from of_task
+            update(len(of_task))
 
 
 def one_by_one(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterator[Item]:
@@ -83,32 +82,47 @@ def one_by_one(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterator[Ite
     return (task() for task in tasks)
 
 
-def in_threads(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> list[Item]:
-    """Return the results of tasks."""
-    with ThreadPoolExecutor(n_jobs) as pool:
-        return list(pool.map(lambda task: task(), tasks))
+def in_threads(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterator[Item]:
+    """Give the results of tasks, some at a time: between them no thread runs, and warnings are as before."""
+    for some in in_parts(tasks, TASKS_PER_JOB * n_jobs):
+        with damage_raised(), ThreadPoolExecutor(n_jobs) as pool:
+            results = list(pool.map(lambda task: task(), some))
+        yield from results
 
 
-def in_processes(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterable[Item]:
-    """Return the results of tasks; without joblib, as where an ONNX file predicts, in this process."""
+def in_processes(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterator[Item]:
+    """Give the results of tasks; without joblib, as where an ONNX file predicts, and in a worker, in this process.
+
+    The processes end with the reading. Those that joblib keeps are not used: as soon as one that has only read pictures
+    has trained a network, joblib would take its memory for a leak and stop it.
+    """
     try:
-        from joblib import Parallel, delayed
+        from joblib.externals.loky import ProcessPoolExecutor
     except ModuleNotFoundError:
-        return one_by_one(tasks, n_jobs)
-    results: list[Item] = Parallel(n_jobs, prefer="processes")(delayed(task)() for task in tasks)
-    return results
+        yield from one_by_one(tasks, n_jobs)
+        return
+    if multiprocessing.parent_process() is not None:
+        yield from one_by_one(tasks, n_jobs)
+        return
+    with ProcessPoolExecutor(n_jobs) as pool:
+        ahead: deque[Future[Item]] = deque()
+        for task in tasks:
+            ahead.append(pool.submit(task))
+            if len(ahead) > TASKS_PER_JOB * n_jobs:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def do_task(
-    function: Callable[[Source, int | None, str], Result], task: Sequence[tuple[str, Source]], most_bytes: int
+    function: Callable[[Source, int | None, str], Result], task: Sequence[tuple[Source, int, str]]
 ) -> list[Result | Unreadable]:
     """Call the function for some pictures."""
     results: list[Result | Unreadable] = []
     with damage_raised():
-        for name, source in task:
+        for picture in task:
             try:
-                # Its share of what all may unpack to is too little for a photograph among thumbnails.
-                results.append(function(source, max(most_bytes, LARGEST_RATIO * bytes_of(source)), name))
+                results.append(function(*picture))
             except (ValueError, OSError) as error:
                 results.append(Unreadable(str(error)))
     return results

@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from cnnclf.images import _many
@@ -49,6 +51,42 @@ def test_results_and_errors_are_in_the_order_of_the_pictures(pictures, monkeypat
     assert results[8].sentence == "8.png: expected an image file; there is none."
     others = {result[1] for result in results if not isinstance(result, Unreadable)} - {os.getpid()}
     assert bool(others) == (way == "processes")
+
+
+@pytest.fixture
+def kept():
+    """The processes of joblib's workers, which end with the test.
+
+    Otherwise one that has done next to nothing would train a network in a later test, joblib would take its memory for
+    a leak, and joblib's warning of that, here an error, would end the thread that everybody waits for.
+    """
+    get_reusable_executor().shutdown(wait=True)
+    yield set(Parallel(n_jobs=2)(delayed(os.getpid)() for _ in range(8)))
+    get_reusable_executor().shutdown(wait=True)
+
+
+def test_processes_end_with_the_reading_and_are_not_those_that_joblib_keeps(pictures, monkeypatch, kept):
+    # One that has only read pictures and then trains a network grows by more than joblib lets its processes grow.
+    monkeypatch.setattr(_many, "ENOUGH_FOR_PROCESSES", 1)
+    used = {process for _, process in map_pictures(where, ["a"] * 3, pictures[:3], n_jobs=2)}
+    assert not used & (kept | {os.getpid()})
+    for process in used:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+    for process in kept:
+        os.kill(process, 0)  # is there
+
+
+def processes_of_a_worker(names, pictures):
+    """Return the process that calls this, and those in which it reads pictures."""
+    _many.ENOUGH_FOR_PROCESSES = 1
+    return os.getpid(), {process for _, process in map_pictures(where, names, pictures, n_jobs=2)}
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_worker_starts_no_processes_of_its_own(pictures):
+    for worker, used in Parallel(n_jobs=2)(delayed(processes_of_a_worker)(["a"] * 3, pictures[:3]) for _ in range(2)):
+        assert used == {worker}
 
 
 def test_contents_are_read_as_files_are():
@@ -100,7 +138,7 @@ def test_damage_that_pillow_only_warns_of_is_an_error_in_threads_too(pictures, m
 def test_where_an_onnx_file_predicts_neither_joblib_nor_tqdm_is_needed(pictures, monkeypatch, large):
     monkeypatch.setattr(_many, "LARGE", large)
     monkeypatch.setattr(_many, "ENOUGH_FOR_PROCESSES", 1)
-    monkeypatch.setitem(sys.modules, "joblib", None)
+    monkeypatch.setitem(sys.modules, "joblib.externals.loky", None)
     monkeypatch.setitem(sys.modules, "tqdm", None)
     results = list(map_pictures(where, [path.name for path in pictures], pictures, n_jobs=2))
     assert [isinstance(result, Unreadable) for result in results] == [i in (3, 8) for i in range(9)]

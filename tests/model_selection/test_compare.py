@@ -645,7 +645,7 @@ def test_a_checkpoint_lies_where_the_call_is_made_though_the_workers_were_starte
 ):
     (tmp_path / "earlier").mkdir()
     monkeypatch.chdir(tmp_path / "earlier")
-    Parallel(n_jobs=2)(delayed(os.getcwd)() for _ in range(2))  # joblib keeps these workers
+    Parallel(n_jobs=2)(delayed(quick(max_epochs=1).fit)(*some) for _ in range(2))  # joblib keeps these workers
     monkeypatch.chdir(tmp_path)
 
     compare_architectures(*some, ["lenet5"], cv=2, estimator=quick(max_epochs=1), n_jobs=2, checkpoint="kept")
