@@ -64,7 +64,7 @@ def read_bounded(path: str | os.PathLike[str], expected: str) -> bytes:
     """
     path = Path(path)
     if not path.is_file():  # neither a folder nor a pipe, which would never end
-        raise FileNotFoundError(f"{path}: expected {expected}; there is none.")
+        raise FileNotFoundError(f"{path}: expected {expected}; there is none. Check the path.")
     try:
         check_size(path.stat().st_size)
         with path.open("rb") as file:
@@ -129,8 +129,8 @@ def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         )
     if not folder.is_dir():
         kind = NotADirectoryError if folder.exists() else FileNotFoundError
-        found = "it is a file" if folder.exists() else "there is none"
-        raise kind(f"{folder}: expected a folder to write {path.name} into; {found}.")
+        found = "it is a file. Choose another one." if folder.exists() else "there is none. Make it first."
+        raise kind(f"{folder}: expected a folder to write {path.name} into; {found}")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:

@@ -151,7 +151,7 @@ def is_nearly_black(image: Image.Image) -> bool:
 def opened(source: str | os.PathLike[str] | bytes, name: str, most_bytes: int | None) -> Iterator[Image.Image]:
     """Open a picture whose header is safe, and raise errors that call it `name` for all that Pillow raises."""
     if not isinstance(source, bytes) and not os.path.isfile(source):  # noqa: PTH113 - four times as fast as pathlib's
-        raise FileNotFoundError(f"{cut(name, 200)}: expected an image file; there is none.")
+        raise FileNotFoundError(f"{cut(name, 200)}: expected an image file; there is none. Check the path.")
     try:
         # The formats are listed so that no other program reads a stranger's file: Pillow passes EPS to Ghostscript.
         # Pillow gets no path, either: it ignores the orientation of a TIFF that is mapped into memory.

@@ -176,10 +176,8 @@ def test_a_truth_value_among_numbers_is_no_label() -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "none.cnn"
-    with pytest.raises(
-        FileNotFoundError,
-        match=f"^{re.escape(str(path))}: expected a model file written by CNNClassifier.save; there is none.$",
-    ):
+    sentence = "expected a model file written by CNNClassifier.save; there is none. Check the path."
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(f'{path}: {sentence}')}$"):
         CNNClassifier.load(path)
 
 
@@ -269,5 +267,7 @@ def test_a_write_over_a_folder_or_that_fails_names_the_path_that_was_given(
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"expected a folder to write model.cnn into; there is none.$"):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected a folder to write model.cnn into; there is none. Make it first.$"
+    ):
         write_model(tmp_path / "none" / "model.cnn", {}, {})

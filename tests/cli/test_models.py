@@ -148,7 +148,8 @@ def test_predict_goes_on_after_a_bad_picture_and_fails_at_the_end(trained, drawi
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["picture", str(drawings / "one.png")]
     assert result.stderr == (
         f"error: {drawings / 'bad.png'}: expected a picture ({', '.join(FORMATS)}); got another or a "
-        f"damaged file. Save it as PNG.\nerror: {drawings / 'no.png'}: expected an image file; there is none.\n"
+        "damaged file. Save it as PNG.\n"
+        f"error: {drawings / 'no.png'}: expected an image file; there is none. Check the path.\n"
     )
 
 
@@ -466,17 +467,20 @@ def test_bad_usage_of_a_trained_network(trained, arguments, sentence, tmp_path, 
     [
         (
             ("predict", "no.onnx", "1.png"),
-            "no.onnx: expected an ONNX file written by CNNClassifier.to_onnx; there is none.",
+            "no.onnx: expected an ONNX file written by CNNClassifier.to_onnx; there is none. Check the path.",
         ),
-        (("evaluate", "no.cnn"), "no.cnn: expected a model file written by CNNClassifier.save; there is none."),
+        (
+            ("evaluate", "no.cnn"),
+            "no.cnn: expected a model file written by CNNClassifier.save; there is none. Check the path.",
+        ),
         (
             ("predict", "MODEL", "empty"),
             ("empty: expected pictures in this folder; there are none."),
         ),
-        (("predict", "MODEL", "no.png"), "no.png: expected an image file; there is none."),
+        (("predict", "MODEL", "no.png"), "no.png: expected an image file; there is none. Check the path."),
         (
             ("export", "CNN", "--out", "no/x.onnx"),
-            "no: expected a folder to write x.onnx into; there is none.",
+            "no: expected a folder to write x.onnx into; there is none. Make it first.",
         ),
     ],
 )

@@ -225,8 +225,8 @@ def picture():
         (5, "Expected a column of paths or pictures; got int. Pass a list or a column."),
         ({"a": "b.png"}, "Expected a column of paths or pictures; got dict. Pass a list or a column."),
         ([""], "Expected a path or the content of a picture in each row; got '' in row 0. Pass that column alone."),
-        (["no.png"], "no.png: expected an image file; there is none."),
-        (["a\0.png"], "a\0.png: expected an image file; there is none."),
+        (["no.png"], "no.png: expected an image file; there is none. Check the path."),
+        (["a\0.png"], "a\0.png: expected an image file; there is none. Check the path."),
     ],
 )
 def test_other_columns_are_refused(X, sentence):

@@ -48,7 +48,7 @@ def test_results_and_errors_are_in_the_order_of_the_pictures(pictures, monkeypat
     shades = [None if isinstance(result, Unreadable) else int(result[0]) for result in results]
     assert shades == [0, 1, 2, None, 4, 5, 6, 7, None]
     assert results[3].sentence.startswith("3.png: expected a picture (")
-    assert results[8].sentence == "8.png: expected an image file; there is none."
+    assert results[8].sentence == "8.png: expected an image file; there is none. Check the path."
     others = {result[1] for result in results if not isinstance(result, Unreadable)} - {os.getpid()}
     assert bool(others) == (way == "processes")
 

@@ -398,7 +398,7 @@ def test_a_file_and_its_content_are_the_same_picture(tmp_path):
 def test_no_file(tmp_path):
     for missing in (tmp_path / "no.png", tmp_path):
         message = error_of(read_picture, missing, MNIST, kind=FileNotFoundError)
-        assert message == f"{missing}: expected an image file; there is none."
+        assert message == f"{missing}: expected an image file; there is none. Check the path."
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])

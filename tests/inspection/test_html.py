@@ -250,7 +250,7 @@ def test_it_is_written_whole_and_the_same_each_time(trace, tmp_path):
 
 def test_a_missing_folder_is_an_error(trace, tmp_path):
     folder = tmp_path / "missing"
-    message = f"{folder}: expected a folder to write page.html into; there is none."
+    message = f"{folder}: expected a folder to write page.html into; there is none. Make it first."
     with pytest.raises(FileNotFoundError, match=rf"\A{re.escape(message)}\Z"):
         write(trace, folder / "page.html")
 

@@ -369,7 +369,7 @@ def test_memory_stays_flat_over_a_million_images(path):
 def test_no_file(tmp_path):
     for missing in (tmp_path / "no.onnx", tmp_path):
         assert error_of(ONNXClassifier, missing, kind=FileNotFoundError) == (
-            f"{missing}: expected an ONNX file written by CNNClassifier.to_onnx; there is none."
+            f"{missing}: expected an ONNX file written by CNNClassifier.to_onnx; there is none. Check the path."
         )
 
 
@@ -651,7 +651,7 @@ def test_parameters_are_stored_untouched_and_can_be_set(path, tmp_path):
         (
             {"path": "no.onnx", "batch_size": 8},
             FileNotFoundError,
-            "no.onnx: expected an ONNX file written by CNNClassifier.to_onnx; there is none.",
+            "no.onnx: expected an ONNX file written by CNNClassifier.to_onnx; there is none. Check the path.",
         ),
     ],
 )
