@@ -299,7 +299,28 @@ def unexpected(source: object, expected: str, found: object, advice: str) -> str
     >>> unexpected("7.png", "a picture", "text", "Check the path")
     '7.png: expected a picture; got text. Check the path.'
     """
-    return f"{source}: expected {expected}; got {found}. {advice}."
+    return f"{printable(str(source))}: expected {expected}; got {found}. {advice}."
+
+
+def printable(line: str) -> str:
+    r"""Replace what is not shown, such as letters with which the name of a stranger's file commands a terminal.
+
+    Parameters
+    ----------
+    line : str
+        Any text.
+
+    Returns
+    -------
+    str
+        One line of as many letters.
+
+    Examples
+    --------
+    >>> printable("7.png"), printable("\x1b[31mred.png")
+    ('7.png', '�[31mred.png')
+    """
+    return line if line.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in line)
 
 
 def of_all(n_chosen: int, n: int) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.extras import needed_by
 from cnnclf._utils.files import PICTURE_ENDINGS, is_litter
-from cnnclf._utils.text import quote, quote_all, unexpected
+from cnnclf._utils.text import printable, quote, quote_all, unexpected
 from cnnclf.datasets._pictures import Pictures
 from cnnclf.datasets._source import SPLIT_NAMES, TABLE, WHOLE, Reader, Source, ambiguous
 
@@ -46,7 +46,7 @@ def load_image_folder(path: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], 
     ValueError
         If there is no such folder, no sub-folder or an empty one; or if any file in it is no image, unreadable,
         animated, of another size than most, too large to be decoded safely, or a link that leads out of the folder. One
-        error names all such files.
+        error counts all such files and names five.
 
     Warns
     -----
@@ -190,7 +190,10 @@ def list_image_folder(path: str | os.PathLike[str], root: Path | None = None) ->
             files[subfolder.name] = [entry.path for entry in members]
             if not members:
                 wrong[subfolder] = "expected images of this class; got none. Add some, or remove the folder."
-    refuse_pictures(folder, [(str(entry), f"{entry}: {error}") for entry, error in wrong.items() if error is not None])
+    refuse_pictures(
+        folder,
+        [(str(entry), f"{printable(str(entry))}: {error}") for entry, error in wrong.items() if error is not None],
+    )
     return files
 
 

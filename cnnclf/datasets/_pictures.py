@@ -56,7 +56,7 @@ class Pictures:
 
     @property
     def headers(self) -> "list[Header]":
-        """What the first bytes of each picture say; one error names all that cannot be read."""
+        """What the first bytes of each picture say; one error is for all that cannot be read."""
         from cnnclf.images._decode import read_header
         from cnnclf.images._many import Unreadable
 

@@ -90,8 +90,8 @@ class ReadImages(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
         Raises
         ------
         ValueError
-            If X is none of these, a picture cannot be read, or sizes differ and ``size`` is None. One error names all
-            such pictures.
+            If X is none of these, a picture cannot be read, or sizes differ and ``size`` is None. One error
+            counts all such pictures and names five.
         """
         self._set_plan(self._pictures_of(X))
         return self

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from cnnclf._utils.text import cut
+from cnnclf._utils.text import cut, printable, unexpected
 
 # Pillow's names. AVIF is not in every build of it.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *(("AVIF",) if AvifImagePlugin.SUPPORTED else ()))
@@ -151,7 +151,7 @@ def is_nearly_black(image: Image.Image) -> bool:
 def opened(source: str | os.PathLike[str] | bytes, name: str, most_bytes: int | None) -> Iterator[Image.Image]:
     """Open a picture whose header is safe, and raise errors that call it `name` for all that Pillow raises."""
     if not isinstance(source, bytes) and not os.path.isfile(source):  # noqa: PTH113 - four times as fast as pathlib's
-        raise FileNotFoundError(f"{cut(name, 200)}: expected an image file; there is none. Check the path.")
+        raise FileNotFoundError(f"{printable(cut(name, 200))}: expected an image file; there is none. Check the path.")
     try:
         # The formats are listed so that no other program reads a stranger's file: Pillow passes EPS to Ghostscript.
         # Pillow gets no path, either: it ignores the orientation of a TIFF that is mapped into memory.
@@ -163,16 +163,17 @@ def opened(source: str | os.PathLike[str] | bytes, name: str, most_bytes: int | 
             check_header(image, most_bytes)
             yield image
     except UnwantedPictureError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{printable(name)}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{name}: expected a picture that is safe to decode; got {error} Make it smaller.") from error
-    except UnidentifiedImageError as error:
         raise ValueError(
-            f"{name}: expected a picture ({', '.join(FORMATS)}); got another or a damaged file. Save it as PNG."
+            f"{printable(name)}: expected a picture that is safe to decode; got {error} Make it smaller."
         ) from error
+    except UnidentifiedImageError as error:
+        expected = f"a picture ({', '.join(FORMATS)})"
+        raise ValueError(unexpected(name, expected, "another or a damaged file", "Save it as PNG")) from error
     # Pillow's decoders raise all of these for damaged files.
     except (LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error, UserWarning) as error:
-        raise ValueError(f"{name}: expected a readable picture; got {error!r}. Save it again as PNG.") from error
+        raise ValueError(unexpected(name, "a readable picture", repr(error), "Save it again as PNG")) from error
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +23,9 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 # Bytes of a picture from which on decoding, in which other threads run, takes longer than all the rest. Smaller ones
-# need processes, which take a second to start: as long as so many pictures.
+# need processes, each for so many of them or more: to start one takes a third of the time that they take.
 LARGE = 2**15
-ENOUGH_FOR_PROCESSES = 10_000
+FEWEST_PER_PROCESS = 5_000
 AT_ONCE = 200  # small pictures in one task
 TASKS_PER_JOB = 4  # that are handed out before the first result is wanted
 MOST_RETURNED = 2**22  # bytes that a task returns
@@ -68,8 +72,8 @@ def map_pictures(
     pictures = zip(paths_or_bytes, most_bytes, names, strict=True)
     tasks = (partial(do_task, function, task) for task in in_parts(pictures, per_task))
     run: Callable[[Iterable[Callable[[], Item]], int], Iterator[Item]] = in_threads if are_large else in_processes
-    at_once = n_jobs if n_jobs > 0 else count_cores()
-    if at_once == 1 or n < (2 if are_large else ENOUGH_FOR_PROCESSES):
+    at_once = min(n_jobs if n_jobs > 0 else count_cores(), n if are_large else n // FEWEST_PER_PROCESS)
+    if at_once < 2:
         run = one_by_one
     with progress_bar(n) as update:
         for of_task in run(tasks, at_once):
@@ -91,27 +95,73 @@ def in_threads(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterator[Ite
 
 
 def in_processes(tasks: Iterable[Callable[[], Item]], n_jobs: int) -> Iterator[Item]:
-    """Give the results of tasks; without joblib, as where an ONNX file predicts, and in a worker, in this process.
+    """Give the results of tasks; where no processes can be started, of this one."""
+    pool = start_processes(n_jobs)
+    if pool is None:
+        yield from one_by_one(tasks, n_jobs)
+        return
+    ahead: deque[Future[Item]] = deque()
+    try:
+        with pool:
+            try:
+                for task in tasks:
+                    ahead.append(pool.submit(task))
+                    if len(ahead) > TASKS_PER_JOB * n_jobs:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:  # the rest may not be wanted
+                for future in ahead:
+                    future.cancel()
+    except BrokenProcessPool as error:
+        found = "one that was killed, as the system does when memory runs out"
+        advice = "Close other programs and try again"
+        raise RuntimeError(f"Expected processes to read pictures to the end; got {found}. {advice}.") from error
 
-    The processes end with the reading. Those that joblib keeps are not used: as soon as one that has only read pictures
-    has trained a network, joblib would take its memory for a leak and stop it.
+
+def start_processes(n: int) -> Executor | None:
+    """Start processes that end with the ``with`` block of what is returned, or None where that cannot be.
+
+    It cannot be without joblib, as where an ONNX file predicts, and where the system has no semaphores, as without
+    /dev/shm; a worker starts no further ones. The processes that joblib keeps are not used: as soon as one that has
+    only read pictures has trained a network, joblib would take its memory for a leak and stop it.
     """
+    if multiprocessing.parent_process() is not None:
+        return None
     try:
         from joblib.externals.loky import ProcessPoolExecutor
-    except ModuleNotFoundError:
-        yield from one_by_one(tasks, n_jobs)
+
+        with interrupt_ignored():
+            pool: Executor = ProcessPoolExecutor(n, initializer=end_with, initargs=(os.getpid(),))
+            pool.submit(int)  # starts all of them
+    except (ModuleNotFoundError, OSError):
+        return None
+    return pool
+
+
+@contextmanager
+def interrupt_ignored() -> Iterator[None]:
+    """Let the processes that are started ignore Ctrl-C for ever, as this one ends them; for a moment this one does."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is None:  # where handlers cannot be set
+        yield
         return
-    if multiprocessing.parent_process() is not None:
-        yield from one_by_one(tasks, n_jobs)
-        return
-    with ProcessPoolExecutor(n_jobs) as pool:
-        ahead: deque[Future[Item]] = deque()
-        for task in tasks:
-            ahead.append(pool.submit(task))
-            if len(ahead) > TASKS_PER_JOB * n_jobs:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after the one that has started it, which cannot say so when it is killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def do_task(

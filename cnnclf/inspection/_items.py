@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnclf._utils.text import printable
 from cnnclf.inspection._arithmetic import batched
 from cnnclf.inspection._geometry import unravel
 
@@ -178,5 +179,5 @@ def fixed(value: float, decimals: int = DECIMALS) -> str:
 
 def plain(label: Any) -> str:
     """Return a label or name on one line, without control characters."""
-    printable = "".join(c if c.isprintable() else "�" for c in " ".join(str(label).split()))
-    return printable if len(printable) <= LABEL else f"{printable[: LABEL - 1]}…"
+    line = printable(" ".join(str(label).split()))
+    return line if len(line) <= LABEL else f"{line[: LABEL - 1]}…"

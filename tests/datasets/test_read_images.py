@@ -226,7 +226,7 @@ def picture():
         ({"a": "b.png"}, "Expected a column of paths or pictures; got dict. Pass a list or a column."),
         ([""], "Expected a path or the content of a picture in each row; got '' in row 0. Pass that column alone."),
         (["no.png"], "no.png: expected an image file; there is none. Check the path."),
-        (["a\0.png"], "a\0.png: expected an image file; there is none. Check the path."),
+        (["a\0.png"], "a�.png: expected an image file; there is none. Check the path."),
     ],
 )
 def test_other_columns_are_refused(X, sentence):

@@ -1,7 +1,10 @@
 """`map_pictures`: the same results one by one, in threads and in processes, and Python's warnings left alone."""
 
+import errno
 import io
 import os
+import signal
+import subprocess
 import sys
 import warnings
 
@@ -41,7 +44,7 @@ def test_results_and_errors_are_in_the_order_of_the_pictures(pictures, monkeypat
     if way == "threads":
         monkeypatch.setattr(_many, "LARGE", 0)
     if way == "processes":
-        monkeypatch.setattr(_many, "ENOUGH_FOR_PROCESSES", 1)
+        monkeypatch.setattr(_many, "FEWEST_PER_PROCESS", 1)
         monkeypatch.setattr(_many, "AT_ONCE", 2)
     names = [path.name for path in pictures]
     results = list(map_pictures(where, names, pictures, n_jobs=2))
@@ -67,7 +70,7 @@ def kept():
 
 def test_processes_end_with_the_reading_and_are_not_those_that_joblib_keeps(pictures, monkeypatch, kept):
     # One that has only read pictures and then trains a network grows by more than joblib lets its processes grow.
-    monkeypatch.setattr(_many, "ENOUGH_FOR_PROCESSES", 1)
+    monkeypatch.setattr(_many, "FEWEST_PER_PROCESS", 1)
     used = {process for _, process in map_pictures(where, ["a"] * 3, pictures[:3], n_jobs=2)}
     assert not used & (kept | {os.getpid()})
     for process in used:
@@ -77,9 +80,60 @@ def test_processes_end_with_the_reading_and_are_not_those_that_joblib_keeps(pict
         os.kill(process, 0)  # is there
 
 
+def ignores_interrupts(source, most_bytes, name):
+    """Return whether Ctrl-C ends this process."""
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_an_interrupt_ends_the_reading_and_the_processes_say_nothing_of_it(pictures, monkeypatch):
+    monkeypatch.setattr(_many, "FEWEST_PER_PROCESS", 1)
+    handler = signal.getsignal(signal.SIGINT)
+    assert list(map_pictures(ignores_interrupts, ["a"] * 3, pictures[:3], n_jobs=2)) == [True] * 3
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def ends_its_process(source, most_bytes, name):
+    """End as a process does that the system kills."""
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_is_an_error_with_advice(pictures, monkeypatch):
+    monkeypatch.setattr(_many, "FEWEST_PER_PROCESS", 1)
+    with pytest.raises(RuntimeError, match=r"Expected processes to read pictures to the end; got one that was killed"):
+        list(map_pictures(ends_its_process, ["a"] * 3, pictures[:3], n_jobs=2))
+
+
+def test_without_semaphores_as_without_dev_shm_this_process_reads(pictures, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_many, "FEWEST_PER_PROCESS", 1)
+    monkeypatch.setattr("joblib.externals.loky.ProcessPoolExecutor", refuse)
+    results = map_pictures(where, ["a"] * 3, pictures[:3], n_jobs=2)
+    assert [process for _, process in results] == [os.getpid()] * 3
+
+
+KILLED = """
+import os, signal
+from cnnclf.images import _many
+pool = _many.start_processes(2)
+print(*{pool.submit(os.getpid).result() for _ in range(8)}, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is of POSIX")
+def test_the_processes_end_soon_after_one_that_was_killed():
+    run = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with run:
+        assert run.stdout.readline().strip()
+        run.communicate(timeout=60)  # the pipe, which they have, too, ends when the last of them has ended
+    assert run.returncode == -signal.SIGKILL
+
+
 def processes_of_a_worker(names, pictures):
     """Return the process that calls this, and those in which it reads pictures."""
-    _many.ENOUGH_FOR_PROCESSES = 1
+    _many.FEWEST_PER_PROCESS = 1
     return os.getpid(), {process for _, process in map_pictures(where, names, pictures, n_jobs=2)}
 
 
@@ -137,7 +191,7 @@ def test_damage_that_pillow_only_warns_of_is_an_error_in_threads_too(pictures, m
 @pytest.mark.parametrize("large", [0, 2**20], ids=["threads", "processes"])
 def test_where_an_onnx_file_predicts_neither_joblib_nor_tqdm_is_needed(pictures, monkeypatch, large):
     monkeypatch.setattr(_many, "LARGE", large)
-    monkeypatch.setattr(_many, "ENOUGH_FOR_PROCESSES", 1)
+    monkeypatch.setattr(_many, "FEWEST_PER_PROCESS", 1)
     monkeypatch.setitem(sys.modules, "joblib.externals.loky", None)
     monkeypatch.setitem(sys.modules, "tqdm", None)
     results = list(map_pictures(where, [path.name for path in pictures], pictures, n_jobs=2))

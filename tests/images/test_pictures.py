@@ -401,6 +401,16 @@ def test_no_file(tmp_path):
         assert message == f"{missing}: expected an image file; there is none. Check the path."
 
 
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_the_name_of_a_strangers_file_commands_no_terminal(tmp_path, content):
+    path = tmp_path / "\x1b[31mred\x1b]0;owned\x07\n.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises((ValueError, FileNotFoundError), match="�") as raised:
+        decode(path)
+    assert str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
 def test_no_picture(tmp_path, content):
     (tmp_path / "page.png").write_bytes(content)
