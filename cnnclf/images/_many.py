@@ -63,7 +63,7 @@ def map_pictures(
     """
     n = len(sources)
     sizes = [bytes_of(source) for source in sources]
-    # Its share of what all may unpack to is too little for a photograph among thumbnails.
+    # A picture's share of what all may unpack to is too little for a photograph among thumbnails.
     share = most_unpacked(sum(sizes)) // max(1, n)
     most_bytes = (max(share, LARGEST_RATIO * size) for size in sizes)
     are_large = sum(sizes) >= LARGE * n
