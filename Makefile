@@ -11,7 +11,7 @@ READY_TO_FUZZ := .venv/.ready-to-fuzz
 READY_TO_BENCH := .venv/.ready-to-bench
 READY_TO_DOCUMENT := .venv/.ready-to-document
 BENCHMARKS := time_to_accuracy accuracy float32 overhead scaling datasets photographs loading allocator inference search clusters \
-	tracing app reproduce gpu
+	tracing page reproduce gpu
 # Of each fuzz target
 FUZZ_SECONDS ?= 60
 # To compute as a processor with AVX2 and no more, and the tests in which it would be seen: those that train.

@@ -25,7 +25,7 @@ ORDER = (
     "search",
     "clusters",
     "tracing",
-    "app",
+    "page",
     "reproduce",
 )
 

@@ -16,6 +16,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 import cnnclf
+from cnnclf import RECIPES, CNNClassifier, load_digits
 from cnnclf.evaluation._overfitting import RULE
 
 ROOT = Path(__file__).parent.parent
@@ -143,8 +144,18 @@ def draw_formula(translator: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def write_live_page(app: Sphinx, error: Exception | None) -> None:
+    """Write the page of a small network beside the site's; the first page shows it."""
+    if error is not None or app.builder.format != "html":
+        return
+    X, y = load_digits()
+    clf = CNNClassifier(**RECIPES["handwriting"], preparation="handwriting", random_state=0).fit(X, y)
+    clf.to_html(Path(app.outdir) / "network.html", X[:20])
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is above."""
     app.connect("doctree-read", link_to_github, priority=100)  # before Sphinx copies what is linked as a download
+    app.connect("build-finished", write_live_page)
     app.connect("doctree-read", leave_out_foreign_pictures, priority=100)
     app.add_html_math_renderer("mathtext", inline_renderers=(draw_formula, None), block_renderers=(draw_formula, None))

@@ -1,19 +1,9 @@
-"""Digits as hands draw them, and the page of `cnnclf app` on which they are drawn."""
+"""Digits as hands draw them, and the page of a network on which they are drawn."""
 
-import http.client
-import json
-import threading
 import time
-from contextlib import closing, contextmanager
 
 import numpy as np
 from selenium.webdriver.common.action_chains import ActionChains
-
-from cnnclf import CNNClassifier
-from cnnclf.cli._app_network import ExportedNetwork, TracedNetwork
-from cnnclf.cli._app_server import Reader, Server
-from cnnclf.images._spec import InputSpec
-from cnnclf.images._strokes import Drawing, Paper
 
 # How digits are written by hand, three ways each: points x,y of a box 100 high, x to the right and y down. A bar lifts
 # the pen; a point that is there twice is a corner, all others are rounded. The first two ways are the common ones, the
@@ -92,7 +82,7 @@ def rounded(points):
 
 
 def drawing(digit, way=0, hand="plain"):
-    """Give one drawing, as the page sends it."""
+    """Return the strokes of one drawing, points of 0 to 1000, and the width of its pen."""
     how, rng = HANDS[hand], np.random.default_rng([digit, way])
     strokes = []
     for stroke in WAYS[digit][way].split(" | "):
@@ -101,67 +91,26 @@ def drawing(digit, way=0, hand="plain"):
         x = how["breadth"] * x + how["slant"] * (100 - y)
         placed = np.stack([how["left"] + x * how["height"] / 100, how["top"] + y * how["height"] / 100], axis=1)
         strokes.append(np.rint(placed).clip(0, 1000).astype(int).tolist())
-    return {"strokes": strokes, "width": how["pen"]}
+    return strokes, how["pen"]
 
 
 def drawings():
-    """Give (digit, drawing) of every way and every hand: 120."""
+    """Return (digit, strokes, pen) of every way and every hand: 120."""
     return [
-        (digit, drawing(digit, way, hand)) for digit, ways in WAYS.items() for way in range(len(ways)) for hand in HANDS
+        (digit, *drawing(digit, way, hand))
+        for digit, ways in WAYS.items()
+        for way in range(len(ways))
+        for hand in HANDS
     ]
 
 
-OF_MNIST = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,))
-MNIST = Paper.of(OF_MNIST)
-DIGITS = Paper.of(InputSpec((8, 8), (1, 8, 8), False, "uint8", 16, (4.9,), (6.0,)))
-
-
-def put(told, paper=MNIST):
-    return paper.place(Drawing.from_json(told))
-
-
-def reader_of(clf):
-    network = TracedNetwork(clf) if isinstance(clf, CNNClassifier) else ExportedNetwork(clf)
-    return Reader(network, Paper.of(clf.input_spec_), "The network is <small>.")
-
-
-@contextmanager
-def serving(reader):
-    with Server(reader) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def ask(server, method, path, body=None, headers=(), **more):
-    """Send a request just so, and give its status, its headers and its content."""
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
-        named = {"Host": f"127.0.0.1:{server.port}"} | dict(headers) | more
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in named.items():
-            if value is not None:
-                connection.putheader(name, value)
-        connection.endheaders(body)
-        response = connection.getresponse()
-        return response.status, response.headers, response.read()
-
-
-def read(server, told, **headers):
-    body = told if isinstance(told, bytes) else json.dumps(told).encode()
-    named = {"Content-Type": "application/json", "Content-Length": str(len(body))} | headers
-    return ask(server, "POST", "/read", body, named)
-
-
 class Page:
-    """The page in a browser, and a hand on its pad."""
+    """The page of a network in a browser, and a hand on its pad."""
 
-    def __init__(self, driver, url):
+    def __init__(self, driver, path):
         self.driver = driver
-        driver.get(url)
+        driver.get("about:blank")
+        driver.get(path.as_uri())
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
@@ -169,14 +118,15 @@ class Page:
     def text(self, name):
         return self.run("return document.getElementById(arguments[0]).textContent", name)
 
-    def ink(self, name):
-        """How many pixels of a canvas have ink."""
-        script = """const canvas = document.getElementById(arguments[0]);
-        const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
-        copy.drawImage(canvas, 0, 0);
-        const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
-        return data.filter((_, i) => i % 4 === 3 && data[i] > 0).length;"""
-        return self.run(script, name)
+    def click(self, name):
+        self.run("document.getElementById(arguments[0]).click()", name)
+
+    def choose(self, tool):
+        self.run("document.querySelector(`[data-tool=${arguments[0]}]`).click()", tool)
+
+    def pixels(self):
+        """Return the raw pixels that the network has, channels first, in one row."""
+        return np.array(self.run("return [...drawing.pixels]"))
 
     def places(self, stroke):
         left, top, side = self.run(
@@ -184,26 +134,33 @@ class Page:
         )
         return [{"x": left + x * side / 1000, "y": top + y * side / 1000} for x, y in stroke]
 
-    def draw(self, told):
+    def draw(self, strokes):
         """Draw with the mouse, by every third point; the browser makes pointer events of it, as of a real one."""
-        for stroke in told["strokes"]:
+        for stroke in strokes:
             first, *others = self.places([*stroke[:-1:3], stroke[-1]])
             for kind, place in [("Pressed", first), *(("Moved", place) for place in others), ("Released", others[-1])]:
                 event = {"type": f"mouse{kind}", "button": "left", "buttons": 1, "clickCount": 1}
                 self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event | place)
 
-    def touch(self, told):
+    def touch(self, strokes):
         """Draw with a finger."""
-        for stroke in told["strokes"]:
+        for stroke in strokes:
             for i, place in enumerate(self.places(stroke)):
                 event = {"type": "touchMove" if i else "touchStart", "touchPoints": [place]}
                 self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
             self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def wait_for(self, name, text):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 20
         while self.text(name) != text:
             assert time.monotonic() < end, f"{name} is {self.text(name)!r} and not {text!r}"
+            time.sleep(0.02)
+
+    def settle(self):
+        """Wait until the worker has answered everything."""
+        end = time.monotonic() + 20
+        while self.run("return isAsking"):
+            assert time.monotonic() < end
             time.sleep(0.02)
 
     def press(self, *keys):
@@ -217,9 +174,3 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         touch = {"enabled": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", touch)
-
-
-def online(driver):
-    """Give the browser a network: without one it does not find this machine either."""
-    conditions = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)

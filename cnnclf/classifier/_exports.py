@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from cnnclf.architectures._layers import ArchitectureFunction, ImageShape
 from cnnclf.architectures._summary import count_parameters, summarize
 from cnnclf.classifier._checks import check_known_images
 from cnnclf.images._spec import InputSpec
+from cnnclf.training._callbacks import list_snapshots
 from cnnclf.training._net import Net, tidy_history
 from cnnclf.training._runtime import session
 
@@ -201,7 +203,69 @@ class ExportMixin:
         check_is_fitted(self)
         pixels = check_known_images(self, np.asarray(image)[np.newaxis])
         with session("cpu"):
-            return Trace.record(self.module_, pixels[0], self.classes_)
+            return Trace.record(self.module_, pixels[0], self.classes_, self.input_spec_)
+
+    def to_html(self, path: str | os.PathLike[str], images: ArrayLike | None = None) -> Path:
+        """Write the network as one offline page that runs it: every layer, every number and its arithmetic.
+
+        In the page one draws, paints single pixels, opens a picture or picks one of ``images``; it shows what every
+        layer makes of that, why the network answers one class and not another, and a tour. With a
+        :class:`cnnclf.training.Snapshots` among the callbacks of ``fit``, a slider goes through the epochs.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced, if it exists, whole or not at all.
+        images : array-like, optional
+            Some rows of ``X`` that can be picked, of at most 120 kB together: about 150 of MNIST's, 39 of CIFAR-10's.
+            The page opens at the first one.
+
+        Returns
+        -------
+        Path
+            The file. It has all weights, and needs neither a server nor any other file.
+
+        Raises
+        ------
+        ValueError
+            If the page cannot compute a layer, which is named; ``clf.trace(image).to_html(path)`` then writes the page
+            of one image. If the images are too many.
+        OSError
+            If the file cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            If the page is larger than 8 MB.
+
+        Notes
+        -----
+        The page has a strict content security policy and makes no request. ``window.cnnclf.predict(pixels)`` returns
+        the probabilities for raw pixels, channels first, in one row.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from cnnclf import CNNClassifier, load_digits
+        >>> X, y = load_digits()
+        >>> clf = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+        >>> clf.to_html(f"{tempfile.mkdtemp()}/digits.html", images=X[:10]).name
+        'digits.html'
+        """
+        from cnnclf.inspection import _html
+        from cnnclf.inspection._trace import Trace
+
+        check_is_fitted(self)
+        blank = np.zeros((1, *self.image_shape_), dtype=self.input_spec_.dtype)
+        pixels = blank[:0] if images is None else check_known_images(self, images)
+        first = pixels[0] if len(pixels) else blank[0]
+        with session("cpu"):
+            modules = list_snapshots(self.net_)
+            traces = [Trace.record(module, first, self.classes_, self.input_spec_) for _, module in modules]
+            trace = Trace.record(self.module_, first, self.classes_, self.input_spec_)
+        _html.check_runs(trace)
+        snapshots = [(epoch, each) for (epoch, _), each in zip(modules, traces, strict=True)]
+        return _html.write(trace, self.input_spec_, path, list(pixels), snapshots)
 
     @property
     def image_shape_(self) -> ImageShape:

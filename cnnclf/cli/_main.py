@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,9 +19,9 @@ from cnnclf import __version__
 from cnnclf._utils.text import counted, of_all, quote
 from cnnclf.cli import _models as models
 from cnnclf.cli import _options as options
+from cnnclf.cli import _page as pages
 from cnnclf.cli import _predict as predicting
 from cnnclf.cli import _train as training
-from cnnclf.cli._app import make_server
 from cnnclf.cli._options import BadUsageError, Profile, check_dataset_name, clear_errors, to_json
 
 PIPE_CLOSED = 141  # 128 + 13, the code of the shell for a program that SIGPIPE (13) ended
@@ -206,33 +206,40 @@ def trace(
         typer.echo(models.write_trace(model, digit, index, dataset, label, image, out))
 
 
+@app.command()
+def page(
+    model: Annotated[Path, options.MODEL],
+    out: Annotated[Path, options.PAGE] = Path("network.html"),
+    dataset: Annotated[str | None, options.SAMPLES] = None,
+    label: Annotated[str | None, options.LABEL] = None,
+) -> None:
+    """Write a network as one offline page that runs it: draw, and every number follows."""
+    with clear_errors("no page was written"):
+        check_dataset_name(dataset, *options.NAMED)
+        options.check_own(dataset, label)
+        typer.echo(pages.write_page(model, out, dataset, label))
+
+
 @app.command("app")
-def serve_page(
+def open_page(
     model: Annotated[
         Path | None,
         typer.Argument(
             metavar="MODEL",
-            help="File of save (.cnn) or of to_onnx (.onnx).",
+            help="File of CNNClassifier.save (.cnn).",
             show_default="a small network, trained at the first use and kept",
         ),
     ] = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port of 127.0.0.1; 0 is any that is free.")
-    ] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Open a page to draw on, and see what a network makes of every stroke."""
-    # Once it is served, Ctrl-C is how it is meant to end.
-    with clear_errors("no page was served"), make_server(model, port) as server, suppress(KeyboardInterrupt):
-        typer.echo(server.url)
-        typer.echo("Ctrl-C stops it.", err=True)
+    """Open a page to draw on, in which the network reads every stroke."""
+    with clear_errors("no page was written"):
+        out = pages.write_own_page(model)
+        typer.echo(out)
         if browser:
-            import threading
             import webbrowser
 
-            # In a thread, as a browser in the terminal blocks its caller until it is closed.
-            threading.Thread(target=webbrowser.open, args=[server.url], daemon=True).start()
-        server.serve_forever()
+            webbrowser.open(out.as_uri())
 
 
 @app.command()

@@ -160,6 +160,13 @@ TRACE_FILE = typer.Option(
     help="File to write: .html is a page to explore, .xlsx a workbook with live formulas, .md, .tex and .txt are text.",
     show_default="text on standard output",
 )
+PAGE = typer.Option(metavar="FILE.html", help="File to write.")
+SAMPLES = typer.Option(
+    autocompletion=complete_labelled,
+    metavar="mnist|digits|PATH",
+    help="Data whose test images can be picked in the page: a few of each class.",
+    show_default="none",
+)
 LABELLED = typer.Option(
     autocompletion=complete_labelled,
     metavar="mnist|digits|PATH",

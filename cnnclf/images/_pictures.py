@@ -219,6 +219,24 @@ def white_of(spec: InputSpec) -> int:
     return spec.white
 
 
+# The mean of handwritten digits, as a share of white, is below these: MNIST's is 0.13, that of scikit-learn's digits
+# 0.31. That of Fashion-MNIST, photographs in MNIST's size, is 0.29.
+MOST_INK = {(28, 28): 0.25, (8, 8): 0.35}
+
+
+def takes_handwriting(spec: InputSpec) -> bool:
+    """Return whether a network takes drawings.
+
+    It does if it was fitted with ``preparation="handwriting"``; and, fitted without any, if its images have the size of
+    MNIST's or scikit-learn's digits, and as little ink.
+    """
+    n_channels, height, width = spec.image_shape
+    if spec.preparation is not None or spec.white is None:
+        return spec.preparation == "handwriting" and spec.white is not None
+    brightness = float(np.mean(spec.mean)) / spec.white if spec.mean else 1 / 2
+    return n_channels == 1 and min(brightness, 1 - brightness) <= MOST_INK.get((height, width), -1.0)
+
+
 def from_ink(ink: FloatImage, spec: InputSpec) -> FloatImage:
     """Colour ink (height, width), 0..1, in the colours of a network's training images, (n_channels, height, width).
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cnnclf.inspection._evidence import Contribution, Evidence
     from cnnclf.inspection._geometry import ReceptiveField
     from cnnclf.inspection._records import StepDiff
+    from cnnclf.inspection._sliding import SlidingWindow
     from cnnclf.inspection._trace import Step, Trace
     from cnnclf.inspection._verify import LayerCheck, Verification
 
@@ -19,6 +20,7 @@ __all__ = [
     "Explanation",
     "LayerCheck",
     "ReceptiveField",
+    "SlidingWindow",
     "Step",
     "StepDiff",
     "Term",
@@ -33,6 +35,7 @@ __getattr__, __dir__ = attach(
         "_evidence": ["Contribution", "Evidence"],
         "_geometry": ["ReceptiveField"],
         "_records": ["StepDiff"],
+        "_sliding": ["SlidingWindow"],
         "_trace": ["Step", "Trace"],
         "_verify": ["LayerCheck", "Verification"],
     },

@@ -1,13 +1,13 @@
-"""A trace as one offline page: the network from left to right, and the arithmetic of every cell in it.
+"""A network as one offline page that runs it: draw, paint or drop an image, and every number and its arithmetic follow.
 
-The page holds the recorded float32 values and weights, bit for bit, and computes from them the arithmetic of the cell
-that a reader points at. To stay below 2 MB it holds fewer channels of the widest layers; the contribution of the
-others is stored as one number per cell, so that every sum is complete.
+The page holds the network's float32 weights and a small engine in JavaScript, which computes every layer. A layer that
+the engine does not know has the values that were recorded for one image; then the page shows that image alone.
 """
 
 import base64
+import hashlib
 import os
-from bisect import bisect_right
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,26 +19,63 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.jinja import digest, page_templates, read_as_is
-from cnnclf._utils.text import percent
-from cnnclf.inspection._geometry import Window
+from cnnclf._utils.text import quote_all
+from cnnclf.images._handwriting import Frame
+from cnnclf.images._pictures import from_ink, takes_handwriting
+from cnnclf.images._spec import CHANNEL_COUNTS, InputSpec
 from cnnclf.inspection._narrative import caveat
-from cnnclf.inspection._records import StepRecord, TraceRecord, follow
+from cnnclf.inspection._records import StepRecord, TraceRecord, follow, walk
 
 TEMPLATES = page_templates("cnnclf.inspection")
+ENGINE = ("engine.js", "gradient.js", "resample.js", "prepare.js", "answer.js")
+SCRIPT = (
+    *("percent.js", "layers.js", "views.js", "arithmetic.js", "play.js"),
+    *("input.js", "why.js", "tour.js", "epochs.js", "begin.js"),
+)
+STYLE = ("style.css", "page.css")
 
-BUDGET = 2_000_000  # bytes of a page
-
-# Kinds with channels of their own; all others have the channels of their input.
-WITH_OWN_CHANNELS = ("image", "conv", "dense", "unknown")
-
-# Kinds without rounding, so that the page can compute bit-identical outputs itself.
-WITHOUT_ROUNDING = ("relu", "max_pool", "global_max_pool", "dropout", "flatten", "block")
+LARGE = 8_000_000  # bytes of a page that takes browsers seconds to open
+MOST_SAMPLES = 120_000  # bytes of all samples
 
 
-def write(trace: TraceRecord, path: str | os.PathLike[str]) -> Path:
-    """Write a trace as one offline page.
+def write(
+    trace: TraceRecord,
+    spec: InputSpec,
+    path: str | os.PathLike[str],
+    images: Sequence[NDArray[Any]] = (),
+    snapshots: Sequence[tuple[int, TraceRecord]] = (),
+) -> Path:
+    """Write a network as one offline page that runs it.
 
-    An existing file is replaced, whole or not at all; ``OSError`` is raised if that is not possible.
+    Parameters
+    ----------
+    trace : TraceRecord
+        The network's layers, for any image; of a layer that the engine does not know, the values are shown.
+    spec : InputSpec
+        What the network takes.
+    path : path-like
+        Replaced if it exists, whole or not at all.
+    images : sequence of ndarray of shape (channels, height, width)
+        Raw pixels that can be picked in the page, which opens at the first one.
+    snapshots : sequence of (int, TraceRecord)
+        Epochs with traces of the network at their ends, in ascending order.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If there are several images of more than ``MOST_SAMPLES`` bytes together.
+    OSError
+        If the file cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If the page is larger than 8 MB.
 
     Examples
     --------
@@ -46,23 +83,48 @@ def write(trace: TraceRecord, path: str | os.PathLike[str]) -> Path:
     >>> from cnnclf import CNNClassifier, load_digits
     >>> from cnnclf.inspection._html import write
     >>> X, y = load_digits()
-    >>> trace = CNNClassifier("lenet5", max_epochs=1, random_state=0).fit(X[:100], y[:100]).trace(X[5])
-    >>> page = write(trace, Path(tempfile.mkdtemp()) / "five.html")
-    >>> page.name, page.stat().st_size < 2_000_000
+    >>> clf = CNNClassifier("lenet5", max_epochs=1, random_state=0).fit(X[:100], y[:100])
+    >>> trace = clf.trace(X[5])
+    >>> page = write(trace, clf.input_spec_, Path(tempfile.mkdtemp()) / "five.html", [trace.image])
+    >>> page.name, page.stat().st_size < 1.4 * 4 * trace.n_parameters + 300_000
     ('five.html', True)
     """
     path = Path(path)
-    write_atomically(path, render(trace).encode())
+    page = render(trace, spec, images, snapshots).encode()
+    if len(page) > LARGE:
+        warnings.warn(
+            f"Expected a page of at most {LARGE // 10**6} MB; got {len(page) / 1e6:.0f} MB, as the network has "
+            f"{trace.n_parameters:,} parameters. Browsers take seconds to open it; a smaller architecture is faster.",
+            UserWarning,
+            stacklevel=3,
+        )
+    write_atomically(path, page)
     return path
 
 
-def render(trace: TraceRecord) -> str:
-    """Return the page, of at most 2 MB if leaving out channels can achieve that.
+def check_runs(trace: TraceRecord) -> None:
+    """Refuse a network with a layer that the page's engine does not know.
 
-    Returns
-    -------
-    str
-        HTML that needs no other file; the same for the same trace.
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    unknown = [f"{step.name} ({step.description})" for step in walk(trace.steps) if step.kind == "unknown"]
+    if unknown:
+        raise ValueError(
+            f"Expected layers that the page can compute; got {quote_all(unknown)}. Write the page of one image with "
+            "clf.trace(image).to_html(path), or use layers of torch.nn that cnnclf knows."
+        )
+
+
+def render(
+    trace: TraceRecord,
+    spec: InputSpec,
+    images: Sequence[NDArray[Any]] = (),
+    snapshots: Sequence[tuple[int, TraceRecord]] = (),
+) -> str:
+    """Return the page: HTML that needs no other file, the same for the same network and images.
 
     Notes
     -----
@@ -70,15 +132,117 @@ def render(trace: TraceRecord) -> str:
     ``#output/7`` is feature 7 of ``output``, all counted from 0.
     """
     nodes = list_nodes(trace)
-    # The image and the classes are never sampled.
-    fewest = max(len(trace.classes), len(nodes[0].output))
-    widest = max(len(node.output) for node in nodes if node.step.kind in WITH_OWN_CHANNELS)
-    page = fill_in(trace, nodes, widest)
-    if len(page.encode()) <= BUDGET:
-        return page
-    limits = range(fewest, max(fewest, widest) + 1)
-    n_fitting = bisect_right(limits, BUDGET, key=lambda limit: len(fill_in(trace, nodes, limit).encode()))
-    return fill_in(trace, nodes, limits[max(n_fitting - 1, 0)])
+    numbers, samples = Numbers(), pack_samples(images, spec)
+    network = {
+        "classes": [str(label) for label in trace.classes.tolist()],
+        "layers": [describe_layer(node, numbers) for node in nodes],
+        "input": describe_input(spec, images),
+        "isLive": all(node.step.kind != "unknown" for node in nodes),
+        "samples": {"n": len(images), "dtype": spec.dtype},
+        "epochs": [epoch for epoch, _ in snapshots],
+    }
+    encoded = numbers.to_base64()
+    network["key"] = f"cnnclf-{hashlib.sha256((encoded + samples).encode()).hexdigest()[:16]}"
+    files = {
+        "style": read_as_is(TEMPLATES, *STYLE),
+        "engine": read_as_is(TEMPLATES, *ENGINE),
+        "script": read_as_is(TEMPLATES, *SCRIPT),
+    }
+    return TEMPLATES.get_template("page.html.j2").render(
+        title=make_title(trace.classes),
+        trace=trace,
+        caveat=caveat(trace).strip(),
+        n_layers=len(nodes) - 1,  # the image is none; trace.verify() counts the same
+        nested=any(node.inside for node in nodes),
+        network=network,
+        numbers=Markup(encoded),
+        samples=Markup(samples),
+        snapshots=[(epoch, Markup(encode_weights(each))) for epoch, each in snapshots],
+        **{name: Markup(text) for name, text in files.items()},
+        **{f"{name}_hash": digest(text) for name, text in files.items()},
+    )
+
+
+def make_title(classes: NDArray[Any]) -> str:
+    """Return the heading of a page by what its network tells apart."""
+    labels = [str(label) for label in classes.tolist()]
+    if labels == [str(digit) for digit in range(10)]:
+        return "A network that reads digits"
+    return f"A network that tells {quote_plainly(labels)} apart"
+
+
+def quote_plainly(labels: Sequence[str]) -> str:
+    """Return some labels as a phrase, at most four of them.
+
+    Examples
+    --------
+    >>> quote_plainly(["cat", "dog"]), quote_plainly(list("abcdef"))
+    ('cat and dog', 'a, b, c and 3 more classes')
+    """
+    shown = list(labels) if len(labels) <= 4 else [*labels[:3], f"{len(labels) - 3} more classes"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+def describe_input(spec: InputSpec, images: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Return what the network takes, as the page's scripts read it.
+
+    ``black`` and ``white`` are the values that the screen shows as such: where the unit of the pixels is not known, the
+    smallest and the largest of the images, or three standard deviations around the mean.
+    """
+    n_channels, height, width = spec.image_shape
+    draws = takes_handwriting(spec)
+    if spec.white is not None:
+        black, white = 0.0, float(spec.white)
+    elif len(images):
+        black, white = float(np.min(images)), float(np.max(images))
+    else:
+        mean, std = np.array(spec.mean or (0.0,)), np.array(spec.std or (1.0,))
+        black, white = float((mean - 3 * std).min()), float((mean + 3 * std).max())
+    ground = [float(round(x)) if is_whole(spec) else float(x) for x in spec.mean] or [black] * n_channels
+    if draws:
+        ground = as_unit(from_ink(np.zeros((1, 1), dtype=np.float32), spec).ravel(), spec)
+    frame = Frame.of((height, width)) if draws else None
+    return {
+        "shape": spec.image_shape,
+        "black": black,
+        "white": white,
+        "whole": is_whole(spec),
+        "mean": spec.mean,
+        "preparation": spec.preparation,
+        "frame": frame and {name: getattr(frame, name) for name in ("canvas", "box", "in_proportion", "block")},
+        "ground": ground,
+        "takesPictures": spec.white is not None and n_channels in CHANNEL_COUNTS,
+    }
+
+
+def is_whole(spec: InputSpec) -> bool:
+    """Return whether pixels are whole numbers."""
+    return spec.dtype == "uint8" or (spec.white is not None and spec.white > 1)
+
+
+def as_unit(shares: NDArray[Any], spec: InputSpec) -> list[float]:
+    """Return shares of white in the unit of the training pixels."""
+    return [float(share * (spec.white or 1)) for share in shares.tolist()]
+
+
+def pack_samples(images: Sequence[NDArray[Any]], spec: InputSpec) -> str:
+    """Return images as base64, in the dtype of the training pixels, little-endian."""
+    pixels = np.array([image.astype(spec.dtype) for image in images])
+    if len(pixels) > 1 and pixels.nbytes > MOST_SAMPLES:
+        most = max(1, MOST_SAMPLES // pixels[0].nbytes)
+        raise ValueError(
+            f"Expected at most {most} images, as the page holds {MOST_SAMPLES:,} bytes of them; got {len(pixels)}. "
+            f"Pass fewer, such as X[:{most}]."
+        )
+    return base64.b64encode(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()).decode()
+
+
+def encode_weights(trace: TraceRecord) -> str:
+    """Return the weights of a network as base64, in the order in which its layers are described."""
+    numbers = Numbers()
+    for node in list_nodes(trace):
+        describe_layer(node, numbers)
+    return numbers.to_base64()
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,104 +321,18 @@ class Numbers:
         return base64.b64encode(np.concatenate(self.parts).astype("<f4").tobytes()).decode()
 
 
-def fill_in(trace: TraceRecord, nodes: list[Node], limit: int) -> str:
-    """Return the page with at most ``limit`` channels of every layer that has channels of its own."""
-    numbers = Numbers()
-    shown: list[NDArray[np.intp]] = []
-    layers = []
-    for node in nodes:
-        shown.append(choose_channels(node, nodes, shown, limit))
-        layers.append(describe_layer(node, nodes, shown, numbers))
-    files = {
-        "style": read_as_is(TEMPLATES, "style.css", "walkthrough.css"),
-        "script": read_as_is(TEMPLATES, "percent.js", "walkthrough.js"),
-    }
-    return TEMPLATES.get_template("walkthrough.html.j2").render(
-        trace=trace,
-        probability=percent(trace.share),
-        caveat=caveat(trace).strip(),
-        n_layers=len(nodes) - 1,  # the image is none; trace.verify() counts the same
-        nested=any(node.inside for node in nodes),
-        sampled=[
-            (node.step.name, "features" if node.is_row else "channels", len(channels), len(node.output))
-            for node, channels in zip(nodes, shown, strict=True)
-            if node.step.kind in WITH_OWN_CHANNELS and len(channels) < len(node.output)
-        ],
-        net={"classes": [str(label) for label in trace.classes.tolist()], "layers": layers},
-        numbers=Markup(numbers.to_base64()),
-        **{name: Markup(text) for name, text in files.items()},
-        **{f"{name}_hash": digest(text) for name, text in files.items()},
-    )
-
-
-def describe_layer(node: Node, nodes: list[Node], shown: list[NDArray[np.intp]], numbers: Numbers) -> dict[str, Any]:
-    """Return a node as the page's script reads it, after appending its numbers; ``shown`` ends in its channels."""
-    step, channels = node.step, shown[-1]
+def describe_layer(node: Node, numbers: Numbers) -> dict[str, Any]:
+    """Return a node as the page's scripts read it, after appending its numbers."""
+    step = node.step
+    known = step.kind != "unknown"
     return {
         **{name: getattr(step, name) for name in ("name", "kind", "description")},
         "shape": node.output.shape,
         "is_row": node.is_row,
-        "channels": as_ranges(channels),
         "inputs": node.inputs,
         "inside": node.inside,
         "settings": dict(step.settings),
         **{name: getattr(step, name) for name in ("n_parameters", "n_multiply_adds")},
-        "values": None if step.kind in WITHOUT_ROUNDING else numbers.add(node.output[channels]),
-        **add_weights(node, nodes, shown, numbers),
+        "values": None if known else numbers.add(node.output),
+        "weights": {name: numbers.add(array) for name, array in step.weights.items()} if known else {},
     }
-
-
-def choose_channels(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]], limit: int) -> NDArray[np.intp]:
-    """Return the channels of a node that the page holds, given those of all nodes before it."""
-    n_channels = len(node.output)
-    if node.step.kind in WITH_OWN_CHANNELS:
-        # Evenly spaced, and the same for layers with equally many channels, so that both maps of a sum are there.
-        return np.arange(n_channels) if n_channels <= limit else np.arange(limit) * n_channels // limit
-    if node.step.kind == "flatten":
-        (source,) = node.inputs
-        places = np.arange(n_channels).reshape(len(nodes[source].output), -1)
-        return places[shown[source]].ravel()
-    channels = shown[node.inputs[0]]
-    for source in node.inputs[1:]:
-        channels = np.intersect1d(channels, shown[source])
-    return channels
-
-
-def as_ranges(channels: NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Return ascending numbers as half-open ranges.
-
-    Examples
-    --------
-    >>> as_ranges(np.array([0, 1, 2, 5, 7, 8]))
-    [(0, 3), (5, 6), (7, 9)]
-    """
-    runs = np.split(channels, np.flatnonzero(np.diff(channels) != 1) + 1)
-    return [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
-
-
-def add_weights(node: Node, nodes: list[Node], shown: Sequence[NDArray[np.intp]], numbers: Numbers) -> dict[str, Any]:
-    """Append a node's weights for the channels in the page; return their positions.
-
-    A convolution or dense layer has, per output channel, the kernels of the input channels in its group that are in the
-    page. If some are missing, "rest" is what they add to each cell.
-    """
-    channels = shown[-1]
-    if node.step.kind not in ("conv", "dense"):
-        known = node.step.weights if node.step.kind in ("standardise", "norm") else {}
-        return {"weights": {name: numbers.add(array.ravel()[channels]) for name, array in known.items()}, "rest": None}
-    (source,) = node.inputs
-    weight = node.step.weights["weight"].reshape(len(node.output), -1, *node.step.settings.get("kernel", (1, 1)))
-    there = np.isin(np.arange(len(nodes[source].output)), shown[source])
-    windows = None if there.all() else Window.of(node.step.settings).view(nodes[source].output.astype(np.float64))
-    kernels, rest = [], []
-    n_groups = node.step.settings.get("groups", 1)
-    for group, seen in enumerate(np.split(np.arange(len(there)), n_groups)):
-        own = weight[channels[channels // (len(weight) // n_groups) == group]]
-        kernels.append(own[:, there[seen]])
-        if windows is not None:
-            missing = own[:, ~there[seen]].astype(np.float64)
-            rest.append(np.tensordot(missing, windows[seen[~there[seen]]], ((1, 2, 3), (0, 3, 4))))
-    weights = {"weight": numbers.add(np.concatenate(kernels, axis=None))}
-    if "bias" in node.step.weights:
-        weights["bias"] = numbers.add(node.step.weights["bias"][channels])
-    return {"weights": weights, "rest": numbers.add(np.concatenate(rest)) if rest else None}

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from cnnclf._utils.tables import Summarised, Summary
 from cnnclf._utils.text import percent
+from cnnclf.images._spec import InputSpec, infer_layout
 from cnnclf.inspection import _attribution, _evidence, _explain, _geometry, _latex, _records, _run, _text, _verify
 from cnnclf.inspection._arithmetic import Explanation
 from cnnclf.inspection._evidence import Evidence
@@ -111,12 +113,16 @@ class Trace(Summarised, TraceRecord):
 
     steps: tuple[Step, ...]
     _module: nn.Sequential
+    _spec: InputSpec
 
     @classmethod
-    def record(cls, module: nn.Sequential, image: NDArray[Any], classes: NDArray[Any]) -> "Trace":
+    def record(
+        cls, module: nn.Sequential, image: NDArray[Any], classes: NDArray[Any], spec: InputSpec | None = None
+    ) -> "Trace":
         """Run a copy of a network on one image (channels, height, width) and record the output of every layer."""
         module = copy.deepcopy(module).cpu().eval()
-        return cls(image, classes, _run.record_steps(module, image, Step), module)
+        spec = spec or InputSpec.of(image[np.newaxis], infer_layout(image.shape, image.shape))
+        return cls(image, classes, _run.record_steps(module, image, Step), module, spec)
 
     def follow(self, image: NDArray[Any]) -> "Trace":
         """Return the trace of another image through the same copy of the network, which is exported once for both.
@@ -145,7 +151,8 @@ class Trace(Summarised, TraceRecord):
         0
         """
         _geometry.check_shape(image, self.image.shape)
-        return Trace(image, self.classes, _run.record_steps(self._module, image, Step), self._module)
+        steps = _run.record_steps(self._module, image, Step)
+        return Trace(image, self.classes, steps, self._module, self._spec)
 
     def _summary(self) -> Summary:
         title = f"{shape_of(self.image)} pixels → {self.label} with {percent(self.share)}"
@@ -400,12 +407,14 @@ class Trace(Summarised, TraceRecord):
         return _xlsx.write(self, path, layers)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write one page that works offline: every cell shows its arithmetic and what it sees.
+        """Write one offline page that runs the network, opened at this image: see :meth:`cnnclf.CNNClassifier.to_html`.
+
+        With a layer that the page cannot compute, it shows the recorded numbers of this image and takes no other.
 
         Parameters
         ----------
         path : path-like
-            Replaced if it exists.
+            Replaced if it exists, whole or not at all.
 
         Returns
         -------
@@ -414,4 +423,4 @@ class Trace(Summarised, TraceRecord):
         """
         from cnnclf.inspection import _html
 
-        return _html.write(self, path)
+        return _html.write(self, self._spec, path, [self.image])

@@ -6,8 +6,11 @@ from cnnclf._lazy import attach
 
 if TYPE_CHECKING:
     from cnnclf.training._augmentation import AUGMENTATIONS
+    from cnnclf.training._callbacks import Snapshots
     from cnnclf.training._net import Net
 
-__all__ = ["AUGMENTATIONS", "Net"]
+__all__ = ["AUGMENTATIONS", "Net", "Snapshots"]
 
-__getattr__, __dir__ = attach(__name__, {"_augmentation": ["AUGMENTATIONS"], "_net": ["Net"]})
+__getattr__, __dir__ = attach(
+    __name__, {"_augmentation": ["AUGMENTATIONS"], "_callbacks": ["Snapshots"], "_net": ["Net"]}
+)

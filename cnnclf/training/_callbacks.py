@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from skorch.utils import noop
 from torch import nn
 from tqdm import tqdm
 
-from cnnclf._utils.text import percent
+from cnnclf._utils.text import percent, quote
 
 
 def is_followed(stream: Any) -> bool:
@@ -77,6 +78,72 @@ class StopEarly(EarlyStopping):  # type: ignore[misc]
         """Restore the best weights, unless training was interrupted before its first epoch."""
         if net.history:
             super().on_train_end(net, **kwargs)
+
+
+class Snapshots(Callback):  # type: ignore[misc]
+    """Keep the weights of some epochs, for the slider in the page of :meth:`cnnclf.CNNClassifier.to_html`.
+
+    Parameters
+    ----------
+    k : int, default=5
+        How many, at least 2, spread evenly from before the first epoch of a fit to the last one.
+
+    Attributes
+    ----------
+    snapshots_ : dict of int to dict of str to Tensor
+        Per epoch the network's state; 0 is that before training.
+
+    Raises
+    ------
+    ValueError
+        When training begins, if ``k`` is not a whole number of at least 2.
+
+    Examples
+    --------
+    >>> from cnnclf import CNNClassifier, load_digits
+    >>> from cnnclf.training import Snapshots
+    >>> X, y = load_digits()
+    >>> snapshots = Snapshots(3)
+    >>> clf = CNNClassifier("tiny", max_epochs=4, callbacks=[snapshots], random_state=0).fit(X, y)
+    >>> list(snapshots.snapshots_)
+    [0, 2, 4]
+    """
+
+    def __init__(self, k: int = 5) -> None:
+        self.k = k
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Choose the epochs, and keep the weights before the first one."""
+        if type(self.k) is not int or self.k < 2:
+            raise ValueError(f"Expected k to be a whole number of at least 2; got {quote(self.k)}. Pass Snapshots(5).")
+        done = len(net.history)
+        n = net.max_epochs - (0 if net.checkpoint_ is None else done)
+        self.epochs_ = {done + round(n * i / (self.k - 1)) for i in range(self.k)}
+        self.snapshots_: dict[int, dict[str, torch.Tensor]] = {}
+        self._keep(net)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Keep the weights after one of the epochs."""
+        self._keep(net)
+
+    def _keep(self, net: Any) -> None:
+        epoch = len(net.history)
+        if epoch in self.epochs_:
+            self.snapshots_[epoch] = {
+                name: tensor.detach().cpu().clone() for name, tensor in net.network.state_dict().items()
+            }
+
+
+def list_snapshots(net: Any) -> list[tuple[int, nn.Sequential]]:
+    """Return the epochs before the last that a net's :class:`Snapshots` kept, each with a network of its weights."""
+    kept = [callback for _, callback in net.callbacks_ if isinstance(callback, Snapshots)]
+    found = []
+    for epoch, state in getattr(kept[0], "snapshots_", {}).items() if kept else ():
+        if epoch < len(net.history):
+            module = deepcopy(net.network).cpu()
+            module.load_state_dict(state)
+            found.append((epoch, module))
+    return found
 
 
 class ReportEpochs(Callback):  # type: ignore[misc]

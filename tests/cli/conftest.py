@@ -1,9 +1,8 @@
-"""A network of the digits, its files, and a server of its page."""
+"""A network of the digits and its files."""
 
 import pytest
 
 from cnnclf import RECIPES, CNNClassifier, load_digits
-from drawings import reader_of, serving
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +19,3 @@ def model(clf, tmp_path_factory):
     clf.to_onnx(folder / "digits.onnx")
     clf.to_onnx(folder / "int8.onnx", quantize="int8", calibration=load_digits()[0][:200])
     return folder
-
-
-@pytest.fixture(scope="module")
-def server(clf):
-    with serving(reader_of(clf)) as server:
-        yield server

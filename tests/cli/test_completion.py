@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cnnclf import RECIPES, list_architectures
 from cnnclf.cli import _main as cli
 
-COMMANDS = ["report", "compare", "export", "predict", "evaluate", "trace", "app", "doctor"]
+COMMANDS = ["report", "compare", "export", "predict", "evaluate", "trace", "page", "app", "doctor"]
 COMMAND = Path(sys.executable).with_name("cnnclf")
 
 

@@ -1,23 +1,26 @@
-"""What the offline page holds: every recorded number, sums that stay whole, nothing that runs but its own script."""
+"""What the offline page holds: every weight, what the network takes, and nothing that runs but its own scripts."""
 
 import base64
 import json
 import re
 from collections import OrderedDict
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
-from torch.nn import functional
 
 from cnnclf import CNNClassifier
 from cnnclf.architectures._modules import Residual
 from cnnclf.architectures._summary import summarize
-from cnnclf.inspection import _html as walkthrough_html
+from cnnclf.images._spec import InputSpec
+from cnnclf.inspection import _html as pages
 from cnnclf.inspection._html import render, write
+from cnnclf.training import Snapshots
 
 
 def build(image_shape, n_classes):
@@ -51,7 +54,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags, self.text, self.inside, self.attributes = [], {}, None, []
         self.feed(html)
-        self.net = json.loads(self.text["layers"])
+        self.net = json.loads(self.text["network"])
         self.layers = {layer["name"]: layer for layer in self.net["layers"]}
         self.numbers = np.frombuffer(base64.b64decode(self.text["numbers"]), "<f4")
 
@@ -67,24 +70,8 @@ class Page(HTMLParser):
     def handle_data(self, data):
         self.text[self.inside] = self.text.get(self.inside, "") + data
 
-    def channels(self, name):
-        return np.concatenate([np.arange(*limits) for limits in self.layers[name]["channels"]])
-
-    def read(self, start, *shape):
-        return self.numbers[start : start + np.prod(shape, dtype=int)].reshape(shape)
-
-    def weight(self, name, whole):
-        """A weight as the page has it, in the shape of the whole; zero where the page leaves it out."""
-        layer = self.layers[name]
-        source = self.net["layers"][layer["inputs"][0]]["name"]
-        there = np.isin(np.arange(self.net["layers"][layer["inputs"][0]]["shape"][0]), self.channels(source))
-        n_groups = len(there) // whole.shape[1]
-        weight, start = np.zeros(whole.shape), layer["weights"]["weight"]
-        for c in self.channels(name):
-            seen = np.flatnonzero(np.split(there, n_groups)[c // (len(whole) // n_groups)])
-            weight[c, seen] = self.read(start, len(seen), *whole.shape[2:])
-            start += weight[c, seen].size
-        return weight
+    def read(self, start, like):
+        return self.numbers[start : start + like.size].reshape(like.shape)
 
 
 def walk(steps):
@@ -93,41 +80,34 @@ def walk(steps):
         yield step
 
 
-def sums(page, step):
-    """What a convolution or dense layer gives with the weights of the page: the cells in the page, in float64."""
-    layer, channels = page.layers[step.name], page.channels(step.name)
-    weight = torch.from_numpy(page.weight(step.name, step.weights["weight"]))
-    x = torch.from_numpy(step.input.astype(np.float64))
-    if step.kind == "conv":
-        settings = {name: step.settings[name] for name in ("stride", "padding", "dilation", "groups")}
-        total = functional.conv2d(x[None], weight, **settings)[0].numpy()[channels]
-    else:
-        total = functional.linear(x, weight).numpy()[channels]
-    if "bias" in layer["weights"]:
-        bias = page.read(layer["weights"]["bias"], len(channels))
-        total = total + bias.reshape(-1, *[1] * (total.ndim - 1))
-    return total if layer["rest"] is None else total + page.read(layer["rest"], *total.shape)
+def page_of(trace, *images, spec=None):
+    return Page(render(trace, spec or spec_of(trace), images))
 
 
-def test_the_page_holds_what_torch_recorded(trace):
-    page = Page(render(trace))
+def spec_of(trace):
+    _, height, width = trace.image.shape
+    return InputSpec((height, width), trace.image.shape, False, str(trace.image.dtype), 16, (4.9,), (6.0,))
+
+
+def test_the_page_holds_all_weights_bit_for_bit_and_values_only_of_layers_that_it_cannot_compute(trace):
+    page = page_of(trace)
     assert [layer["name"] for layer in page.net["layers"]] == ["image", *(step.name for step in walk(trace.steps))]
-    image = page.layers["image"]
-    assert np.array_equal(page.read(image["values"], *image["shape"]), trace.image)
     for step in walk(trace.steps):
         layer = page.layers[step.name]
-        if step.kind in ("relu", "max_pool", "flatten", "dropout", "block"):  # what needs no rounding needs no bytes
-            assert layer["values"] is None
-        else:
-            assert page.read(layer["values"], *step.output.shape).tobytes() == step.output.tobytes()
-    norm, step = page.layers["norm1"], trace["norm1"]
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        assert page.read(norm["weights"][name], 6).tobytes() == step.weights[name].tobytes()
-    assert norm["settings"] == {"eps": 1e-5}
+        if step.kind == "unknown":
+            assert page.read(layer["values"], step.output).tobytes() == step.output.tobytes()
+            assert layer["weights"] == {}
+            continue
+        assert layer["values"] is None
+        assert layer["weights"].keys() == step.weights.keys()
+        for name, weight in step.weights.items():
+            assert page.read(layer["weights"][name], weight).tobytes() == weight.tobytes()
+    assert page.layers["norm1"]["settings"] == {"eps": 1e-5}
+    assert page.net["isLive"] is False
 
 
 def test_every_layer_knows_where_its_numbers_come_from(trace):
-    layers = Page(render(trace)).net["layers"]
+    layers = page_of(trace).net["layers"]
     sources = {layer["name"]: [layers[i]["name"] for i in layer["inputs"]] for layer in layers}
     assert sources["image"] == []
     assert sources["conv1"] == ["standardise"]
@@ -146,81 +126,126 @@ def test_every_layer_knows_where_its_numbers_come_from(trace):
     assert {layer["name"] for layer in layers if layer["kind"] == "unknown"} == {"block.softplus"}
 
 
-@pytest.mark.parametrize("limit", [20, 12, 11, 10])
-def test_every_sum_in_the_page_is_whole_however_many_channels_it_holds(trace, limit, monkeypatch):
-    # A page of at most 20 channels a layer holds all; one of 10 leaves out parts of residual.*, flatten and dense.
-    monkeypatch.setattr(walkthrough_html, "BUDGET", page_size(trace, limit))
-    page = Page(render(trace))
-    assert len(page.channels("dense")) == limit
-    assert len(page.channels("residual")) == min(limit, 12)
-    assert (page.layers["output"]["rest"] is None) == (limit == 20)
-    for step in walk(trace.steps):
-        if step.kind in ("conv", "dense"):
-            recorded = step.output[page.channels(step.name)]
-            np.testing.assert_allclose(sums(page, step), recorded, rtol=0, atol=1e-5)
-
-
-def page_size(trace, limit):
-    nodes = walkthrough_html.list_nodes(trace)
-    return len(walkthrough_html.fill_in(trace, nodes, limit).encode())
-
-
-def test_a_large_page_keeps_to_the_budget_and_says_what_it_holds(trace, monkeypatch):
-    monkeypatch.setattr(walkthrough_html, "BUDGET", page_size(trace, 15))
-    html = render(trace)
-    assert len(html.encode()) == walkthrough_html.BUDGET
-    assert "this page holds 15 of 20 features of <em>dense</em>,\nevenly spaced." in html
-    # 15 of 20, evenly spaced: ⌊20·i/15⌋ leaves out every fourth.
-    assert Page(html).channels("dense").tolist() == [c for c in range(20) if c % 4 != 3]
-
-    monkeypatch.setattr(walkthrough_html, "BUDGET", 1)  # cannot be kept: classes and image are never left out
-    page = Page(render(trace))
-    assert [len(page.channels(name)) for name in ("image", "dense", "output", "softmax")] == [1, 10, 10, 10]
-
-
-def test_features_of_a_map_that_is_left_out_are_left_out(trace, monkeypatch):
-    monkeypatch.setattr(walkthrough_html, "BUDGET", page_size(trace, 10))
-    page = Page(render(trace))
-    n_cells = np.prod(trace["residual"].output.shape[1:])
-    assert set(page.channels("flatten") // n_cells) == set(page.channels("residual"))
-    assert len(page.channels("flatten")) == 10 * n_cells
-
-
-def test_the_default_net_fits_whole():
+@pytest.mark.parametrize("name", ["compact", "residual", "tiny"])
+def test_a_page_is_not_much_larger_than_the_weights(name):
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (20, 28, 28)).astype(np.uint8), np.arange(20) % 10
-    html = render(CNNClassifier(max_epochs=1, random_state=0).fit(X, y).trace(X[0]))
-    assert len(html.encode()) < 2_000_000
-    assert 'id="sampled"' not in html
+    clf = CNNClassifier(name, max_epochs=1, random_state=0).fit(X, y)
+    trace = clf.trace(X[0])
+    html = render(trace, clf.input_spec_, X[:, np.newaxis])
+    assert len(html.encode()) <= 1.4 * 4 * trace.n_parameters + 300_000
+    assert Page(html).net["isLive"] is True
 
 
-@pytest.mark.parametrize("shape", [(3, 9, 6), (1, 1, 30)], ids=["RGB, not square", "flat"])
-def test_any_image(shape):
+def test_a_page_that_browsers_open_slowly_is_written_with_a_warning(trace, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "LARGE", 50_000)
+    message = (
+        r"\AExpected a page of at most 0 MB; got 0 MB, as the network has [\d,]+ parameters. Browsers take seconds"
+    )
+    with pytest.warns(UserWarning, match=message):
+        assert write(trace, spec_of(trace), tmp_path / "page.html").exists()
+
+
+def test_samples_are_raw_pixels_in_the_dtype_of_training(trace):
+    page = page_of(trace, trace.image, 16 - trace.image)
+    assert page.net["samples"] == {"n": 2, "dtype": "uint8"}
+    pixels = np.frombuffer(base64.b64decode(page.text["samples"]), "u1").reshape(2, *trace.image.shape)
+    assert np.array_equal(pixels, [trace.image, 16 - trace.image])
+    floats = page_of(trace, trace.image / 16, spec=replace(spec_of(trace), dtype="float32", white=1))
+    assert np.array_equal(
+        np.frombuffer(base64.b64decode(floats.text["samples"]), "<f4"), (trace.image / 16).astype("f4").ravel()
+    )
+
+
+def test_too_many_samples_are_an_error_that_says_how_many_fit(trace):
+    message = (
+        "Expected at most 1875 images, as the page holds 120,000 bytes of them; got 1876. Pass fewer, such as X[:1875]."
+    )
+    with pytest.raises(ValueError, match=rf"\A{re.escape(message)}\Z"):
+        page_of(trace, *[trace.image] * 1876)  # 64 bytes each
+
+
+def describe(**changes):
+    mnist = InputSpec((28, 28), (1, 28, 28), False, "uint8", 255, (33.3,), (78.6,))
+    return pages.describe_input(replace(mnist, **changes), ())
+
+
+def test_the_page_knows_what_the_network_takes():
+    # MNIST-like without any preparation: drawn on, as the pixels are as dark as handwriting; 0 is its ground.
+    mnist = describe()
+    assert (mnist["black"], mnist["white"], mnist["whole"], mnist["ground"]) == (0, 255, True, [0])
+    assert mnist["frame"] == {"canvas": (28, 28), "box": (20, 20), "in_proportion": True, "block": 1}
+    assert mnist["takesPictures"] is True
+    # Ink on bright paper: the ground is white.
+    assert describe(mean=(221.7,))["ground"] == [255]
+    # Clothes, as Fashion-MNIST's mean is: nothing to draw, and an empty image is the mean.
+    clothes = describe(mean=(72.9,))
+    assert (clothes["frame"], clothes["ground"]) == (None, [73])
+    # Shares of white stay shares.
+    shares = describe(dtype="float32", white=1, mean=(0.3,))
+    assert (shares["whole"], shares["ground"]) == (False, [0.3])
+
+
+def test_pixels_of_an_unknown_unit_take_no_pictures_and_are_shown_between_the_ends_of_the_samples():
+    standardised = InputSpec((2, 2), (1, 2, 2), False, "float32", None, (0.5,), (2.0,))
+    images = [np.array([[[-1.5, 0.0], [0.25, 3.0]]], dtype=np.float32)]
+    assert pages.describe_input(standardised, images)["takesPictures"] is False
+    assert [pages.describe_input(standardised, images)[end] for end in ("black", "white")] == [-1.5, 3.0]
+    # Without samples three standard deviations around the mean: 0.5 ± 6.
+    assert [pages.describe_input(standardised, ())[end] for end in ("black", "white")] == [-5.5, 6.5]
+
+
+def test_snapshots_are_further_weights_in_the_same_order(few_digits):
+    X, y, *_ = few_digits
+    clf = CNNClassifier("tiny", max_epochs=4, callbacks=[Snapshots(3)], random_state=0).fit(X, y)
+    page = Page(clf.to_html(Path(mkdtemp()) / "page.html").read_text(encoding="utf-8"))
+    assert page.net["epochs"] == [0, 2]  # the last of the three is the network itself
+    first = np.frombuffer(base64.b64decode(page.text["epoch-0"]), "<f4")
+    assert first.shape == page.numbers.shape
+    assert not np.array_equal(first, page.numbers)
+    fresh = CNNClassifier("tiny", max_epochs=1, lr=1e-12, random_state=0).fit(X, y)  # as good as before training
+    weight = fresh.trace(X[0])["conv1"].weights["weight"]
+    start = page.layers["conv1"]["weights"]["weight"]
+    np.testing.assert_allclose(first[start : start + weight.size], weight.ravel(), atol=1e-6)
+
+
+def test_a_classifier_with_a_layer_that_the_page_cannot_compute_is_refused_by_name(few_digits, tmp_path):
+    X, y, *_ = few_digits
+    clf = CNNClassifier(build, max_epochs=1, random_state=0).fit(X, y)
+    message = (
+        "Expected layers that the page can compute; got 'block.softplus (Softplus)'. Write the page of one image with "
+        "clf.trace(image).to_html(path), or use layers of torch.nn that cnnclf knows."
+    )
+    with pytest.raises(ValueError, match=rf"\A{re.escape(message)}\Z"):
+        clf.to_html(tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_classifier_writes_the_page_of_its_network_with_images_as_fit_takes_them(tmp_path):
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(12, *shape)).astype(np.float32), np.arange(12) % 2
-    trace = CNNClassifier(max_epochs=1, image_shape=shape, random_state=0).fit(X, y).trace(X[0])
-    page = Page(render(trace))
-    image = page.layers["image"]
-    assert page.read(image["values"], *shape).tobytes() == trace.image.tobytes()
-    for step in trace.steps:
-        if step.kind in ("conv", "dense"):
-            np.testing.assert_allclose(sums(page, step), step.output, rtol=0, atol=1e-5)
+    X, y = rng.integers(0, 256, (20, 9, 6, 3)).astype(np.uint8), np.arange(20) % 2
+    clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y)
+    page = Page(clf.to_html(tmp_path / "page.html", X[:2]).read_text(encoding="utf-8"))
+    pixels = np.frombuffer(base64.b64decode(page.text["samples"]), "u1").reshape(2, 3, 9, 6)
+    assert np.array_equal(pixels, X[:2].transpose(0, 3, 1, 2))
+    assert page.net["samples"]["n"] == 2
+    assert Page(clf.to_html(tmp_path / "none.html").read_text(encoding="utf-8")).net["samples"]["n"] == 0
 
 
 def test_labels_are_text_and_nothing_else(few_digits):
     X, y, *_ = few_digits
     labels = np.array(["</script><b>bold</b>", "cat & dog", "{{ 7 * 7 }}"])
     trace = CNNClassifier(max_epochs=1, random_state=0).fit(X, labels[y % 3]).trace(X[0])
-    html = render(trace)
+    html = render(trace, spec_of(trace))
     page = Page(html)
     assert page.net["classes"] == sorted(labels)
     assert "<b>bold" not in html
-    assert page.text["title"].startswith(f"How this network reads an image: {trace.label} with ")
-    assert page.tags.count("script") == 3  # the layers, the numbers, and what runs
+    assert page.text["title"] == "A network that tells </script><b>bold</b>, cat & dog and {{ 7 * 7 }} apart"
+    assert page.tags.count("script") == 5  # the network, its numbers, samples, and what runs: the engine and the page
 
 
 def test_nothing_runs_or_loads_but_what_the_policy_names(trace):
-    page = Page(render(trace))
+    page = page_of(trace)
     (policy,) = [value for name, value in page.attributes if name == "content" and "default-src" in value]
 
     def source(text):
@@ -229,7 +254,8 @@ def test_nothing_runs_or_loads_but_what_the_policy_names(trace):
     assert policy.split("; ") == [
         "default-src 'none'",
         f"style-src {source(page.text['style'])}",
-        f"script-src {source(page.text['script'])}",
+        f"script-src {source(page.text['engine'])} {source(page.text['script'])}",
+        "worker-src blob:",
         "img-src data:",
         "base-uri 'none'",
         "form-action 'none'",
@@ -237,14 +263,15 @@ def test_nothing_runs_or_loads_but_what_the_policy_names(trace):
     assert [value for name, value in page.attributes if name in ("src", "href")] == ["data:,"]
     assert not [name for name, _ in page.attributes if name == "style" or name.startswith("on")]
     assert not re.search(
-        r"https?:|@import|url\(|\bfetch\b|innerHTML|\beval\b", page.text["style"] + page.text["script"]
+        r"https?:|@import|url\(|\bfetch\b|innerHTML|\beval\b",
+        page.text["style"] + page.text["engine"] + page.text["script"],
     )
 
 
 def test_it_is_written_whole_and_the_same_each_time(trace, tmp_path):
-    path = write(trace, tmp_path / "page.html")
+    path = write(trace, spec_of(trace), tmp_path / "page.html")
     assert path == tmp_path / "page.html"
-    assert path.read_text(encoding="utf-8") == render(trace)
+    assert path.read_text(encoding="utf-8") == render(trace, spec_of(trace))
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -252,21 +279,22 @@ def test_a_missing_folder_is_an_error(trace, tmp_path):
     folder = tmp_path / "missing"
     message = f"{folder}: expected a folder to write page.html into; there is none. Make it first."
     with pytest.raises(FileNotFoundError, match=rf"\A{re.escape(message)}\Z"):
-        write(trace, folder / "page.html")
+        write(trace, spec_of(trace), folder / "page.html")
 
 
 def test_a_layer_that_cannot_be_worked_out_is_named_at_the_top(trace, few_digits):
-    html = render(trace)
+    html = render(trace, spec_of(trace))
     assert html.index('id="caveat"') < html.index("<main>")
     assert "cannot recompute 'block.softplus (Softplus)', so only" in Page(html).text["caveat"]
     X, y, *_ = few_digits
-    assert 'id="caveat"' not in render(CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y).trace(X[0]))
+    known = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y).trace(X[0])
+    assert 'id="caveat"' not in render(known, spec_of(known))
 
 
 def test_the_page_counts_what_is_inside_blocks_as_verify_does(trace):
     n_layers = len(trace.verify().layers)
     sentence = f"The network has {n_layers} layers, including the softmax and the layers inside blocks, and "
-    assert sentence in Page(render(trace)).text["p"]
+    assert sentence in page_of(trace).text["p"]
 
 
 def test_the_page_counts_the_layers_of_the_network_as_its_summary_does(few_digits):
@@ -274,7 +302,7 @@ def test_the_page_counts_the_layers_of_the_network_as_its_summary_does(few_digit
     clf = CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y)
     rows = summarize(clf.module_, clf.image_shape_)
     trace = clf.trace(X[0])
-    page = Page(render(trace))
+    page = page_of(trace)
     n_layers = len(rows) + 1  # the softmax, which the summary leaves out
     assert f"The network has {n_layers} layers, including the softmax, and " in page.text["p"]
     assert str(trace.verify()).startswith(f"{n_layers} of {n_layers} layers verified")

@@ -24,7 +24,7 @@ RUN_ELSEWHERE = {
     "serving.md": "acceptance/test_serving.py",
     "tracking.md": "repo/test_tracking.py",
 }
-# Commands that change the machine they run on, and one that runs until Ctrl-C, in tests/cli/test_app.py.
+# Commands that change the machine they run on, and one that opens a browser, in tests/cli/test_page.py.
 NOT_RUN = ("python -m venv", "source ", "pip install", "cnnclf app")
 
 

@@ -449,7 +449,7 @@ COMMANDS = {  # exit code and words
     "trace into another format": (2, ["trace", "FOLDER/net.cnn", "--digit", "3", "--out", "FOLDER/x.docx"]),
     "trace of another file": (1, ["trace", "FOLDER/net.cnn", "--image", "FOLDER/net.cnn"]),
     "a page of nothing": (1, ["app", "FOLDER/no.cnn", "--no-browser"]),
-    "a page at no port": (2, ["app", "FOLDER/net.cnn", "--port", "70000"]),
+    "a page of another kind": (2, ["page", "FOLDER/net.cnn", "--out", "FOLDER/page.txt"]),
 }
 
 

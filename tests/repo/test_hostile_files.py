@@ -31,37 +31,49 @@ MOST_SECONDS = 20
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A folder of hostile files and what was raised by each: (folder, {(reader, name): said})."""
+    """A folder of hostile files."""
     folder = tmp_path_factory.mktemp("hostile")
-    command = [SCRIPT, str(folder), "--try"]
+    run_script(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(corpus):
+    """What was raised by each of them, by (reader, name)."""
+    lines = map(json.loads, run_script(corpus, "--try").splitlines())
+    return {(line["reader"], line["name"]): line for line in lines}
+
+
+def run_script(folder, *options):
+    """Write the files in a process of its own; return what it prints."""
+    command = [SCRIPT, str(folder), *options]
     run = run_in_child(f"import runpy, sys\nsys.argv = {command!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')")
     assert run.returncode == 0, run.stderr
-    said = map(json.loads, run.stdout.splitlines())
-    return folder, {(line["reader"], line["name"]): line for line in said}
+    return run.stdout
 
 
 @pytest.mark.parametrize(("reader", "name"), HOSTILE)
-def test_it_is_refused_by_name_with_the_reason_and_costs_little(corpus, reader, name):
-    folder, said = corpus[0], corpus[1][reader, name]
-    assert said["kind"] == "ValueError"
-    assert said["message"].startswith(str(place(folder, reader, name)))
-    assert HOSTILE[reader, name] in said["message"]
-    assert len(said["message"]) < 2000
-    assert said["megabytes"] < MOST_MEGABYTES
-    assert said["seconds"] < MOST_SECONDS
+def test_it_is_refused_by_name_with_the_reason_and_costs_little(corpus, said, reader, name):
+    raised = said[reader, name]
+    assert raised["kind"] == "ValueError"
+    assert raised["message"].startswith(str(place(corpus, reader, name)))
+    assert HOSTILE[reader, name] in raised["message"]
+    assert len(raised["message"]) < 2000
+    assert raised["megabytes"] < MOST_MEGABYTES
+    assert raised["seconds"] < MOST_SECONDS
 
 
+@pytest.mark.usefixtures("said")
 def test_nothing_was_run_and_nothing_was_written(corpus):
-    folder = corpus[0]
     made = {*hostile.ENDINGS, "good", "good.cnn", "good.onnx", "good.png"}
-    assert {path.name for path in folder.iterdir()} == made
-    assert not [*folder.rglob(MARK)]
+    assert {path.name for path in corpus.iterdir()} == made
+    assert not [*corpus.rglob(MARK)]
     assert not Path(MARK).exists()
 
 
 def test_the_good_files_of_the_corpus_are_good(corpus):
     for reader, name in (("load", "good.cnn"), ("onnx", "good.onnx"), ("picture", "good.png")):
-        hostile.read(reader, corpus[0] / name)
+        hostile.read(reader, corpus / name)
 
 
 COMMANDS = {
@@ -83,21 +95,20 @@ COMMANDS = {
 @pytest.mark.parametrize("reader", COMMANDS)
 def test_the_command_says_one_sentence(corpus, tmp_path, reader):
     # One process a reader, as starting takes longest; each command in a child of that.
-    folder = corpus[0]
     calls = [
-        (str(place(folder, reader, name)), command.format(place(folder, reader, name), good=folder / "good").split())
+        (str(place(corpus, reader, name)), command.format(place(corpus, reader, name), good=corpus / "good").split())
         for kind, name in HOSTILE
         if kind == reader
         for command in COMMANDS[reader]
     ]
     program = f"import sys; sys.path.append({str(Path(SCRIPT).parent)!r})\n{RUN_COMMANDS}"
     run = subprocess.run(
-        [sys.executable, "-c", program, str(folder / "good")],
+        [sys.executable, "-c", program, str(corpus / "good")],
         input=json.dumps(calls), capture_output=True, text=True, check=True, cwd=tmp_path, env=ONE_THREAD,
     )  # fmt: skip
     answers = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(answers) == len(calls)
-    understood = f"{folder / 'good'}: class folders, 2 images of 4×4 pixels, grey, 2 classes\n"
+    understood = f"{corpus / 'good'}: class folders, 2 images of 4×4 pixels, grey, 2 classes\n"
     for (path, call), (code, said) in zip(calls, answers, strict=True):
         text = said.removeprefix(understood)
         assert code == 1, (call, text)
@@ -143,7 +154,7 @@ for _, words in json.load(sys.stdin):
 @pytest.fixture(scope="module")
 def good(corpus):
     """The bytes of good files, and what is predicted with them of every pixel's brightest and darkest."""
-    return {kind: (corpus[0] / f"good.{kind}").read_bytes() for kind in ("cnn", "onnx")}
+    return {kind: (corpus / f"good.{kind}").read_bytes() for kind in ("cnn", "onnx")}
 
 
 X = np.random.default_rng(0).integers(0, 256, (5, 4, 4), dtype=np.uint8)

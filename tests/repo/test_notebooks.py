@@ -150,7 +150,7 @@ def test_a_notebook_runs_on_the_digits(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_on_mnist(name, tmp_path, monkeypatch):
     notebook = read(name)
-    set_parameters(notebook, {"DATASET": "mnist"})
+    set_parameters(notebook, SHORT | {"DATASET": "mnist"})
     run(notebook, tmp_path, monkeypatch)
 
 

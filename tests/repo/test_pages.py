@@ -19,8 +19,7 @@ from cnnclf.report._write import to_html
 TEMPLATES = {path.name: path for path in Path(cnnclf.__file__).parent.glob("*/templates/*")}
 SHEETS = {
     "index.html": ("style.css", "report.css", "story.css"),
-    "walkthrough.html": ("style.css", "walkthrough.css"),
-    "app.html": ("style.css", "app.css"),
+    "walkthrough.html": ("style.css", "page.css"),
 }
 ADJUSTED = {"kicker", "lead", "note"}  # words of the style that all pages share, which a page may set in another size
 CELLS = {"index.html": ("",), "walkthrough.html": ("#conv1/3/4/5", "#softmax/5")}
@@ -312,4 +311,5 @@ def test_the_learning_rates_of_a_table_are_written_alike(folder):
 def test_the_title_and_the_strip_write_the_probability_alike(look):
     driver = look("walkthrough.html")
     strip = driver.execute_script("return document.querySelector('.classes .first b').textContent")
-    assert driver.title.endswith(f" with {strip}")
+    assert f" with {strip} – " in driver.title
+    assert driver.execute_script("return document.getElementById('how-sure').textContent") == f"with {strip}"

@@ -50,7 +50,7 @@ SHORTER = {
     "compare --architectures compact,lenet5,tiny --folds 5": "--dataset digits --epochs 1 --folds 2 --jobs 1",
     "report --from-predictions svm.csv": "",
 }
-RUN_ELSEWHERE = ("make report", "make test", "cnnclf app")  # acceptance/test_newcomer.py, CI, cli/test_app.py
+RUN_ELSEWHERE = ("make report", "make test")  # acceptance/test_newcomer.py, CI
 
 
 @pytest.mark.slow
@@ -65,11 +65,6 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for command, shorter in SHORTER.items():
         result = CliRunner().invoke(cli.app, [*command.split(), *shorter.split()])
         assert result.exit_code == 0, f"{command}\n{result.output}"
-
-
-@pytest.mark.acceptance
-def test_first_block_on_mnist() -> None:
-    assert run(BLOCKS[0], {}) >= 0.99
 
 
 def test_architectures_are_all_there_with_their_parameters() -> None:

@@ -80,7 +80,7 @@ def test_the_reader_learns_which_image_it_is_and_where_to_explore_it(report, pag
     assert np.array_equal(report.trace.image, make_report().trace.image)
     assert {"#walkthrough", "walkthrough.html", "walkthrough.md"} <= set(page.links)
     assert (written / "walkthrough.md").read_text() == report.trace.to_markdown()
-    assert "How this network reads an image" in (written / "walkthrough.html").read_text()
+    assert "From pixels to the answer" in (written / "walkthrough.html").read_text()
     markdown = (written / "report.md").read_text()
     assert "## 8 How the network reads one image\n" in markdown
     assert "[walkthrough.md](walkthrough.md)" in markdown

@@ -1,0 +1,16 @@
+// ---- The weights of other epochs --------------------------------------------------------------------------------------------
+
+// The numbers of each epoch, decoded when they are first asked for; the last are those after training.
+const ofEpochs = [...epochs.map(() => null), numbers];
+
+function showEpoch(place) {
+  const isLast = place === epochs.length;
+  byId("epoch-name").textContent = isLast ? "after training" : epochs[place] ? `after epoch ${epochs[place]}` : "before training";
+  ofEpochs[place] ??= decodeNumbers(byId(`epoch-${epochs[place]}`).textContent);
+  numbers = ofEpochs[place];
+  openLayers(layers, numbers);
+  worker?.postMessage({ numbers });
+  ask({ pixels: drawing.pixels });
+}
+
+if (epochs.length) byId("epoch").oninput = ({ target }) => showEpoch(Number(target.value));
