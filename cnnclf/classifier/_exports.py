@@ -257,7 +257,8 @@ class ExportMixin:
 
         check_is_fitted(self)
         blank = np.zeros((1, *self.image_shape_), dtype=self.input_spec_.dtype)
-        pixels = blank[:0] if images is None else check_known_images(self, images)
+        is_empty = images is None or np.size(images) == 0
+        pixels = blank[:0] if is_empty else check_known_images(self, images)
         first = pixels[0] if len(pixels) else blank[0]
         with session("cpu"):
             modules = list_snapshots(self.net_)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cnnclf._utils.files import write_atomically
 from cnnclf._utils.jinja import digest, page_templates, read_as_is
-from cnnclf._utils.text import quote_all
+from cnnclf._utils.text import cut, quote_all
 from cnnclf.images._handwriting import Frame
 from cnnclf.images._pictures import from_ink, takes_handwriting
 from cnnclf.images._spec import CHANNEL_COUNTS, InputSpec
@@ -114,7 +114,7 @@ def check_runs(trace: TraceRecord) -> None:
     if unknown:
         raise ValueError(
             f"Expected layers that the page can compute; got {quote_all(unknown)}. Write the page of one image with "
-            "clf.trace(image).to_html(path), or use layers of torch.nn that cnnclf knows."
+            "clf.trace(image).to_html(path), or use layers and settings that docs/look_inside.md lists."
         )
 
 
@@ -165,7 +165,7 @@ def render(
 
 def make_title(classes: NDArray[Any]) -> str:
     """Return the heading of a page by what its network tells apart."""
-    labels = [str(label) for label in classes.tolist()]
+    labels = [cut(str(label), 40) or "(empty)" for label in classes.tolist()]
     if labels == [str(digit) for digit in range(10)]:
         return "A network that reads digits"
     return f"A network that tells {quote_plainly(labels)} apart"

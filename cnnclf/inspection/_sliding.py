@@ -9,9 +9,18 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from cnnclf._utils.jinja import digest, page_templates, read_as_is
+from cnnclf._utils.text import quote
 
 TEMPLATES = page_templates("cnnclf.inspection")
 LARGEST = 16  # rows or columns of an image that a page shows as numbers
+
+
+def as_numbers(matrix: ArrayLike) -> NDArray[np.float32]:
+    """Return a matrix as float32, if it holds finite numbers."""
+    numbers = np.asarray(matrix)
+    if numbers.dtype.kind not in "biuf" or not np.isfinite(numbers).all():
+        raise ValueError(f"Expected finite numbers; got {quote(matrix)}. Remove what is no number.")
+    return numbers.astype(np.float32)
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -48,20 +57,25 @@ class SlidingWindow:
     padding: int
 
     def __init__(self, image: ArrayLike, kernel: ArrayLike, stride: int = 1, padding: int = 0) -> None:
-        pixels, weights = (np.asarray(matrix, dtype=np.float32) for matrix in (image, kernel))
+        pixels, weights = (as_numbers(matrix) for matrix in (image, kernel))
         if not (pixels.ndim == weights.ndim == 2 and min(pixels.shape) > 0 and max(pixels.shape) <= LARGEST):
             raise ValueError(
                 f"Expected an image of at most {LARGEST}×{LARGEST} numbers and a kernel, two matrices; got shapes "
                 f"{pixels.shape} and {weights.shape}. Cut a patch out of the image."
             )
+        for name, value, least in (("stride", stride, 1), ("padding", padding, 0)):
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f"Expected {name} to be a whole number of at least {least}; got {quote(value)}. Pass {least}."
+                )
         spare = min(n + 2 * padding - k for n, k in zip(pixels.shape, weights.shape, strict=True))
-        if stride < 1 or padding < 0 or min(weights.shape) < 1 or spare < 0:
+        if min(weights.shape) < 1 or spare < 0:
             raise ValueError(
-                f"Expected a kernel that fits the padded image, and a stride of at least 1; got {weights.shape} on "
-                f"{pixels.shape}, padding {padding}, stride {stride}. Make the kernel smaller."
+                f"Expected a kernel that fits the padded image; got {weights.shape} on {pixels.shape} with padding "
+                f"{padding}. Make the kernel smaller."
             )
-        for name, value in (("image", pixels), ("kernel", weights), ("stride", stride), ("padding", padding)):
-            object.__setattr__(self, name, value)
+        for name, part in {"image": pixels, "kernel": weights, "stride": stride, "padding": padding}.items():
+            object.__setattr__(self, name, part)
 
     def __repr__(self) -> str:
         image, kernel = ("×".join(map(str, matrix.shape)) for matrix in (self.image, self.kernel))

@@ -214,7 +214,7 @@ def test_a_classifier_with_a_layer_that_the_page_cannot_compute_is_refused_by_na
     clf = CNNClassifier(build, max_epochs=1, random_state=0).fit(X, y)
     message = (
         "Expected layers that the page can compute; got 'block.softplus (Softplus)'. Write the page of one image with "
-        "clf.trace(image).to_html(path), or use layers of torch.nn that cnnclf knows."
+        "clf.trace(image).to_html(path), or use layers and settings that docs/look_inside.md lists."
     )
     with pytest.raises(ValueError, match=rf"\A{re.escape(message)}\Z"):
         clf.to_html(tmp_path / "page.html")

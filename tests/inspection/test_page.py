@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -180,6 +181,7 @@ def test_erasing_brings_back_the_pixels_of_a_colour_picture(look, colour_clf):
 
 def test_the_keyboard_paints(look):
     page = look("empty")
+    page.choose("paint")
     page.run("pad.focus()")
     page.press(Keys.ARROW_LEFT, Keys.ARROW_UP, " ", Keys.ARROW_DOWN, " ")  # from the middle, row 4, column 4
     page.settle()
@@ -188,6 +190,23 @@ def test_the_keyboard_paints(look):
     page.press(Keys.DELETE)
     page.settle()
     assert np.flatnonzero(page.pixels()).tolist() == [3 * 8 + 3]
+
+
+def test_the_keyboard_draws_with_a_pen_that_space_puts_down_and_lifts(look, digits_clf):
+    page = look("empty")
+    page.run("pad.focus()")
+    page.press(*[Keys.ARROW_UP] * 8, " ", *[Keys.ARROW_DOWN] * 16)
+    page.settle()
+    assert page.text("said") == "pen down"
+    # From the middle, 500, eight steps of 40 up; sixteen down from there.
+    assert page.run("return drawing.strokes") == [[[500, y] for y in range(180, 821, 40)]]
+    np.testing.assert_allclose(shares(page), predict(digits_clf, page), atol=1e-5)
+    page.press(" ", Keys.ARROW_LEFT)
+    assert page.text("said") == "pen up"
+    assert page.run("return drawing.strokes[0].length") == 17
+    page.press(Keys.DELETE)  # the stroke
+    page.settle()
+    assert page.text("label") == "?"
 
 
 def picture(pixels):
@@ -313,6 +332,60 @@ def test_a_small_change_is_searched_while_one_watches_and_can_be_put_on_the_pad(
     assert int(n_painted) > 0
 
 
+def test_what_was_found_is_forgotten_with_its_image(look):
+    page = look("digits")
+    page.click("find-change")
+    page.run("document.querySelectorAll('.sample')[1].click()")  # while it searches, or after it
+    page.settle()
+    assert page.run("return [byId('change').hidden, byId('use-change').hidden, searcher]") == [True, True, None]
+    page.click("find-change")
+    page.click("stop-change")
+    assert page.text("change-text").startswith("Stopped. ")
+    page.run("byId('why-b').value = '3'; byId('why-b').onchange()")
+    assert page.run("return byId('change').hidden")
+
+
+def test_reasons_out_of_sight_follow_when_the_hand_rests_and_at_once_for_paper(look):
+    page = look("digits")
+    page.resize(1280, 300)
+    page.run("scrollTo(0, 0)")
+    page.run("return new Promise((resolve) => setTimeout(resolve, 300))")
+    for i, event in ((1, "beforeprint"), (2, None)):
+        page.run("document.querySelectorAll('.sample')[arguments[0]].click()", i)
+        page.settle()
+        if event is not None:
+            page.run("dispatchEvent(new Event(arguments[0]))", event)
+        else:
+            page.run("return new Promise((resolve) => setTimeout(resolve, 1000))")
+        assert page.run("return [chosenClasses(), rankedClasses().slice(0, 2)]")[0] == page.run(
+            "return rankedClasses().slice(0, 2)"
+        )
+        total = page.run("return document.querySelector('#waterfall .sum .n').textContent")
+        assert float(total.replace("−", "-")) == pytest.approx(
+            page.run("const [a, b] = chosenClasses(); return logitsLayer.values[a] - logitsLayer.values[b]"), abs=1e-4
+        )
+
+
+def test_an_address_that_leads_nowhere_is_replaced_and_that_of_a_layer_is_its_last_cell(look):
+    page = look("digits")
+    page.run("select(cellAt('#conv1/2/1/1'))")
+    page.run("location.hash = '#conv1/99/4/5'; return new Promise((resolve) => setTimeout(resolve, 200))")
+    assert page.driver.current_url.endswith("#conv1/2/1/1")
+    page.run("location.hash = '#output'; return new Promise((resolve) => setTimeout(resolve, 200))")
+    assert page.text("name").startswith("output feature")
+
+
+def test_a_network_of_many_classes_is_no_taller_than_others(chromium, tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 16, (600, 8, 8)).astype(np.uint8), np.arange(600) % 200
+    page = Page(
+        chromium, CNNClassifier("tiny", max_epochs=1, random_state=0).fit(X, y).to_html(tmp_path / "page.html", X[:1])
+    )
+    page.resize(1280, 1000)
+    assert page.run("return byId('net').offsetHeight") < 500
+    assert page.run("return byId('bars').offsetHeight") < 500
+
+
 def test_the_tour_goes_through_the_layers_in_their_order_and_follows_the_image(look, digits_clf, digits):
     page = look("digits")
     page.click("start-tour")
@@ -327,6 +400,9 @@ def test_the_tour_goes_through_the_layers_in_their_order_and_follows_the_image(l
     trace = digits_clf.trace(digits[0][0])
     conv1 = trace["conv1"].output
     assert f"{conv1.max():.4f}" in " ".join(sentences)
+    (sentence,) = (each for each in sentences if "is a sum of" in each)
+    parts = [float(number.replace("−", "-")) for number in re.findall(r"(?:add|bias is) (−?\d+\.\d+)", sentence)]
+    assert sum(parts) == pytest.approx(conv1.max(), abs=3e-4)
     n_negative = int((trace["relu1"].input < 0).sum())
     assert f"turns what is negative into 0: {n_negative:,} of {trace['relu1'].input.size:,} numbers" in " ".join(
         sentences

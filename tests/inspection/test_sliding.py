@@ -73,6 +73,9 @@ def test_what_does_not_fit_changes_nothing_and_is_marked(page):
         assert numbers(page, "result").shape == (3, 5)
 
 
+ZEROS, ONE = np.zeros((3, 3)), np.ones((1, 1))
+
+
 @pytest.mark.parametrize(
     ("image", "kernel", "settings", "begins", "ends"),
     [
@@ -84,14 +87,18 @@ def test_what_does_not_fit_changes_nothing_and_is_marked(page):
             "Cut a patch out of the image.",
         ),
         (
-            np.zeros((3, 3)),
+            ZEROS,
             np.zeros((6, 2)),
             {"padding": 1},
-            "Expected a kernel that fits the padded image, and a stride of at least 1; got (6, 2) on (3, 3), ",
-            "padding 1, stride 1. Make the kernel smaller.",
+            "Expected a kernel that fits the padded image; got (6, 2) on (3, 3) with padding 1. ",
+            "Make the kernel smaller.",
         ),
+        (ZEROS, ONE, {"stride": 1.5}, "Expected stride to be a whole number of at least 1; got 1.5. ", "Pass 1."),
+        (ZEROS, ONE, {"padding": -1}, "Expected padding to be a whole number of at least 0; got -1. ", "Pass 0."),
+        ([["a"]], ONE, {}, "Expected finite numbers; got [['a']]. ", "Remove what is no number."),
+        ([[float("nan")]], ONE, {}, "Expected finite numbers; got [[nan]]. ", "Remove what is no number."),
     ],
 )
-def test_matrices_that_cannot_be_shown(image, kernel, settings, begins, ends):
+def test_what_cannot_be_shown(image, kernel, settings, begins, ends):
     with pytest.raises(ValueError, match=rf"\A{re.escape(begins + ends)}\Z"):
         SlidingWindow(image, kernel, **settings)

@@ -46,7 +46,7 @@ function result(cell, calculated) {
   const same = difference === 0 || Object.is(calculated, value);
   return [
     ["result", text(calculated, 6), "calculated", true],
-    same ? null : ["in float32", text(value, 6), "rounded"],
+    same || !exact ? null : ["in float32", text(value, 6), "rounded"],
     same ? null : ["rounding", scientific(difference), "rounding"],
   ];
 }

@@ -31,6 +31,7 @@ begin();
 addEventListener("hashchange", ({ newURL }) => {
   const cell = cellAt(new URL(newURL).hash); // location's may have been renamed since
   if (cell) select(cell);
+  else history.replaceState(null, "", addressOf(state.pinned));
 });
 dark.addEventListener("change", () => { repaint(); measure(); draw(); paintPad(); });
 narrow.addEventListener("change", () => explain(now()));

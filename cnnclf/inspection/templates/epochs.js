@@ -5,7 +5,9 @@ const ofEpochs = [...epochs.map(() => null), numbers];
 
 function showEpoch(place) {
   const isLast = place === epochs.length;
-  byId("epoch-name").textContent = isLast ? "after training" : epochs[place] ? `after epoch ${epochs[place]}` : "before training";
+  const name = isLast ? "after training" : epochs[place] ? `after epoch ${epochs[place]}` : "before training";
+  byId("epoch-name").textContent = name;
+  byId("epoch").setAttribute("aria-valuetext", name);
   ofEpochs[place] ??= decodeNumbers(byId(`epoch-${epochs[place]}`).textContent);
   numbers = ofEpochs[place];
   openLayers(layers, numbers);

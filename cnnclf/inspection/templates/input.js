@@ -146,7 +146,7 @@ function showAnswer() {
   showAnswer.timer = setTimeout(() => { byId("said").textContent = isEmpty() ? "" : `${classes[first]}, ${sure}`; }, QUIET);
 }
 
-const padName = () => (drawing.tool === "draw" ? "Draw with mouse, pen or finger; arrow keys paint pixels." : "Arrow keys move, space paints, delete erases.");
+const padName = () => (drawing.tool === "draw" ? "Draw with mouse, pen or finger; space puts the pen down and lifts it, arrow keys move it." : "Arrow keys move, space paints, delete erases.");
 
 function caution(share) {
   if (share < 0.5) return "The network does not know: no class has half of the probability.";
@@ -160,6 +160,7 @@ function keep() {
   const { strokes, pixels, original, tool } = drawing;
   drawing.history.push({ strokes: strokes.map((points) => [...points]), pixels, original, tool });
   if (drawing.history.length > MOST_UNDONE) drawing.history.shift();
+  byId("undo").disabled = false;
 }
 
 function readDrawing() {
@@ -192,6 +193,9 @@ function setTool(tool) {
   drawing.tool = tool;
   for (const button of document.querySelectorAll("[data-tool]")) button.ariaPressed = String(button.dataset.tool === tool);
   byId("ink").hidden = tool !== "paint";
+  byId("undo").disabled = drawing.history.length === 0;
+  pen.isDown = false;
+  markCursor();
   paintPad();
 }
 
@@ -254,22 +258,49 @@ function paintTo(event) {
 
 // ---- Keys, buttons, pictures ------------------------------------------------------------------------------------------------------
 
+// With the pen: space puts it down and lifts it, and it draws when it is down.
+const pen = { x: SIDE / 2, y: SIDE / 2, isDown: false, step: SIDE / 25 };
+
+function movePen(rows, columns_) {
+  pen.x = Math.max(0, Math.min(SIDE, pen.x + columns_ * pen.step));
+  pen.y = Math.max(0, Math.min(SIDE, pen.y + rows * pen.step));
+  if (pen.isDown) {
+    drawing.strokes.at(-1).push([pen.x, pen.y]);
+    paintPad();
+    readDrawing();
+  }
+  markCursor();
+}
+
+function putPen() {
+  pen.isDown = !pen.isDown;
+  if (pen.isDown) {
+    keep();
+    drawing.strokes.push([[pen.x, pen.y]]);
+    paintPad();
+    readDrawing();
+  }
+  markCursor();
+}
+
 function moveCursor(rows, columns_) {
-  if (drawing.tool === "draw") setTool("paint");
+  if (drawing.tool === "draw") return movePen(rows, columns_);
   const [row, column] = drawing.cursor ?? [Math.floor(nRows / 2), Math.floor(nColumns / 2)];
   drawing.cursor = [Math.max(0, Math.min(nRows - 1, row + rows)), Math.max(0, Math.min(nColumns - 1, column + columns_))];
   markCursor();
 }
 
 function markCursor() {
-  const [row, column] = drawing.cursor ?? [0, 0];
+  const [row, column] = drawing.cursor ?? [0, 0], isDrawn = drawing.tool === "draw", width = PEN / SIDE;
   const mark = byId("cursor");
-  mark.hidden = drawing.cursor === null || document.activeElement !== pad;
-  styled(mark, { x: column / nColumns, y: row / nRows, w: 1 / nColumns, h: 1 / nRows });
-  if (!mark.hidden) byId("said").textContent = `row ${row}, column ${column}`;
+  mark.hidden = (!isDrawn && drawing.cursor === null) || !pad.matches(":focus-visible");
+  if (isDrawn) styled(mark, { x: pen.x / SIDE - width / 2, y: pen.y / SIDE - width / 2, w: width, h: width });
+  else styled(mark, { x: column / nColumns, y: row / nRows, w: 1 / nColumns, h: 1 / nRows });
+  if (!mark.hidden) byId("said").textContent = isDrawn ? `pen ${pen.isDown ? "down" : "up"}` : `row ${row}, column ${column}`;
 }
 
 function paintAtCursor(erases) {
+  if (drawing.tool === "draw") return undo();
   if (!drawing.cursor) return;
   keep();
   setPixel(...drawing.cursor, erases);
@@ -279,7 +310,7 @@ function paintAtCursor(erases) {
 const ON_PAD = {
   ArrowUp: () => moveCursor(-1, 0), ArrowDown: () => moveCursor(1, 0),
   ArrowLeft: () => moveCursor(0, -1), ArrowRight: () => moveCursor(0, 1),
-  " ": () => paintAtCursor(drawing.tool === "erase"), Delete: () => paintAtCursor(true), Backspace: () => paintAtCursor(true),
+  " ": () => (drawing.tool === "draw" ? putPen() : paintAtCursor(drawing.tool === "erase")), Delete: () => paintAtCursor(true), Backspace: () => paintAtCursor(true),
 };
 
 async function takePicture(file) {
@@ -378,11 +409,11 @@ function recall() {
   }
 }
 
-// For those who embed the page, and for tests: raw pixels, channels first, to probabilities.
+// For those who embed the page, and for tests: raw pixels, channels first, to probabilities by the weights that are shown.
 window.cnnclf = {
   classes,
   predict(pixels) {
     if (pixels?.length === blank.length) return compute(layers, pixels).at(-1);
-    throw new Error(`Expected ${blank.length} pixels, ${input.shape.join(" × ")}, channels first; got ${pixels?.length}. Pass one flat array.`);
+    throw new Error(`Expected ${blank.length} pixels, ${input.shape.join(" × ")}, channels first; got ${pixels?.length ?? "no array"}. Pass one flat array.`);
   },
 };

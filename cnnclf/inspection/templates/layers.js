@@ -27,9 +27,12 @@ function make(tag, properties, ...children) {
 
 // ---- The layers ----------------------------------------------------------------------------------------------------
 
+const MOST_LISTED = 40; // classes
+
 for (const layer of layers) {
   layer.channels = Array.from({ length: layer.n }, (_, channel) => channel);
   layer.perClass = layer.is_row && layer.n === classes.length && layer.index >= layers.length - 2;
+  layer.isListed = layer.perClass && layer.n <= MOST_LISTED; // class by class, one below the other
   layer.isOpen = false;
   layer.parent = layers.find((other) => other.name === layer.inside && layer.inside) ?? null;
 }
@@ -203,6 +206,7 @@ function cellAt(address) {
   const [name, ...place] = address.slice(1).split("/");
   const layer = layers.find((candidate) => encodeURIComponent(candidate.name) === name);
   const [channel, row = 0, column = 0] = place.map(Number);
+  if (layer && !place.length) return layer.last;
   const isThere = layer && place.length === (layer.is_row ? 1 : 3) && Number.isInteger(channel) && channel >= 0 &&
     channel < layer.n && Number.isInteger(row) && row >= 0 && row < layer.height && Number.isInteger(column) && column >= 0 && column < layer.width;
   return isThere ? { layer, channel, row, column } : null;

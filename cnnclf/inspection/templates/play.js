@@ -43,8 +43,9 @@ const ANYWHERE = {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target === pad || event.target.matches?.("input, select")) return; // these have keys of their own
-  const action = (event.target.role === "application" && ON_MAPS[event.key]) || ANYWHERE[event.key];
+  const { target, key } = event;
+  if (target.matches?.("input, select") && key !== "Escape") return; // these have keys of their own, as the pad has
+  const action = (target.role === "application" && target !== pad && ON_MAPS[key]) || ANYWHERE[key];
   if (!action) return;
   event.preventDefault();
   action();

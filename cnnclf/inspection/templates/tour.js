@@ -59,8 +59,8 @@ const STOPS = [
     const layer = firstOf(["conv"]);
     if (!layer) return null;
     const products = convTaps(layer.strongest).flatMap((part) => part.products);
-    const positive = products.filter((v) => v > 0);
-    return [layer.strongest, `This number is a sum of ${plural(products.length, "product")}: numbers under the window times weights of the kernel. ${count(positive.length)} are positive and add ${text(sum(positive))}, the others add ${text(sum(products) - sum(positive))}. All of them are below.`];
+    const positive = products.filter((v) => v > 0), bias = weightOf(layer.strongest, "bias", null);
+    return [layer.strongest, `This number is a sum of ${plural(products.length, "product")}: numbers under the window times weights of the kernel. ${count(positive.length)} are positive and add ${text(sum(positive))}, the others add ${text(sum(products) - sum(positive))}${bias === null ? "" : `; the bias is ${text(bias)}`}. All of them are below.`];
   },
   () => {
     const layer = firstOf(["relu", "leaky_relu", "gelu", "silu", "sigmoid", "tanh"]);

@@ -48,7 +48,7 @@ class View {
   static ofMap(layer) {
     if (!layer.is_row) return new View(layer, [layer.channel], 1, 0);
     const n = layer.channels.length;
-    return new View(layer, layer.channels, layer.perClass ? 1 : Math.min(n, powerOfTwo(n, Math.ceil)), 0);
+    return new View(layer, layer.channels, layer.isListed ? 1 : Math.min(n, powerOfTwo(n, Math.ceil)), 0);
   }
 
   static ofAll(layer) {
@@ -148,7 +148,7 @@ const net = byId("net"), columns = byId("columns");
 const overlay = make("canvas", { className: "overlay", ariaHidden: "true" });
 
 function listClasses(layer) {
-  if (!layer.perClass) return null;
+  if (!layer.isListed) return null;
   const list = make("ol", { className: "classes", ariaHidden: "true" }, classes.map((label) =>
     make("li", { title: label }, make("span", {}, label), layer.kind === "softmax" ? make("b") : null)));
   layer.lists = [...(layer.lists ?? []).filter((other) => other.isConnected), list];
@@ -188,11 +188,11 @@ const shapeOf = ({ is_row, n, height, width }) => (is_row ? plural(n, "feature")
 
 function addColumns() {
   for (const layer of layers) {
-    const map = make("div", { className: layer.perClass ? "map of-classes" : "map" });
+    const map = make("div", { className: layer.isListed ? "map of-classes" : "map" });
     layer.view = View.ofMap(layer);
     layer.map = map;
     map.append(layer.view.canvas, listClasses(layer) ?? "");
-    if (layer.perClass) styled(map, { n: layer.n });
+    if (layer.isListed) styled(map, { n: layer.n });
     makeFocusable(map, layer);
     listenTo(map, layer.view);
     const all = make("div", { className: "all" });
@@ -209,7 +209,7 @@ function addColumns() {
       : null;
     layer.column = make("section", { className: "layer", ariaLabel: layer.name },
       make("h2", {}, layer.name.slice(layer.inside ? layer.inside.length + 1 : 0)),
-      make("p", { className: "what" }, layer.description, make("br"), shapeOf(layer), layer.opener),
+      make("p", { className: "what" }, layer.description, make("br"), shapeOf(layer), layer.kind === "unknown" ? make("b", {}, "recorded") : null, layer.opener),
       map,
       all,
     );
@@ -421,7 +421,7 @@ function drawLarge(cell) {
   if (large?.layer !== layer) {
     large = View.ofMap(layer);
     holder.replaceChildren(large.canvas, make("canvas", { className: "overlay", ariaHidden: "true" }), listClasses(layer) ?? "");
-    holder.className = layer.perClass ? "large of-classes" : "large";
+    holder.className = layer.isListed ? "large of-classes" : "large";
     styled(holder, { n: layer.n, ratio: large.width / large.height });
     holder.setAttribute("aria-label", `${layer.name}, large; arrow keys move`);
     listenTo(holder, large);

@@ -9,7 +9,7 @@ let isChosen = false; // by the reader; before that they are the two most probab
 
 for (const select of choice) {
   select.append(...classes.map((label, c) => make("option", { value: c }, label)));
-  select.onchange = () => { isChosen = true; showWhy(); };
+  select.onchange = () => { isChosen = true; forgetChange(); showWhy(); };
 }
 
 const chosenClasses = () => choice.map((select) => Number(select.value));
@@ -83,7 +83,7 @@ function waterfall(a, b) {
     const length = styled(make("i", { className: stop < start ? "below" : "above" }), {
       from: (Math.min(start, stop) - low) / range, length: Math.abs(stop - start) / range,
     });
-    return make("tr", { className }, make("th", { scope: "row" }, name), make("td", { className: "n" }, `${value < 0 ? "" : "+"}${text(value)}`), make("td", { className: "fall" }, length));
+    return make("tr", { className }, make("th", { scope: "row" }, name), make("td", { className: "n" }, `${value < 0 ? "" : "+"}${value === 0 ? "0.0000" : text(value)}`), make("td", { className: "fall" }, length));
   };
   return [
     make("caption", {}, `The logit of ${classes[a]} less that of ${classes[b]}, feature by feature of ${logitsLayer.source.name}`),
@@ -103,13 +103,20 @@ function stopSearch() {
   byId("stop-change").hidden = true;
 }
 
-function findChange() {
+// What was found belongs to the image and the classes that it was found for.
+function forgetChange() {
   stopSearch();
+  byId("change").hidden = true;
+  byId("use-change").hidden = true;
+}
+
+function findChange() {
+  forgetChange();
   const [, to] = chosenClasses(), from = rankedClasses()[0];
   byId("change").hidden = false;
-  byId("use-change").hidden = true;
-  if (from === to) return byId("change-text").replaceChildren(`The network already reads ${classes[to]}.`);
-  byId("change-text").textContent = "Searching …";
+  byId("changed").hidden = true;
+  byId("change-text").textContent = from === to ? `The network already reads ${classes[to]}.` : "Searching …";
+  if (from === to) return;
   searcher = startWorker();
   byId("find-change").hidden = true;
   byId("stop-change").hidden = false;
@@ -119,7 +126,7 @@ function findChange() {
 
 function showChange({ pixels, painted, shares, done, isReached }, from, to) {
   const canvas = byId("changed"), zoom = 12;
-  Object.assign(canvas, { width: zoom * nColumns, height: zoom * nRows });
+  Object.assign(canvas, { hidden: false, width: zoom * nColumns, height: zoom * nRows });
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(pictureOf(pixels), 0, 0, canvas.width, canvas.height);
@@ -136,15 +143,22 @@ function showChange({ pixels, painted, shares, done, isReached }, from, to) {
 }
 
 byId("find-change").onclick = findChange;
-byId("stop-change").onclick = stopSearch;
-// Reasons that nobody sees are worked out when they come into sight.
+byId("stop-change").onclick = () => {
+  stopSearch();
+  byId("change-text").prepend("Stopped. ");
+};
+// Reasons that nobody sees are worked out when they come into sight, when the hand rests, and for paper.
 let isInSight = false, isStale = false;
 new IntersectionObserver(([{ isIntersecting }]) => {
   isInSight = isIntersecting;
-  if (isInSight && isStale) showWhy();
+  if (isInSight) refreshWhy();
 }, { rootMargin: "200px" }).observe(byId("why-body"));
+const refreshWhy = () => { if (isStale) showWhy(); };
+addEventListener("beforeprint", refreshWhy);
 onImage.push(() => {
-  if (searcher) stopSearch();
+  forgetChange();
   isStale = true;
-  if (isInSight) showWhy();
+  if (isInSight) return showWhy();
+  clearTimeout(refreshWhy.timer);
+  refreshWhy.timer = setTimeout(refreshWhy, QUIET);
 });
