@@ -150,7 +150,7 @@ const padName = () => (drawing.tool === "draw" ? "Draw with mouse, pen or finger
 
 function caution(share) {
   if (share < 0.5) return "The network does not know: no class has half of the probability.";
-  if (share < 0.9) return "The network is unsure. Of answers like this, many are wrong.";
+  if (share < 0.9) return "The network is unsure. Such answers are wrong more often than others.";
   return "A high probability does not show that the image is of any class: networks are sure of scribbles, too.";
 }
 
@@ -333,6 +333,7 @@ function listenForInput() {
     event.preventDefault();
     pad.focus({ preventScroll: true });
     pointer = event.pointerId;
+    pen.isDown = false;
     pad.setPointerCapture(pointer);
     keep();
     if (drawing.tool === "draw") drawing.strokes.push([placeOf(event, SIDE, SIDE).map(Math.round)]);
