@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from cnnclf import CNNClassifier, list_architectures
+from cnnclf.architectures._modules import Residual, Standardise
 from cnnclf.inspection._trace import Trace
-from small_networks import random_net
+from helpers import sequential
 
 SIZES = {"digit": (8, 8), "photograph": (20, 24, 3)}
 
@@ -79,16 +80,45 @@ def as_channels_first(X, clf):
     return np.moveaxis(X, -1, 1) if clf.input_spec_.channels_last else X.reshape(len(X), *clf.image_shape_)
 
 
-def test_the_gradient_is_that_of_autograd(zoo, zoo_page):
-    # Away from kinks; the weighted sum of logits that separates class 2 from class 0.
+def smooth_net():
+    """A network that has every kind of layer and lets a gradient through to the pixels."""
+    torch.manual_seed(0)
+    net = sequential(
+        standardise=Standardise(torch.tensor([120.0, 99.5, 3.0]), torch.tensor([70.0, 60.0, 50.0])),
+        conv1=nn.Conv2d(3, 6, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)),
+        norm1=nn.BatchNorm2d(6),
+        silu1=nn.SiLU(),
+        pool1=nn.MaxPool2d(3, stride=2, padding=1),
+        block1=Residual(sequential(conv1=nn.Conv2d(6, 6, 3, padding=1, groups=3), gelu1=nn.GELU()), nn.Conv2d(6, 6, 1)),
+        leaky1=nn.LeakyReLU(0.3),
+        pool2=nn.AvgPool2d((2, 3), stride=1),
+        whole=Residual(sequential(largest=nn.AdaptiveMaxPool2d(1)), nn.AdaptiveAvgPool2d(1)),
+        flatten1=nn.Flatten(),
+        dense1=nn.Linear(6, 20),
+        norm2=nn.BatchNorm1d(20, affine=False),
+        relu1=nn.ReLU(),
+        tanh1=nn.Tanh(),
+        sigmoid1=nn.Sigmoid(),
+        output=nn.Linear(20, 4),
+    )
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2.0)
+    return net.eval()
+
+
+def test_the_gradient_is_that_of_autograd(zoo, chromium, tmp_path):
+    # The weighted sum of logits that separates class 2 from class 0.
     pixels = torch.from_numpy(zoo.image.astype(np.float64))[None].requires_grad_()
-    net = random_net().double().eval()
-    logits = net(pixels)[0]
+    logits = smooth_net().double()(pixels)[0]
     (logits[2] - logits[0]).backward()
-    found = zoo_page.execute_script(
+    expected = pixels.grad.numpy().ravel()
+    assert np.count_nonzero(expected) > expected.size / 2
+    driver = open_page(chromium, Trace.record(smooth_net(), zoo.image, zoo.classes), tmp_path)
+    found = driver.execute_script(
         "return [...differentiate(layers, layers.map(({ values }) => values), [-1, 0, 1, 0])[0]]"
     )
-    expected = pixels.grad.numpy().ravel()
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
