@@ -163,6 +163,8 @@ def test_samples_are_picked_and_pixels_are_painted_and_erased(look, digits, digi
 def test_erasing_brings_back_the_pixels_of_a_colour_picture(look, colour_clf):
     page = look("colour")
     clf, X = colour_clf
+    width, height = page.run("return [pad.offsetWidth, pad.offsetHeight]")
+    assert width / height == pytest.approx(10 / 12, rel=0.01)  # the pixels are square
     first = X[0].transpose(2, 0, 1).ravel()
     assert page.text("label") == "red"
     page.run("byId('ink').value = '#0000ff'")

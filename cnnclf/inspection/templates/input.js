@@ -12,6 +12,9 @@ const pad = byId("pad"), paper = pad.getContext("2d");
 const blank = Float32Array.from({ length: nChannels * nRows * nColumns }, (_, i) => input.ground[Math.floor(i / (nRows * nColumns))]);
 const drawing = { strokes: [], pixels: blank, original: blank, tool: input.frame ? "draw" : "paint", history: [], cursor: null };
 
+// Strokes are on a square; pixels keep their proportions, unless they would be too thin to point at.
+if (!input.frame) styled(pad.parentElement, { aspect: Math.max(1 / 3, Math.min(3, nColumns / nRows)) });
+
 const sampleImages = readSamples();
 
 function readSamples() {
