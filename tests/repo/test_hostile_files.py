@@ -305,6 +305,6 @@ for clf in cnnclf.CNNClassifier.load({good!r} + ".cnn"), cnnclf.ONNXClassifier({
 
 
 def test_importing_and_predicting_use_no_network(corpus):
-    run = run_in_child(OFFLINE.format(good=str(corpus[0] / "good")))
+    run = run_in_child(OFFLINE.format(good=str(corpus / "good")))
     assert (run.returncode, run.stderr) == (0, "")
     assert len(run.stdout.split()) == 2
