@@ -1,8 +1,8 @@
 """Make the corpus of hostile files, and try every one of them in a process of its own.
 
-``python tests/hostile.py FOLDER`` makes the files, unless they are there; with ``--try`` it reads each, too, and prints one
-line of JSON for each: what was raised, how long it took, and by how much the memory grew. `HOSTILE` says what every file
-is, and with which words it has to be refused.
+``python tests/hostile.py FOLDER`` makes the files, unless they are there; with ``--try`` it reads each, too, and prints
+one line of JSON for each: what was raised, how long it took, and by how much the memory grew. `HOSTILE` says what every
+file is, and with which words it has to be refused.
 
 Whoever can write a file can seal it: all that is changed here has a right digest again, unless the digest is the point.
 """

@@ -1,5 +1,6 @@
 """The commands `page` and `app`: a network as one offline page, written to a file, and opened in a browser."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def choose_samples(X: Images, y: "np.typing.NDArray[np.generic]") -> Images:
 
 def write_own_page(model: Path | None) -> Path:
     """Write the page of a network into the user's cache; without a file that of the built-in network."""
+    import_module("cnnclf.inspection._html")  # what it needs is missed before anything is trained
     import pooch
 
     folder = Path(pooch.os_cache("cnnclf"))

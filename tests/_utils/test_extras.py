@@ -48,7 +48,7 @@ def test_the_command_says_it_without_a_traceback():
     ("library", "command"),
     [
         ("matplotlib", "report --dataset digits --epochs 1"),
-        ("jinja2", "app --no-browser --port 0"),
+        ("jinja2", "app --no-browser"),
         ("PIL", "predict model.cnn picture.png"),
         ("pooch", "evaluate model.cnn --dataset mnist"),
     ],
