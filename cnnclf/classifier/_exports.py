@@ -208,8 +208,8 @@ class ExportMixin:
     def to_html(self, path: str | os.PathLike[str], images: ArrayLike | None = None) -> Path:
         """Write the network as one offline page that runs it: every layer, every number and its arithmetic.
 
-        In the page one draws, paints single pixels, opens a picture or picks one of ``images``; it shows what every
-        layer makes of that, why the network answers one class and not another, and a tour. With a
+        On the page you draw, paint single pixels, open a picture or pick one of ``images``. It shows what every layer
+        computes from that, explains why the network answers one class and not another, and has a tour. With a
         :class:`cnnclf.training.Snapshots` among the callbacks of ``fit``, a slider goes through the epochs.
 
         Parameters

@@ -93,14 +93,14 @@ class Snapshots(Callback):  # type: ignore[misc]
     snapshots_ : dict of int to dict of str to Tensor
         Per epoch the network's state; 0 is that before training.
 
-    Notes
-    -----
-    Neither :meth:`~cnnclf.CNNClassifier.save` nor a checkpoint keeps them: write the page first. A pickle keeps them.
-
     Raises
     ------
     ValueError
         When training begins, if ``k`` is not a whole number of at least 2.
+
+    Notes
+    -----
+    Neither :meth:`~cnnclf.CNNClassifier.save` nor a checkpoint keeps them: write the page first. A pickle keeps them.
 
     Examples
     --------

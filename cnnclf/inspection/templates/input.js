@@ -261,7 +261,7 @@ function paintTo(event) {
 
 // ---- Keys, buttons, pictures ------------------------------------------------------------------------------------------------------
 
-// With the pen: space puts it down and lifts it, and it draws when it is down.
+// The pen of the keyboard: space puts it down or lifts it; while it is down, the arrow keys draw.
 const pen = { x: SIDE / 2, y: SIDE / 2, isDown: false, step: SIDE / 25 };
 
 function movePen(rows, columns_) {
